@@ -1,0 +1,13 @@
+//! Remote write in, committed Parquet tables out.
+//!
+//! The modules are rooms, in the order in which a sample walks through them; each knows only the ones before it:
+//! [`remote_write`] → [`wal`] → [`memtable`] → [`flush`] → [`table`], with [`receiver`] around all of them.
+
+pub mod environment;
+pub mod failpoint;
+pub mod flush;
+pub mod memtable;
+pub mod receiver;
+pub mod remote_write;
+pub mod table;
+pub mod wal;
