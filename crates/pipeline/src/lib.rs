@@ -1,7 +1,7 @@
 //! Remote write in, committed Parquet tables out.
 //!
 //! The modules are rooms, in the order in which a sample walks through them; each knows only the ones before it:
-//! [`remote_write`] → [`wal`] → [`memtable`] → [`flush`] → [`table`], with [`receiver`] around all of them.
+//! [`remote_write`] → [`wal`] → [`memtable`] → [`flush`] → [`table`] (with [`schema`] between), with [`receiver`] around all of them.
 
 pub mod environment;
 pub mod failpoint;
@@ -9,5 +9,6 @@ pub mod flush;
 pub mod memtable;
 pub mod receiver;
 pub mod remote_write;
+pub mod schema;
 pub mod table;
 pub mod wal;

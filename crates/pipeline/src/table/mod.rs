@@ -1,1 +1,33 @@
-//! (to come)
+//! Files → commit: Delta tables on an object store, and the protocol that puts each change into them exactly once.
+
+mod actions;
+mod archive;
+mod delta;
+mod local;
+mod log;
+mod model;
+mod path;
+mod transaction;
+
+pub use archive::{Archive, ArchiveError, Location};
+pub use delta::DeltaLog;
+pub use local::{DurableLocal, create_dir_durably};
+pub use log::{Commit, DataFile, Definition, FileStats, LogError, Put, Snapshot, TableLog, Version};
+pub use model::{ModelLog, PutFault};
+pub use path::{DAY_MS, DataFilePath, Date};
+pub use transaction::{CommitError, Committed, commit};
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        cause = inner.source();
+    }
+    text
+}

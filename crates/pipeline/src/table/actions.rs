@@ -1,0 +1,182 @@
+//! Delta's actions as JSON lines (PROTOCOL.md, "Actions"), for protocol version (1, 2): the only one that is written here.
+
+use serde_json::{Value, json};
+
+use super::log::{Commit, DataFile, Definition, FileStats};
+use crate::schema::{
+    DATE, LABEL_COLUMNS_PROPERTY, SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, delta_schema,
+};
+
+/// Protocol versions of reader and writer that these tables need and allow.
+pub(super) const PROTOCOL: (i32, i32) = (1, 2);
+/// Longest text kept whole in statistics, in bytes.
+const MAX_STATS_TEXT: usize = 128;
+
+/// Version 0 of a table.
+pub(super) fn create(definition: &Definition) -> String {
+    let Definition { table, label_columns, id, created } = definition;
+    let meta = json!({"metaData": {
+        "id": uuid::Uuid::from_u128(*id).to_string(),
+        "name": table.name(),
+        "format": {"provider": "parquet", "options": {}},
+        "schemaString": delta_schema(*table, label_columns).to_string(),
+        "partitionColumns": [DATE],
+        "configuration": {
+            "delta.dataSkippingStatsColumns": "metric,timestamp",
+            "delta.enableExpiredLogCleanup": "false",
+            SCHEMA_VERSION_PROPERTY: SCHEMA_VERSION.to_string(),
+            LABEL_COLUMNS_PROPERTY: label_columns.names().join(","),
+        },
+        "createdTime": created,
+    }});
+    let protocol = json!({"protocol": {"minReaderVersion": PROTOCOL.0, "minWriterVersion": PROTOCOL.1}});
+    lines(&[commit_info(*created, "CREATE TABLE", json!({})), protocol, meta])
+}
+
+/// A later version. The same commit gives the same bytes.
+pub(super) fn commit(commit: &Commit) -> String {
+    let (writer, position) = commit.transaction;
+    let mode = if commit.remove.is_empty() { "Append" } else { "Overwrite" };
+    let mut actions = vec![
+        commit_info(commit.time, "WRITE", json!({"mode": mode})),
+        json!({"txn": {"appId": writer.to_string(), "version": position, "lastUpdated": commit.time}}),
+    ];
+    actions.extend(commit.remove.iter().map(|file| remove(file, commit.time)));
+    actions.extend(commit.add.iter().map(add));
+    lines(&actions)
+}
+
+fn lines(actions: &[Value]) -> String {
+    actions.iter().map(|action| format!("{action}\n")).collect()
+}
+
+fn commit_info(time: i64, operation: &str, parameters: Value) -> Value {
+    json!({"commitInfo": {
+        "timestamp": time,
+        "operation": operation,
+        "operationParameters": parameters,
+        "engineInfo": concat!("promarchive/", env!("CARGO_PKG_VERSION")),
+    }})
+}
+
+fn add(file: &DataFile) -> Value {
+    json!({"add": {
+        "path": file.path,
+        "partitionValues": {DATE: file.date.to_string()},
+        "size": file.size,
+        "modificationTime": file.modification_time,
+        "dataChange": true,
+        "stats": file.stats.as_ref().map(|stats| stats_json(stats).to_string()),
+    }})
+}
+
+fn remove(file: &DataFile, time: i64) -> Value {
+    json!({"remove": {
+        "path": file.path,
+        "deletionTimestamp": time,
+        "dataChange": true,
+        "extendedFileMetadata": true,
+        "partitionValues": {DATE: file.date.to_string()},
+        "size": file.size,
+    }})
+}
+
+/// Statistics as Delta wants them; a long text is cut so that it stays a bound.
+fn stats_json(stats: &FileStats) -> Value {
+    let mut bounds = [json!({}), json!({})];
+    let mut null_count = json!({});
+    if let Some((min, max)) = &stats.metric {
+        let [mins, maxs] = &mut bounds;
+        mins["metric"] = json!(lower_bound(min));
+        if let Some(max) = upper_bound(max) {
+            maxs["metric"] = json!(max);
+        }
+        null_count["metric"] = json!(0);
+    }
+    if let Some((min, max)) = stats.timestamp {
+        let [mins, maxs] = &mut bounds;
+        mins["timestamp"] = json!(iso_timestamp(min));
+        maxs["timestamp"] = json!(iso_timestamp(max));
+        null_count["timestamp"] = json!(0);
+    }
+    let [mins, maxs] = bounds;
+    json!({"numRecords": stats.rows, "minValues": mins, "maxValues": maxs, "nullCount": null_count})
+}
+
+/// Statistics out of Delta's text; `None` when there are none to read.
+pub(super) fn parse_stats(text: &str) -> Option<FileStats> {
+    let stats: Value = serde_json::from_str(text).ok()?;
+    let bound = |side: &str, column: &str| stats.get(side)?.get(column)?.as_str().map(str::to_owned);
+    let metric = bound("minValues", "metric").zip(bound("maxValues", "metric"));
+    let timestamp = bound("minValues", "timestamp").zip(bound("maxValues", "timestamp"));
+    Some(FileStats {
+        rows: stats.get("numRecords")?.as_u64()?,
+        metric,
+        timestamp: timestamp.and_then(|(min, max)| Some((parse_iso(&min)?, parse_iso(&max)?))),
+    })
+}
+
+fn cut(text: &str) -> &str {
+    let mut end = MAX_STATS_TEXT.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
+}
+
+fn lower_bound(text: &str) -> &str {
+    cut(text)
+}
+
+/// A text that is not smaller and not much longer than [`MAX_STATS_TEXT`]; `None` if there is none.
+fn upper_bound(text: &str) -> Option<String> {
+    let prefix = cut(text);
+    if prefix.len() == text.len() {
+        return Some(text.to_owned());
+    }
+    // The last character that has a successor is raised; what follows it is dropped.
+    let mut chars: Vec<char> = prefix.chars().collect();
+    while let Some(last) = chars.pop() {
+        if let Some(next) = char::from_u32(last as u32 + 1) {
+            chars.push(next);
+            return Some(chars.into_iter().collect());
+        }
+    }
+    None
+}
+
+fn iso_timestamp(ms: i64) -> String {
+    let time = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000)
+        .unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+    let (date, hour, minute, second) = (time.date(), time.hour(), time.minute(), time.second());
+    let (year, month, day, millisecond) = (date.year(), u8::from(date.month()), date.day(), time.millisecond());
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z")
+}
+
+fn parse_iso(text: &str) -> Option<i64> {
+    let time = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()?;
+    i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000)).ok()
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stats_round_trip() {
+        let stats = FileStats { rows: 3, metric: Some(("a".into(), "b".into())), timestamp: Some((-1, 1_763_000_000_123)) };
+        assert_eq!(parse_stats(&stats_json(&stats).to_string()), Some(stats));
+    }
+
+    #[test]
+    fn cut_texts_stay_bounds() {
+        for text in ["é".repeat(200), "a".repeat(500), "\u{10FFFF}".repeat(100)] {
+            assert!(lower_bound(&text) <= text.as_str());
+            if let Some(upper) = upper_bound(&text) {
+                assert!(upper.as_str() > text.as_str());
+                assert!(upper.len() < MAX_STATS_TEXT + 8);
+            }
+        }
+    }
+}

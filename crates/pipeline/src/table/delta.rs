@@ -1,0 +1,252 @@
+//! The real table log: Delta Lake, read by the Delta kernel, written by ourselves.
+//!
+//! The kernel replays the log and writes checkpoints. Commits are our own few JSON lines, put if absent: that leaves time, bytes
+//! and the meaning of each error with us, and is all that protocol (1, 2) asks of a writer. The kernel breaks its API with each minor version,
+//! so nothing outside this module knows it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use async_trait::async_trait;
+use delta_kernel::engine::arrow_data::ArrowEngineData;
+use delta_kernel::snapshot::SnapshotRef;
+use delta_kernel::{Engine, KernelError};
+use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
+use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use url::Url;
+
+use super::actions;
+use super::log::{Commit, DataFile, Definition, LogError, Put, Snapshot, TableLog, Version};
+use super::path::{Date, DataFilePath};
+use crate::wal::WriterId;
+
+type KernelEngine = DefaultEngine<TokioMultiThreadExecutor>;
+
+/// What to do about a table that another program has changed.
+const FOREIGN: &str = "these tables are written by promarchive alone: restore the table, or start a new archive";
+
+/// A Delta table's log on an object store.
+pub struct DeltaLog {
+    store: Arc<dyn ObjectStore>,
+    root: Path,
+    url: Url,
+    engine: Arc<KernelEngine>,
+    /// The newest snapshot seen: the next load reads only what came after it.
+    newest: Mutex<Option<SnapshotRef>>,
+}
+
+impl fmt::Debug for DeltaLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DeltaLog({})", self.url)
+    }
+}
+
+impl DeltaLog {
+    /// The log of the table at `root` in `store`, which is `url` to the kernel. Needs a multi-threaded Tokio runtime, now and
+    /// at each call.
+    pub fn new(store: Arc<dyn ObjectStore>, root: Path, mut url: Url) -> Self {
+        if !url.path().ends_with('/') {
+            url.set_path(&format!("{}/", url.path()));
+        }
+        let executor = Arc::new(TokioMultiThreadExecutor::new(tokio::runtime::Handle::current()));
+        let engine = Arc::new(DefaultEngineBuilder::new(store.clone()).with_task_executor(executor).build());
+        Self { store, root, url, engine, newest: Mutex::new(None) }
+    }
+
+    fn version_path(&self, version: Version) -> Path {
+        self.root.clone().join("_delta_log").join(format!("{version:020}.json"))
+    }
+
+    /// Puts a version if it is absent. What stands there already may be this very commit, put by a try that was reported failed.
+    async fn put_version(&self, version: Version, content: String) -> Result<Put, LogError> {
+        let path = self.version_path(version);
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        match self.store.put_opts(&path, PutPayload::from(content.clone()), options).await {
+            Ok(_) => Ok(Put::Done),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                let there = self.store.get(&path).await.map_err(|e| store_error(&path, &e))?;
+                let there = there.bytes().await.map_err(|e| store_error(&path, &e))?;
+                Ok(if there.as_ref() == content.as_bytes() { Put::Done } else { Put::Taken })
+            }
+            Err(e) => Err(store_error(&path, &e)),
+        }
+    }
+
+    async fn exists(&self) -> Result<bool, LogError> {
+        let log = self.root.clone().join("_delta_log");
+        let first = self.store.list(Some(&log)).try_next().await;
+        first.map(|object| object.is_some()).map_err(|e| store_error(&log, &e))
+    }
+
+    /// Loads the newest snapshot, off the runtime's own threads: the kernel blocks.
+    async fn newest(&self) -> Result<SnapshotRef, LogError> {
+        let known = self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (engine, url) = (self.engine.clone(), self.url.clone());
+        let snapshot = blocking(&self.url, move || {
+            let engine: &dyn Engine = engine.as_ref();
+            match known {
+                Some(known) => delta_kernel::Snapshot::builder_from(known).build(engine),
+                None => delta_kernel::Snapshot::builder_for(&url).build(engine),
+            }
+        })
+        .await?;
+        check_protocol(&self.url, &snapshot)?;
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot.clone());
+        Ok(snapshot)
+    }
+}
+
+#[async_trait]
+impl TableLog for DeltaLog {
+    async fn load(&self) -> Result<Option<Arc<dyn Snapshot>>, LogError> {
+        let seen = self.newest.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if !seen && !self.exists().await? {
+            return Ok(None);
+        }
+        let snapshot = self.newest().await?;
+        let configuration = snapshot.table_configuration().metadata().configuration();
+        let properties = configuration.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        let (url, engine) = (self.url.clone(), self.engine.clone());
+        Ok(Some(Arc::new(DeltaSnapshot { snapshot, properties, url, engine })))
+    }
+
+    async fn create(&self, definition: &Definition) -> Result<Put, LogError> {
+        self.put_version(0, actions::create(definition)).await
+    }
+
+    async fn put(&self, version: Version, commit: &Commit) -> Result<Put, LogError> {
+        self.put_version(version, actions::commit(commit)).await
+    }
+
+    async fn checkpoint(&self) -> Result<(), LogError> {
+        let snapshot = self.newest().await?;
+        let engine = self.engine.clone();
+        let (_, snapshot) = blocking(&self.url, move || snapshot.checkpoint(engine.as_ref(), None)).await?;
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+        Ok(())
+    }
+}
+
+struct DeltaSnapshot {
+    snapshot: SnapshotRef,
+    properties: BTreeMap<String, String>,
+    url: Url,
+    engine: Arc<KernelEngine>,
+}
+
+impl fmt::Debug for DeltaSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at version {}", self.url, self.snapshot.version())
+    }
+}
+
+#[async_trait]
+impl Snapshot for DeltaSnapshot {
+    fn version(&self) -> Version {
+        self.snapshot.version()
+    }
+
+    fn properties(&self) -> &BTreeMap<String, String> {
+        &self.properties
+    }
+
+    async fn transaction(&self, writer: WriterId) -> Result<Option<u64>, LogError> {
+        let (snapshot, engine) = (self.snapshot.clone(), self.engine.clone());
+        let position = blocking(&self.url, move || snapshot.get_app_id_version(&writer.to_string(), engine.as_ref()));
+        Ok(position.await?.and_then(|position| u64::try_from(position).ok()))
+    }
+
+    async fn files(&self) -> Result<Vec<DataFile>, LogError> {
+        let (snapshot, engine) = (self.snapshot.clone(), self.engine.clone());
+        let batches = blocking(&self.url, move || {
+            let scan = snapshot.scan_builder().without_row_transforms().build()?;
+            let mut batches = Vec::new();
+            for metadata in scan.scan_metadata(engine.as_ref())? {
+                let (data, selected) = metadata?.scan_files.into_parts();
+                batches.push((ArrowEngineData::try_from_engine_data(data)?.record_batch().clone(), selected));
+            }
+            Ok(batches)
+        });
+        let mut files = Vec::new();
+        for (batch, selected) in batches.await? {
+            read_files(&self.url, &batch, &selected, &mut files)?;
+        }
+        Ok(files)
+    }
+}
+
+/// Reads the kernel's scan rows: `path`, `size`, `modificationTime`, `stats` and `deletionVector` are columns of them.
+fn read_files(url: &Url, batch: &RecordBatch, selected: &[bool], files: &mut Vec<DataFile>) -> Result<(), LogError> {
+    let refused = |problem: String| LogError::Refused { place: url.to_string(), problem, advice: FOREIGN };
+    let column = |name: &str| batch.column_by_name(name).ok_or_else(|| refused(format!("no {name} of its files")));
+    let paths = column("path")?.as_string_opt::<i32>().ok_or_else(|| refused("paths are not text".into()))?;
+    let sizes = column("size")?.as_primitive_opt::<Int64Type>().ok_or_else(|| refused("sizes are not numbers".into()))?;
+    let times = column("modificationTime")?.as_primitive_opt::<Int64Type>();
+    let stats = column("stats")?.as_string_opt::<i32>();
+    let vectors = column("deletionVector")?;
+    // A missing tail of the selection means selected (kernel's convention).
+    for row in (0..batch.num_rows()).filter(|&row| selected.get(row).copied().unwrap_or(true)) {
+        let path = paths.value(row);
+        if vectors.is_valid(row) {
+            return Err(refused(format!("{path} has a deletion vector")));
+        }
+        let path = percent_decoded(path);
+        let date = partition(&path).ok_or_else(|| refused(format!("{path} stands in no date partition")))?;
+        files.push(DataFile {
+            size: u64::try_from(sizes.value(row)).unwrap_or(0),
+            modification_time: times.map_or(0, |times| times.value(row)),
+            date,
+            stats: stats.filter(|stats| stats.is_valid(row)).and_then(|stats| actions::parse_stats(stats.value(row))),
+            path,
+        });
+    }
+    Ok(())
+}
+
+/// Delta's paths are URL-encoded; ours hold nothing that needs it.
+fn percent_decoded(path: &str) -> String {
+    Path::from_url_path(path).map_or_else(|_| path.to_owned(), String::from)
+}
+
+fn partition(path: &str) -> Option<Date> {
+    let directory = path.split_once('/')?.0;
+    let probe = DataFilePath { date: Date(0), position: 0, writer: WriterId::from_u128(0), nonce: 0 }.to_string();
+    let name = probe.split_once('/')?.1;
+    DataFilePath::parse(&format!("{directory}/{name}")).map(|path| path.date)
+}
+
+/// A newer protocol means features that this program does not know, such as deletion vectors: refused, never guessed at.
+fn check_protocol(url: &Url, snapshot: &SnapshotRef) -> Result<(), LogError> {
+    let protocol = snapshot.table_configuration().protocol();
+    let found = (protocol.min_reader_version(), protocol.min_writer_version());
+    if found == actions::PROTOCOL {
+        return Ok(());
+    }
+    Err(LogError::Refused {
+        place: url.to_string(),
+        problem: format!("Delta protocol {found:?} instead of {:?}", actions::PROTOCOL),
+        advice: FOREIGN,
+    })
+}
+
+fn store_error(path: &Path, error: &object_store::Error) -> LogError {
+    LogError::Store { place: path.to_string(), cause: super::chain(error) }
+}
+
+async fn blocking<T, F>(url: &Url, work: F) -> Result<T, LogError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, KernelError> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(LogError::Store { place: url.to_string(), cause: super::chain(&error) }),
+        Err(panic) => Err(LogError::Store { place: url.to_string(), cause: panic.to_string() }),
+    }
+}

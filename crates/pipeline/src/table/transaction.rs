@@ -1,0 +1,76 @@
+//! The commit protocol: a change lands at most once, on top of a version in which it still makes sense.
+//!
+//! Every try starts from a fresh snapshot. If the writer's position there is the commit's or a later one, the commit landed
+//! before: by an earlier try that was reported failed, or before a restart. Else the next version is put if absent; when another
+//! commit took it, everything starts again. Files to remove must be active in the version that is built upon, or the change
+//! is stale and must be planned anew. `docs/explanation/commit-protocol.md` gives the reasons.
+
+use std::collections::HashSet;
+
+use super::log::{Commit, LogError, Put, TableLog, Version};
+use crate::failpoint::{self, FailPoint};
+
+/// Lost races in a row after which a commit gives up for now; its caller tries again.
+const MAX_RACES: u32 = 100;
+
+/// How a commit got into the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// As this version, after so many lost races.
+    Now {
+        /// The new version.
+        version: Version,
+        /// Times that another writer was faster.
+        races: u32,
+    },
+    /// By an earlier try.
+    Earlier,
+}
+
+/// Why a commit is not in the table, or may not be.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The log failed; a later try of the same commit finds out whether this one landed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A file to remove is gone: plan anew.
+    #[error("{0}: no longer in the table; the change must be planned anew")]
+    Stale(String),
+    /// The table does not exist.
+    #[error("the table does not exist")]
+    NoTable,
+    /// Too many other writers.
+    #[error("lost {MAX_RACES} races for the next version in a row")]
+    Contended,
+}
+
+/// Commits at most once; safe to call again with the same transaction after any error or crash.
+pub async fn commit(log: &dyn TableLog, commit: &Commit) -> Result<Committed, CommitError> {
+    let (writer, position) = commit.transaction;
+    for races in 0..MAX_RACES {
+        let snapshot = log.load().await?.ok_or(CommitError::NoTable)?;
+        if snapshot.transaction(writer).await?.is_some_and(|committed| committed >= position) {
+            return Ok(Committed::Earlier);
+        }
+        if !commit.remove.is_empty() {
+            let files = snapshot.files().await?;
+            let active: HashSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
+            if let Some(gone) = commit.remove.iter().find(|file| !active.contains(file.path.as_str())) {
+                return Err(CommitError::Stale(gone.path.clone()));
+            }
+        }
+        let version = snapshot.version() + 1;
+        step(FailPoint::CommitPut)?;
+        let put = log.put(version, commit).await?;
+        step(FailPoint::CommitPutDone)?;
+        match put {
+            Put::Done => return Ok(Committed::Now { version, races }),
+            Put::Taken => tracing::debug!(version, "another writer took the version"),
+        }
+    }
+    Err(CommitError::Contended)
+}
+
+fn step(point: FailPoint) -> Result<(), LogError> {
+    failpoint::reach(point).map_err(|e| LogError::Store { place: "commit".into(), cause: e.to_string() })
+}
