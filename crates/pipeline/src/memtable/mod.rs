@@ -1,1 +1,42 @@
-//! (to come)
+//! Batch → columns per series: which series a row belongs to, and the rows that wait for the next flush.
+//!
+//! [`resolve`] finds the series of a request's rows in the [`Index`] and refuses what cannot be kept, before the WAL. [`Memtable::apply`]
+//! buffers the rows once the WAL holds them. The [`Horizon`] remembers what the last flushes wrote.
+
+mod batch;
+mod buffer;
+mod horizon;
+mod metadata;
+mod rank;
+mod run;
+mod series;
+mod symbols;
+
+pub use batch::{Batch, ExemplarRow, resolve};
+pub use buffer::{Committed, Memtable};
+pub use horizon::{Generation, Horizon, MIN_GENERATIONS};
+pub use metadata::{MetadataIndex, MetadataRow};
+pub use rank::{histogram_rank, sample_rank};
+pub use run::{SampleRun, Samples, SortedRun};
+pub use series::{EpochGuard, Labels, SeriesIndex, SeriesRef, SeriesView};
+
+/// All that is known of series and metrics.
+#[derive(Debug)]
+pub struct Index {
+    /// Label sets.
+    pub series: SeriesIndex,
+    /// Types, units and help texts.
+    pub metadata: MetadataIndex,
+}
+
+impl Index {
+    /// An empty index; `seed` must be unknown to senders.
+    pub fn new(seed: u64) -> Self {
+        Self { series: SeriesIndex::new(seed), metadata: MetadataIndex::default() }
+    }
+
+    /// Bytes held, estimated.
+    pub fn heap_bytes(&self) -> usize {
+        self.series.heap_bytes() + self.metadata.heap_bytes()
+    }
+}

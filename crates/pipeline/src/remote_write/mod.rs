@@ -1,1 +1,56 @@
-//! (to come)
+//! Remote write: the bytes of one request in, validated and borrowed series out.
+//!
+//! ```text
+//! headers ─► negotiate ─► Protocol
+//! body ─► decompress ─► Decoder ─► TimeSeries ─┬─► LabelSet::parse      first sight of a series only
+//!                     one forward scan         ├─► Histogram::parse     each native histogram
+//!                     no allocation a series   ├─► Exemplar::parse
+//!                                              └─► samples, as they are
+//! ```
+//!
+//! Two messages, one shape. `prometheus.WriteRequest` (1.0) spells labels out; `io.prometheus.write.v2.Request` (2.0)
+//! refers to a table of symbols. [`Decoder`] reads both in place and hands out label bytes unparsed: known series are
+//! found by those bytes.
+//!
+//! Faults come in three kinds, and each ends in an answer of its own:
+//!
+//! * [`Unsupported`]: a request in a format that is not spoken here: 415;
+//! * [`DecodeError`]: broken framing, nothing of the request is usable: 400;
+//! * [`Invalid`]: one series, histogram or exemplar that cannot be kept. It is refused by name ([`Reason`]), collected in
+//!   [`Refusals`] and answered with 400, the rest of the request is kept.
+//!
+//! Values are IEEE 754 bits (`u64`) throughout, timestamps are milliseconds since 1970 UTC (`i64`): nothing is rounded, and a
+//! stale marker stays one.
+//!
+//! Memory: all that is allocated is bounded by the decompressed body. Real requests need less than its size again. A hostile
+//! one can reach 12 times its size in one series' samples (24 bytes for a message of 2) and, in 2.0, 16 times in symbols (twice
+//! 16 bytes for 2): a budget counts on it.
+
+mod decode;
+mod decompress;
+mod error;
+mod exemplar;
+mod histogram;
+mod labels;
+mod metadata;
+mod negotiation;
+pub mod proto;
+mod quote;
+mod refusal;
+mod series;
+#[cfg(test)]
+mod tests;
+mod timestamp;
+mod wire;
+
+pub use decode::Decoder;
+pub use decompress::decompress;
+pub use error::{DecodeError, Fault, Malformed};
+pub use exemplar::{Exemplar, RawExemplar};
+pub use histogram::{Counts, Histogram, RawHistogram, ResetHint, Span};
+pub use labels::{LabelSet, METRIC_NAME, RawLabels, Scattered};
+pub use metadata::{Metadata, MetadataEntries, MetricKind, RawMetadata, SeriesMetadata};
+pub use negotiation::{Protocol, Unsupported, negotiate};
+pub use refusal::{Invalid, Reason, Refusals};
+pub use series::{STALE_NAN, Sample, TimeSeries};
+pub use timestamp::{EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, MAX_AHEAD, TimestampBounds};

@@ -7,6 +7,7 @@ mod columns;
 mod label_columns;
 mod labels_text;
 
+pub(crate) use columns::span_fields;
 pub use columns::{Column, Kind, arrow_schema, columns, delta_schema};
 pub use label_columns::{DEFAULT_LABEL_COLUMNS, InvalidLabelColumns, LabelColumns};
 pub use labels_text::{MalformedLabels, compare_escaped, labels_text, parse_labels_text, push_escaped, series_id};

@@ -1,0 +1,227 @@
+//! One file: batches into row groups, and the statistics that the commit carries.
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{KeyValue, SortingColumn};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+
+use super::keys::KeyColumns;
+use super::own_columns::{ExemplarColumns, HistogramColumns, MetadataColumns, SampleColumns};
+use crate::memtable::{ExemplarRow, Labels, MetadataRow};
+use crate::remote_write::{Histogram, Sample};
+use crate::schema::{Kind, LabelColumns, SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, Table, arrow_schema, columns};
+use crate::table::FileStats;
+
+/// Rows collected before they go to the Parquet writer.
+const BATCH_ROWS: usize = 64 * 1024;
+/// Rows after which a row group ends at the next series.
+const ROW_GROUP_ROWS: usize = 1024 * 1024;
+/// Bytes of label sets after which a row group ends at the next series.
+const ROW_GROUP_LABEL_BYTES: usize = 32 * 1024 * 1024;
+/// Above what a row group can hold: a dictionary is never given up.
+const DICTIONARY_BYTES: usize = 256 * 1024 * 1024;
+/// Bytes of a data page before compression.
+const PAGE_BYTES: usize = 1024 * 1024;
+
+/// A file could not be encoded: a fault of this program, or of memory.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    /// From Arrow.
+    #[error("encoding a batch: {0}")]
+    Arrow(#[from] ArrowError),
+    /// From Parquet.
+    #[error("encoding a file: {0}")]
+    Parquet(#[from] ParquetError),
+}
+
+/// A whole Parquet file.
+#[derive(Debug)]
+pub struct EncodedFile {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Its statistics.
+    pub stats: FileStats,
+}
+
+#[derive(Debug)]
+enum OwnColumns {
+    Samples(SampleColumns),
+    Histograms(Box<HistogramColumns>),
+    Exemplars(ExemplarColumns),
+    Metadata(MetadataColumns),
+}
+
+/// Writes one file of one table. Rows come sorted: [`Self::series`], then its rows, then the next.
+pub struct FileEncoder {
+    schema: SchemaRef,
+    keys: KeyColumns,
+    own: OwnColumns,
+    writer: ArrowWriter<Vec<u8>>,
+    /// Rows of the batch.
+    batch_rows: usize,
+    /// Rows of the current series in the batch whose keys are not appended yet.
+    pending_rows: usize,
+    group_rows: usize,
+    group_label_bytes: usize,
+    stats: FileStats,
+}
+
+impl FileEncoder {
+    /// An empty file.
+    pub fn new(table: Table, label_columns: &LabelColumns) -> Result<Self, EncodeError> {
+        let schema = arrow_schema(table, label_columns);
+        let options = ArrowWriterOptions::new()
+            // Readers get plain text columns, not this program's dictionaries.
+            .with_skip_arrow_metadata(true)
+            .with_properties(writer_properties(table, label_columns)?);
+        let writer = ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), options)?;
+        let own = match table {
+            Table::Samples => OwnColumns::Samples(SampleColumns::default()),
+            Table::Histograms => OwnColumns::Histograms(Box::default()),
+            Table::Exemplars => OwnColumns::Exemplars(ExemplarColumns::default()),
+            Table::Metadata => OwnColumns::Metadata(MetadataColumns::default()),
+        };
+        let stats = FileStats { rows: 0, metric: None, timestamp: None };
+        let keys = KeyColumns::new(label_columns);
+        Ok(Self { schema, keys, own, writer, batch_rows: 0, pending_rows: 0, group_rows: 0, group_label_bytes: 0, stats })
+    }
+
+    /// The rows that follow belong to this series.
+    pub fn series(&mut self, labels: Labels<'_>) -> Result<(), EncodeError> {
+        self.append_keys();
+        if self.group_rows >= ROW_GROUP_ROWS || self.group_label_bytes >= ROW_GROUP_LABEL_BYTES {
+            self.end_batch()?;
+            self.writer.flush()?;
+            (self.group_rows, self.group_label_bytes) = (0, 0);
+        }
+        self.group_label_bytes += self.keys.start(labels);
+        Ok(())
+    }
+
+    /// Appends a sample of the current series.
+    pub fn sample(&mut self, sample: Sample) -> Result<(), EncodeError> {
+        if let OwnColumns::Samples(columns) = &mut self.own {
+            columns.append(sample);
+        }
+        self.row(sample.timestamp)
+    }
+
+    /// Appends a histogram of the current series.
+    pub fn histogram(&mut self, histogram: &Histogram) -> Result<(), EncodeError> {
+        if let OwnColumns::Histograms(columns) = &mut self.own {
+            columns.append(histogram);
+        }
+        self.row(histogram.timestamp)
+    }
+
+    /// Appends an exemplar of the current series.
+    pub fn exemplar(&mut self, exemplar: &ExemplarRow) -> Result<(), EncodeError> {
+        if let OwnColumns::Exemplars(columns) = &mut self.own {
+            columns.append(exemplar);
+        }
+        self.row(exemplar.timestamp)
+    }
+
+    /// Appends a row of metadata.
+    pub fn metadata(&mut self, row: &MetadataRow) -> Result<(), EncodeError> {
+        if let OwnColumns::Metadata(columns) = &mut self.own {
+            columns.append(row);
+        }
+        widen(&mut self.stats.metric, &row.metric);
+        self.row(row.received_at)
+    }
+
+    fn row(&mut self, timestamp: i64) -> Result<(), EncodeError> {
+        let (min, max) = self.stats.timestamp.unwrap_or((timestamp, timestamp));
+        self.stats.timestamp = Some((min.min(timestamp), max.max(timestamp)));
+        self.stats.rows += 1;
+        self.group_rows += 1;
+        self.pending_rows += 1;
+        self.batch_rows += 1;
+        if self.batch_rows >= BATCH_ROWS {
+            self.append_keys();
+            self.end_batch()?;
+        }
+        Ok(())
+    }
+
+    fn append_keys(&mut self) {
+        if self.pending_rows > 0 && !matches!(self.own, OwnColumns::Metadata(_)) {
+            self.keys.append(self.pending_rows);
+            widen(&mut self.stats.metric, self.keys.metric());
+        }
+        self.pending_rows = 0;
+    }
+
+    fn end_batch(&mut self) -> Result<(), EncodeError> {
+        if self.batch_rows == 0 {
+            return Ok(());
+        }
+        self.batch_rows = 0;
+        let columns: Vec<ArrayRef> = match &mut self.own {
+            OwnColumns::Samples(own) => [self.keys.finish()?, own.finish()].concat(),
+            OwnColumns::Histograms(own) => [self.keys.finish()?, own.finish()?].concat(),
+            OwnColumns::Exemplars(own) => [self.keys.finish()?, own.finish()?].concat(),
+            OwnColumns::Metadata(own) => own.finish()?,
+        };
+        self.writer.write(&RecordBatch::try_new(self.schema.clone(), columns)?)?;
+        Ok(())
+    }
+
+    /// Ends the file.
+    pub fn finish(mut self) -> Result<EncodedFile, EncodeError> {
+        self.append_keys();
+        self.end_batch()?;
+        Ok(EncodedFile { bytes: self.writer.into_inner()?, stats: self.stats })
+    }
+}
+
+fn widen(bounds: &mut Option<(String, String)>, value: &str) {
+    match bounds {
+        None => *bounds = Some((value.to_owned(), value.to_owned())),
+        Some((min, _)) if value < min.as_str() => *min = value.to_owned(),
+        Some((_, max)) if value > max.as_str() => *max = value.to_owned(),
+        Some(_) => {}
+    }
+}
+
+/// How each column is encoded.
+pub(crate) fn writer_properties(table: Table, label_columns: &LabelColumns) -> Result<WriterProperties, EncodeError> {
+    let mut properties = WriterProperties::builder()
+        .set_created_by(concat!("promarchive ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+        .set_max_row_group_row_count(None)
+        .set_data_page_size_limit(PAGE_BYTES)
+        .set_data_page_row_count_limit(BATCH_ROWS)
+        .set_dictionary_page_size_limit(DICTIONARY_BYTES)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_dictionary_enabled(false)
+        .set_key_value_metadata(Some(vec![KeyValue::new(
+            SCHEMA_VERSION_PROPERTY.to_owned(),
+            SCHEMA_VERSION.to_string(),
+        )]));
+    let table_columns = columns(table, label_columns);
+    for column in &table_columns {
+        let path = ColumnPath::new(vec![column.name.clone()]);
+        properties = match column.kind {
+            Kind::Text | Kind::RepeatedLong => properties.set_column_dictionary_enabled(path, true),
+            Kind::Timestamp => properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+            Kind::Long | Kind::Int | Kind::Double | Kind::Boolean | Kind::Longs | Kind::Doubles | Kind::Spans => properties,
+        };
+    }
+    for name in ["metric", "timestamp"] {
+        let path = ColumnPath::new(vec![name.to_owned()]);
+        properties = properties.set_column_statistics_enabled(path, EnabledStatistics::Page);
+    }
+    let sorted_by: &[&str] = if table.has_series() { &["metric", "labels", "timestamp"] } else { &["metric"] };
+    let place = |name: &&str| table_columns.iter().position(|column| column.name == **name);
+    let sorting = sorted_by.iter().filter_map(place).filter_map(|at| i32::try_from(at).ok());
+    let sorting = sorting.map(|column_idx| SortingColumn { column_idx, descending: false, nulls_first: false });
+    Ok(properties.set_sorting_columns(Some(sorting.collect())).build())
+}

@@ -1,0 +1,246 @@
+//! One request, resolved: which series its rows belong to. Nothing of it is buffered yet; that follows the WAL.
+
+use std::collections::HashSet;
+
+use super::Index;
+use super::metadata::{MetadataIndex, MetadataRow};
+use super::series::{EpochGuard, SeriesRef};
+use super::symbols::Symbol;
+use crate::remote_write::{
+    DecodeError, Decoder, Exemplar, Histogram, Invalid, LabelSet, METRIC_NAME, Metadata, Protocol, RawLabels, RawMetadata,
+    Refusals, Sample, TimeSeries, TimestampBounds,
+};
+use crate::schema::labels_text;
+
+/// An exemplar of a series.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExemplarRow {
+    /// Whose.
+    pub series: SeriesRef,
+    /// Milliseconds since the epoch.
+    pub timestamp: i64,
+    /// IEEE bits.
+    pub value: u64,
+    /// Its own labels, as canonical text.
+    pub labels: String,
+}
+
+/// What one request holds, by series.
+#[derive(Debug)]
+pub struct Batch {
+    /// Float samples and stale markers.
+    pub samples: Vec<(SeriesRef, Sample)>,
+    /// Native histograms.
+    pub histograms: Vec<(SeriesRef, Histogram)>,
+    /// Exemplars.
+    pub exemplars: Vec<ExemplarRow>,
+    /// Metadata that was not known when the request was resolved.
+    pub metadata: Vec<MetadataRow>,
+    /// What cannot be kept.
+    pub refusals: Refusals,
+    /// Time series in the request.
+    pub series: u64,
+    /// Keeps its series known.
+    _guard: EpochGuard,
+}
+
+impl Batch {
+    /// Whether there is nothing to keep.
+    pub fn is_empty(&self) -> bool {
+        self.samples.is_empty() && self.histograms.is_empty() && self.exemplars.is_empty() && self.metadata.is_empty()
+    }
+
+    /// Bytes held, estimated.
+    pub fn heap_bytes(&self) -> usize {
+        self.samples.capacity() * size_of::<(SeriesRef, Sample)>()
+            + self.histograms.iter().map(|(_, histogram)| super::buffer::histogram_bytes(histogram)).sum::<usize>()
+            + self.exemplars.iter().map(super::buffer::exemplar_bytes).sum::<usize>()
+            + self.metadata.iter().map(MetadataRow::heap_bytes).sum::<usize>()
+    }
+}
+
+/// Resolves a decompressed request. The same body, bounds and time of receipt give the same rows and refusals, whatever is known already:
+/// replay depends on it.
+pub fn resolve(
+    index: &mut Index,
+    protocol: Protocol,
+    body: &[u8],
+    bounds: TimestampBounds,
+    received_at: i64,
+) -> Result<Batch, DecodeError> {
+    let mut decoder = Decoder::new(protocol, body)?;
+    let symbols = decoder.symbols();
+    let batch = Batch {
+        samples: Vec::new(),
+        histograms: Vec::new(),
+        exemplars: Vec::new(),
+        metadata: Vec::new(),
+        refusals: Refusals::default(),
+        series: 0,
+        _guard: index.series.epoch_guard(),
+    };
+    let mut resolver = Resolver {
+        index,
+        known: vec![None; symbols.len()],
+        symbols: &symbols,
+        labels: Vec::new(),
+        metadata_seen: HashSet::new(),
+        bounds,
+        received_at,
+        batch,
+    };
+    while let Some(series) = decoder.next_series()? {
+        resolver.series(series);
+    }
+    for entry in decoder.metadata() {
+        resolver.metadata_entry(entry?);
+    }
+    Ok(resolver.batch)
+}
+
+struct Resolver<'i, 'a> {
+    index: &'i mut Index,
+    symbols: &'i [&'a [u8]],
+    /// The index's symbols for those of a 2.0 request, once they are looked up and found.
+    known: Vec<Option<Symbol>>,
+    /// Scratch: the labels of a 2.0 series as the index's symbols.
+    labels: Vec<Symbol>,
+    /// Metadata of this 2.0 request that has been looked at: metric, type, help and unit.
+    metadata_seen: HashSet<(Symbol, i32, u32, u32)>,
+    bounds: TimestampBounds,
+    received_at: i64,
+    batch: Batch,
+}
+
+impl Resolver<'_, '_> {
+    fn series(&mut self, series: &TimeSeries<'_>) {
+        self.batch.series += 1;
+        let found = match self.find(&series.labels) {
+            Ok(found) => found,
+            Err(invalid) => {
+                let rows = series.samples.len() + series.histograms.len() + series.exemplars.len();
+                self.refuse(&invalid, rows.max(1) as u64, series);
+                return;
+            }
+        };
+        for &sample in &series.samples {
+            match self.check(sample.timestamp, sample.start_timestamp) {
+                Ok(()) => self.batch.samples.push((found, sample)),
+                Err(invalid) => self.refuse(&invalid, 1, series),
+            }
+        }
+        for raw in &series.histograms {
+            let histogram = Histogram::parse(raw, series.created_timestamp);
+            let checked = histogram.and_then(|h| self.check(h.timestamp, h.start_timestamp).map(|()| h));
+            match checked {
+                Ok(histogram) => self.batch.histograms.push((found, histogram)),
+                Err(invalid) => self.refuse(&invalid, 1, series),
+            }
+        }
+        for raw in &series.exemplars {
+            let exemplar = Exemplar::parse(raw, self.symbols);
+            match exemplar.and_then(|exemplar| self.check(exemplar.timestamp, 0).map(|()| exemplar)) {
+                Ok(exemplar) => self.batch.exemplars.push(ExemplarRow {
+                    series: found,
+                    timestamp: exemplar.timestamp,
+                    value: exemplar.value,
+                    labels: labels_text(exemplar.labels.into_iter()),
+                }),
+                Err(invalid) => self.refuse(&invalid, 1, series),
+            }
+        }
+        self.series_metadata(found, series);
+    }
+
+    fn refuse(&mut self, invalid: &Invalid, rows: u64, series: &TimeSeries<'_>) {
+        let symbols = self.symbols;
+        self.batch.refusals.record(invalid, rows, || series.labels.describe(symbols));
+    }
+
+    fn check(&self, timestamp: i64, start_timestamp: i64) -> Result<(), Invalid> {
+        self.bounds.check(timestamp).map_err(|reason| reason.at(timestamp))?;
+        self.bounds.check_start(start_timestamp).map_err(|reason| reason.at(start_timestamp))
+    }
+
+    /// The series of raw labels: by hash if it is known, else parsed, checked and made known.
+    fn find(&mut self, raw: &RawLabels<'_>) -> Result<SeriesRef, Invalid> {
+        match raw {
+            RawLabels::Text(text) => {
+                let hash = self.index.series.hash_text(text);
+                if let Some(found) = self.index.series.find_text(hash, raw) {
+                    return Ok(found);
+                }
+                let found = self.find_slowly(raw)?;
+                self.index.series.name_by_text(found, hash);
+                Ok(found)
+            }
+            RawLabels::Refs(_) if self.translate(raw) => match self.index.series.find_symbols(&self.labels) {
+                Some(found) => Ok(found),
+                None => self.find_slowly(raw),
+            },
+            _ => self.find_slowly(raw),
+        }
+    }
+
+    fn find_slowly(&mut self, raw: &RawLabels<'_>) -> Result<SeriesRef, Invalid> {
+        Ok(self.index.series.find_or_insert(&LabelSet::parse(raw, self.symbols)?))
+    }
+
+    /// Fills `labels` with the index's symbols for the references of a 2.0 series: the metric first, the others as they
+    /// come. False when one is unknown, or anything is out of the ordinary: only what is canonical can be found this way.
+    fn translate(&mut self, raw: &RawLabels<'_>) -> bool {
+        const NO_METRIC: Symbol = Symbol::MAX;
+        self.labels.clear();
+        self.labels.push(NO_METRIC);
+        let mut references = raw.refs();
+        while let Some(name) = references.next() {
+            let (Some(name), Some(Some(value))) = (name, references.next()) else { return false };
+            let Some(value) = self.symbol(value) else { return false };
+            if self.symbols.get(name).is_some_and(|&name| name == METRIC_NAME.as_bytes()) {
+                match self.labels.first_mut() {
+                    Some(metric) if *metric == NO_METRIC => *metric = value,
+                    _ => return false,
+                }
+            } else {
+                let Some(name) = self.symbol(name) else { return false };
+                self.labels.extend([name, value]);
+            }
+        }
+        true
+    }
+
+    /// The index's symbol for one of the request's, looked up once.
+    fn symbol(&mut self, reference: usize) -> Option<Symbol> {
+        let known = self.known.get_mut(reference)?;
+        if known.is_none() {
+            *known = self.symbols.get(reference).and_then(|text| self.index.series.find_symbol(text));
+        }
+        *known
+    }
+
+    fn series_metadata(&mut self, found: SeriesRef, series: &TimeSeries<'_>) {
+        let Some(raw) = series.metadata else { return };
+        let Some(metric) = self.index.series.metric(found) else { return };
+        if !self.metadata_seen.insert((metric, raw.kind, raw.help_ref, raw.unit_ref)) {
+            return;
+        }
+        let metric = self.index.series.text(metric);
+        match Metadata::of_series(metric, raw, self.symbols) {
+            Ok(metadata) => keep_metadata(&self.index.metadata, &mut self.batch, &metadata, self.received_at),
+            Err(invalid) => self.refuse(&invalid, 1, series),
+        }
+    }
+
+    fn metadata_entry(&mut self, raw: RawMetadata<'_>) {
+        match Metadata::parse(raw) {
+            Ok(metadata) => keep_metadata(&self.index.metadata, &mut self.batch, &metadata, self.received_at),
+            Err(invalid) => self.batch.refusals.record(&invalid, 1, || "metadata".to_owned()),
+        }
+    }
+}
+
+fn keep_metadata(index: &MetadataIndex, batch: &mut Batch, metadata: &Metadata<'_>, received_at: i64) {
+    if !index.contains(metadata, received_at) {
+        batch.metadata.push(MetadataRow::new(metadata, received_at));
+    }
+}

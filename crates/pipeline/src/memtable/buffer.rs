@@ -1,0 +1,128 @@
+//! The memtable: what the WAL holds and no table does yet.
+
+use super::batch::{Batch, ExemplarRow};
+use super::metadata::MetadataRow;
+use super::run::SampleRun;
+use super::series::SeriesRef;
+use crate::remote_write::{Counts, Histogram, Span};
+use crate::schema::Table;
+
+/// Tables that already hold a record's rows: replay adds the others only.
+pub type Committed = dyn Fn(Table) -> bool;
+
+/// Rows by series, in the order of arrival; duplicates included.
+#[derive(Debug, Default)]
+pub struct Memtable {
+    /// By [`SeriesRef`]; many may be empty.
+    runs: Vec<SampleRun>,
+    histograms: Vec<(SeriesRef, Histogram)>,
+    exemplars: Vec<ExemplarRow>,
+    metadata: Vec<MetadataRow>,
+    position: u64,
+    first_received: Option<i64>,
+    samples: u64,
+    bytes: usize,
+}
+
+impl Memtable {
+    /// Adds a batch whose record has this position in the WAL; positions only grow. `metadata` are those of its rows that are new.
+    pub fn apply(&mut self, position: u64, received_at: i64, batch: &mut Batch, committed: &Committed) {
+        self.position = self.position.max(position);
+        self.first_received.get_or_insert(received_at);
+        if !committed(Table::Samples) {
+            for &(series, sample) in &batch.samples {
+                self.add_sample(series, sample);
+            }
+        }
+        if !committed(Table::Histograms) {
+            self.bytes += batch.histograms.iter().map(|(_, histogram)| histogram_bytes(histogram)).sum::<usize>();
+            self.histograms.append(&mut batch.histograms);
+        }
+        if !committed(Table::Exemplars) {
+            self.bytes += batch.exemplars.iter().map(exemplar_bytes).sum::<usize>();
+            self.exemplars.append(&mut batch.exemplars);
+        }
+        if !committed(Table::Metadata) {
+            self.bytes += batch.metadata.iter().map(MetadataRow::heap_bytes).sum::<usize>();
+            self.metadata.append(&mut batch.metadata);
+        }
+    }
+
+    fn add_sample(&mut self, series: SeriesRef, sample: crate::remote_write::Sample) {
+        let at = series as usize;
+        if self.runs.len() <= at {
+            let before = self.runs.capacity();
+            self.runs.resize_with(at + 1, SampleRun::default);
+            self.bytes += (self.runs.capacity() - before) * size_of::<SampleRun>();
+        }
+        if let Some(run) = self.runs.get_mut(at) {
+            let before = run.heap_bytes();
+            run.push(sample);
+            self.bytes += run.heap_bytes() - before;
+            self.samples += 1;
+        }
+    }
+
+    /// The last position in it, 0 for none.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// When the first of its records was received, milliseconds since the epoch; none for an empty memtable.
+    pub fn first_received(&self) -> Option<i64> {
+        self.first_received
+    }
+
+    /// Bytes held, estimated.
+    pub fn heap_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Float samples, duplicates included.
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    /// The samples of each series that has any, by series.
+    pub fn runs(&self) -> impl Iterator<Item = (SeriesRef, &SampleRun)> {
+        (0..).zip(&self.runs).filter(|(_, run)| !run.is_empty())
+    }
+
+    /// Histograms, in the order of arrival.
+    pub fn histograms(&self) -> &[(SeriesRef, Histogram)] {
+        &self.histograms
+    }
+
+    /// Exemplars, in the order of arrival.
+    pub fn exemplars(&self) -> &[ExemplarRow] {
+        &self.exemplars
+    }
+
+    /// Metadata, in the order of arrival.
+    pub fn metadata(&self) -> &[MetadataRow] {
+        &self.metadata
+    }
+
+    /// Calls `each` with every series that has rows, some more than once.
+    pub fn for_each_series(&self, mut each: impl FnMut(SeriesRef)) {
+        self.runs().for_each(|(series, _)| each(series));
+        self.histograms.iter().for_each(|(series, _)| each(*series));
+        self.exemplars.iter().for_each(|row| each(row.series));
+    }
+}
+
+/// Bytes that a histogram takes.
+pub(super) fn histogram_bytes(histogram: &Histogram) -> usize {
+    let counts = match &histogram.counts {
+        Counts::Integer { positive, negative, .. } => positive.capacity() + negative.capacity(),
+        Counts::Float { positive, negative, .. } => positive.capacity() + negative.capacity(),
+    };
+    size_of::<(SeriesRef, Histogram)>()
+        + (counts + histogram.custom_values.capacity()) * 8
+        + (histogram.positive_spans.capacity() + histogram.negative_spans.capacity()) * size_of::<Span>()
+}
+
+/// Bytes that an exemplar takes.
+pub(super) fn exemplar_bytes(row: &ExemplarRow) -> usize {
+    size_of::<ExemplarRow>() + row.labels.capacity()
+}

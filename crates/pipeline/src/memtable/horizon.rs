@@ -1,0 +1,99 @@
+//! What the last flushes wrote, so that a sample that is sent again is not written again.
+//!
+//! A generation is what one flush committed: per series the samples, in a few bytes each; of histograms and exemplars their
+//! ranks and hashes. Generations are kept for a time, and at least the last [`MIN_GENERATIONS`]. After a restart they are read back
+//! from the tables themselves.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use super::run::SortedRun;
+use super::series::SeriesRef;
+use crate::wal::WriterId;
+
+/// Flushes within the horizon, however long ago they were.
+pub const MIN_GENERATIONS: usize = 2;
+
+/// The rows of one flush.
+#[derive(Clone, Debug)]
+pub struct Generation {
+    /// Whose flush, and up to which position: the files' names say the same.
+    pub flush: (WriterId, u64),
+    /// When it was committed, milliseconds since the epoch.
+    pub committed_at: i64,
+    /// Sorted by series.
+    pub samples: Vec<(SeriesRef, SortedRun)>,
+    /// Rank of the histogram of each (series, timestamp).
+    pub histograms: HashMap<(SeriesRef, i64), (bool, u128)>,
+    /// Series and hash of each exemplar.
+    pub exemplars: HashSet<(SeriesRef, u128)>,
+}
+
+impl Generation {
+    /// An empty one.
+    pub fn new(flush: (WriterId, u64), committed_at: i64) -> Self {
+        Self { flush, committed_at, samples: Vec::new(), histograms: HashMap::new(), exemplars: HashSet::new() }
+    }
+
+    /// The samples of a series.
+    pub fn run(&self, series: SeriesRef) -> Option<&SortedRun> {
+        let at = self.samples.binary_search_by_key(&series, |&(series, _)| series).ok()?;
+        self.samples.get(at).map(|(_, run)| run)
+    }
+
+    /// Bytes held, estimated.
+    pub fn heap_bytes(&self) -> usize {
+        let samples: usize = self.samples.iter().map(|(_, run)| run.heap_bytes()).sum();
+        samples
+            + self.samples.capacity() * size_of::<(SeriesRef, SortedRun)>()
+            + self.histograms.capacity() * (size_of::<((SeriesRef, i64), (bool, u128))>() + 1)
+            + self.exemplars.capacity() * (size_of::<(SeriesRef, u128)>() + 1)
+    }
+}
+
+/// Generations, oldest first.
+#[derive(Clone, Debug, Default)]
+pub struct Horizon {
+    generations: VecDeque<Arc<Generation>>,
+}
+
+impl Horizon {
+    /// The generations, oldest first.
+    pub fn generations(&self) -> impl DoubleEndedIterator<Item = &Arc<Generation>> {
+        self.generations.iter()
+    }
+
+    /// Adds the newest, and drops those older than `keep_ms` before it.
+    pub fn push(&mut self, generation: Generation, keep_ms: i64) {
+        let oldest = generation.committed_at.saturating_sub(keep_ms);
+        self.generations.push_back(Arc::new(generation));
+        while self.generations.len() > MIN_GENERATIONS
+            && self.generations.front().is_some_and(|generation| generation.committed_at < oldest)
+        {
+            self.generations.pop_front();
+        }
+    }
+
+    /// Puts changed generations in the place of those of the same flush.
+    pub fn replace(&mut self, changed: Vec<Generation>) {
+        for generation in changed {
+            if let Some(slot) = self.generations.iter_mut().find(|slot| slot.flush == generation.flush) {
+                *slot = Arc::new(generation);
+            }
+        }
+    }
+
+    /// Bytes held, estimated.
+    pub fn heap_bytes(&self) -> usize {
+        self.generations.iter().map(|generation| generation.heap_bytes()).sum()
+    }
+
+    /// Calls `each` with every series in it, some more than once.
+    pub fn for_each_series(&self, mut each: impl FnMut(SeriesRef)) {
+        for generation in &self.generations {
+            generation.samples.iter().for_each(|&(series, _)| each(series));
+            generation.histograms.keys().for_each(|&(series, _)| each(series));
+            generation.exemplars.iter().for_each(|&(series, _)| each(series));
+        }
+    }
+}

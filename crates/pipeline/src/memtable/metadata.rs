@@ -1,0 +1,86 @@
+//! Metadata: a row for each (metric, type, unit, help) and day on which it was received.
+//!
+//! Senders repeat metadata with every request or every minute. What is known for the day is not kept again.
+
+use std::collections::{BTreeMap, HashSet};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::remote_write::{Metadata, MetricKind};
+use crate::table::Date;
+
+/// A row of the table `metadata`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MetadataRow {
+    /// Metric, or metric family in remote write 1.0.
+    pub metric: String,
+    /// Type, as Prometheus writes it.
+    pub kind: &'static str,
+    /// Unit; often empty.
+    pub unit: String,
+    /// Help text.
+    pub help: String,
+    /// When it was first received that day, milliseconds since the epoch.
+    pub received_at: i64,
+}
+
+impl MetadataRow {
+    /// The row for metadata received at a time.
+    pub fn new(metadata: &Metadata<'_>, received_at: i64) -> Self {
+        Self {
+            metric: metadata.metric.to_owned(),
+            kind: metadata.kind.as_str(),
+            unit: metadata.unit.to_owned(),
+            help: metadata.help.to_owned(),
+            received_at,
+        }
+    }
+
+    /// Bytes held on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        self.metric.capacity() + self.unit.capacity() + self.help.capacity() + size_of::<Self>()
+    }
+}
+
+/// What is known for the last days.
+#[derive(Debug, Default)]
+pub struct MetadataIndex {
+    days: BTreeMap<Date, HashSet<u128>>,
+}
+
+impl MetadataIndex {
+    /// Days remembered: senders retry past midnight.
+    pub const DAYS: usize = 2;
+
+    /// Whether a row is known for its day.
+    pub fn contains(&self, metadata: &Metadata<'_>, received_at: i64) -> bool {
+        let hash = hash(metadata.metric, metadata.kind, metadata.unit, metadata.help);
+        self.days.get(&Date::of(received_at)).is_some_and(|known| known.contains(&hash))
+    }
+
+    /// Makes a row known; false if it was.
+    pub fn insert(&mut self, row: &MetadataRow) -> bool {
+        let kind = MetricKind::ALL.into_iter().find(|kind| kind.as_str() == row.kind).unwrap_or(MetricKind::Unknown);
+        let known = self.days.entry(Date::of(row.received_at)).or_default();
+        let new = known.insert(hash(&row.metric, kind, &row.unit, &row.help));
+        while self.days.len() > Self::DAYS {
+            self.days.pop_first();
+        }
+        new
+    }
+
+    /// Bytes held, estimated.
+    pub fn heap_bytes(&self) -> usize {
+        self.days.values().map(|known| known.capacity() * (size_of::<u128>() + 1)).sum()
+    }
+}
+
+/// 128 bits, so that equality of hashes can stand for equality of texts.
+fn hash(metric: &str, kind: MetricKind, unit: &str, help: &str) -> u128 {
+    let mut hash = Xxh3::new();
+    for text in [metric, kind.as_str(), unit, help] {
+        hash.update(&(text.len() as u64).to_le_bytes());
+        hash.update(text.as_bytes());
+    }
+    hash.digest128()
+}

@@ -1,0 +1,230 @@
+//! Samples of one series in a few bytes each.
+//!
+//! In memory only, in the order of arrival. Per sample a control byte: bit 0, the timestamp is not the previous one plus the previous
+//! step, and a zigzag varint with the change of the step follows; bit 1, the value's bits differ from the previous one's, and a byte
+//! (trailing zero bytes × 16 + number of bytes) and the differing bytes of the XOR follow; bit 2, the start timestamp changed, and a
+//! zigzag varint with the change follows. A regular, constant series costs one byte a sample.
+//! The idea is Gorilla's (Pelkonen et al., VLDB 2015), at byte instead of bit boundaries.
+
+use crate::remote_write::Sample;
+
+const STEP_CHANGED: u8 = 1;
+const VALUE_CHANGED: u8 = 2;
+const START_CHANGED: u8 = 4;
+
+/// What the next sample is encoded against.
+#[derive(Clone, Copy, Debug, Default)]
+struct Previous {
+    timestamp: i64,
+    step: i64,
+    value: u64,
+    start: i64,
+}
+
+/// Samples of one series, appended in any order.
+#[derive(Clone, Debug, Default)]
+pub struct SampleRun {
+    bytes: Vec<u8>,
+    previous: Previous,
+    count: u32,
+}
+
+impl SampleRun {
+    /// Appends a sample.
+    pub fn push(&mut self, sample: Sample) {
+        let previous = &mut self.previous;
+        let step = sample.timestamp.wrapping_sub(previous.timestamp);
+        let change = step.wrapping_sub(previous.step);
+        let xor = sample.value ^ previous.value;
+        let start = sample.start_timestamp.wrapping_sub(previous.start);
+        let control = if change != 0 { STEP_CHANGED } else { 0 }
+            | if xor != 0 { VALUE_CHANGED } else { 0 }
+            | if start != 0 { START_CHANGED } else { 0 };
+        self.bytes.push(control);
+        if change != 0 {
+            push_varint(&mut self.bytes, zigzag(change));
+        }
+        if xor != 0 {
+            let zeros = xor.trailing_zeros() as usize / 8;
+            let length = 8 - zeros - xor.leading_zeros() as usize / 8;
+            self.bytes.push((zeros << 4 | length) as u8);
+            self.bytes.extend((xor >> (zeros * 8)).to_le_bytes().iter().take(length));
+        }
+        if start != 0 {
+            push_varint(&mut self.bytes, zigzag(start));
+        }
+        *previous = Previous {
+            timestamp: sample.timestamp,
+            step,
+            value: sample.value,
+            start: sample.start_timestamp,
+        };
+        self.count += 1;
+    }
+
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Bytes held on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// The samples, in the order in which they were pushed.
+    pub fn iter(&self) -> Samples<'_> {
+        Samples { bytes: &self.bytes, previous: Previous::default() }
+    }
+}
+
+/// Samples of one series in order of time, each timestamp once; never changed again.
+#[derive(Clone, Debug)]
+pub struct SortedRun {
+    bytes: Box<[u8]>,
+    count: u32,
+    first: i64,
+    last: i64,
+}
+
+impl SortedRun {
+    /// Takes samples that are sorted and not empty.
+    pub fn new(samples: &[Sample]) -> Option<Self> {
+        let (first, last) = (samples.first()?.timestamp, samples.last()?.timestamp);
+        let mut run = SampleRun::default();
+        samples.iter().for_each(|&sample| run.push(sample));
+        Some(Self { bytes: run.bytes.into_boxed_slice(), count: run.count, first, last })
+    }
+
+    /// Smallest and largest timestamp, ms.
+    pub fn bounds(&self) -> (i64, i64) {
+        (self.first, self.last)
+    }
+
+    /// Number of samples, at least one.
+    pub fn count(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Bytes held on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The samples in order of time.
+    pub fn iter(&self) -> Samples<'_> {
+        Samples { bytes: &self.bytes, previous: Previous::default() }
+    }
+}
+
+/// Iterator over a run.
+#[derive(Debug)]
+pub struct Samples<'a> {
+    bytes: &'a [u8],
+    previous: Previous,
+}
+
+impl Samples<'_> {
+    fn byte(&mut self) -> Option<u8> {
+        let (&first, rest) = self.bytes.split_first()?;
+        self.bytes = rest;
+        Some(first)
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                break;
+            }
+        }
+        Some(value)
+    }
+
+    fn xor(&mut self) -> Option<u64> {
+        let head = self.byte()?;
+        let (zeros, length) = (usize::from(head >> 4), usize::from(head & 0xf));
+        let (bytes, rest) = self.bytes.split_at_checked(length)?;
+        self.bytes = rest;
+        let value = bytes.iter().rev().fold(0_u64, |value, &byte| value << 8 | u64::from(byte));
+        Some(value << (zeros * 8))
+    }
+}
+
+impl Iterator for Samples<'_> {
+    type Item = Sample;
+
+    fn next(&mut self) -> Option<Sample> {
+        let control = self.byte()?;
+        if control & STEP_CHANGED != 0 {
+            self.previous.step = self.previous.step.wrapping_add(unzigzag(self.varint()?));
+        }
+        self.previous.timestamp = self.previous.timestamp.wrapping_add(self.previous.step);
+        if control & VALUE_CHANGED != 0 {
+            self.previous.value ^= self.xor()?;
+        }
+        if control & START_CHANGED != 0 {
+            self.previous.start = self.previous.start.wrapping_add(unzigzag(self.varint()?));
+        }
+        let Previous { timestamp, value, start, .. } = self.previous;
+        Some(Sample { timestamp, value, start_timestamp: start })
+    }
+}
+
+fn zigzag(value: i64) -> u64 {
+    (value << 1 ^ value >> 63).cast_unsigned()
+}
+
+fn unzigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
+}
+
+fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        bytes.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn samples() -> impl Strategy<Value = Vec<Sample>> {
+        let timestamp = prop_oneof![any::<i64>(), 0..100_i64, Just(i64::MIN), Just(i64::MAX)];
+        let value = prop_oneof![any::<u64>(), any::<f64>().prop_map(f64::to_bits), (0..50_u32).prop_map(|v| f64::from(v).to_bits())];
+        let start = prop_oneof![Just(0), any::<i64>()];
+        let sample = (timestamp, value, start)
+            .prop_map(|(timestamp, value, start_timestamp)| Sample { timestamp, value, start_timestamp });
+        proptest::collection::vec(sample, 0..50)
+    }
+
+    proptest! {
+        #[test]
+        fn runs_give_back_what_was_pushed(samples in samples()) {
+            let mut run = SampleRun::default();
+            samples.iter().for_each(|&sample| run.push(sample));
+            prop_assert_eq!(run.len(), samples.len());
+            prop_assert_eq!(run.iter().collect::<Vec<_>>(), samples);
+        }
+    }
+
+    #[test]
+    fn a_regular_constant_series_costs_a_byte_a_sample() {
+        let mut run = SampleRun::default();
+        for i in 0..1000 {
+            run.push(Sample { timestamp: 1_763_000_000_000 + i * 15_000, value: 1.0_f64.to_bits(), start_timestamp: 0 });
+        }
+        assert!(run.bytes.len() < 1020, "{} bytes", run.bytes.len());
+    }
+}

@@ -1,0 +1,333 @@
+//! The series that are known: found by what a request says, without allocation, and given an index.
+//!
+//! A series is its label set. The set is kept as symbols: the metric, then name and value of each other label, sorted by name. A 2.0 request
+//! names labels by its own symbol table, which is translated once a request; the symbols are then hashed and compared. A 1.0 request repeats the
+//! text: its raw bytes are hashed, and compared with the texts of the series found.
+//!
+//! A series is forgotten when nothing refers to it any more: no buffered sample, no sample within the deduplication horizon, no
+//! request in flight. For the last, each request holds the epoch in which it was resolved.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
+
+use super::symbols::{Symbol, Symbols};
+use crate::remote_write::{LabelSet, METRIC_NAME, RawLabels};
+
+/// Index of a series; used again after the series is forgotten.
+pub type SeriesRef = u32;
+
+/// Holds back the forgetting of series that a request refers to.
+#[derive(Clone, Debug)]
+pub struct EpochGuard(#[expect(dead_code, reason = "held, not read")] Arc<()>);
+
+#[derive(Debug)]
+struct Series {
+    /// The metric, then name and value of each other label, sorted by name.
+    labels: Arc<[Symbol]>,
+    /// Hash of the raw text under which 1.0 requests last named it.
+    text_hash: Option<u64>,
+    /// Last epoch in which a request named it.
+    touched: u64,
+}
+
+/// All known series.
+#[derive(Debug)]
+pub struct SeriesIndex {
+    symbols: Symbols,
+    series: Vec<Option<Series>>,
+    free: Vec<SeriesRef>,
+    by_labels: HashTable<SeriesRef>,
+    by_text: HashTable<(u64, SeriesRef)>,
+    secrets: RapidSecrets,
+    seed: u64,
+    epoch: u64,
+    epochs: VecDeque<(u64, Arc<()>)>,
+    label_bytes: usize,
+}
+
+impl SeriesIndex {
+    /// `seed` must be unknown to senders.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            symbols: Symbols::new(seed),
+            series: Vec::new(),
+            free: Vec::new(),
+            by_labels: HashTable::new(),
+            by_text: HashTable::new(),
+            secrets: RapidSecrets::seed(seed.rotate_left(17)),
+            seed,
+            epoch: 0,
+            epochs: VecDeque::from([(0, Arc::new(()))]),
+            label_bytes: 0,
+        }
+    }
+
+    /// Number of known series.
+    pub fn len(&self) -> usize {
+        self.series.len() - self.free.len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One more than the largest index given out.
+    pub fn bound(&self) -> usize {
+        self.series.len()
+    }
+
+    /// Bytes held, estimated.
+    pub fn heap_bytes(&self) -> usize {
+        self.symbols.heap_bytes()
+            + self.label_bytes
+            + self.series.capacity() * size_of::<Option<Series>>()
+            + self.by_labels.allocation_size()
+            + self.by_text.allocation_size()
+    }
+
+    pub(super) fn epoch_guard(&self) -> EpochGuard {
+        EpochGuard(self.epochs.back().map(|(_, token)| token.clone()).unwrap_or_default())
+    }
+
+    fn touch(&mut self, found: SeriesRef) {
+        let epoch = self.epoch;
+        if let Some(Some(series)) = self.series.get_mut(found as usize) {
+            series.touched = epoch;
+        }
+    }
+
+    fn labels(&self, series: SeriesRef) -> &[Symbol] {
+        self.series.get(series as usize).and_then(Option::as_ref).map_or(&[], |series| &series.labels)
+    }
+
+    /// The symbol of a series' metric.
+    pub(super) fn metric(&self, series: SeriesRef) -> Option<Symbol> {
+        self.labels(series).first().copied()
+    }
+
+    /// The text of a symbol.
+    pub(super) fn text(&self, symbol: Symbol) -> &str {
+        self.symbols.text(symbol)
+    }
+
+    /// The symbol of a text that some series uses.
+    pub(super) fn find_symbol(&self, text: &[u8]) -> Option<Symbol> {
+        self.symbols.find(text)
+    }
+
+    /// The series with exactly these labels: the metric, then names and values sorted by name.
+    pub(super) fn find_symbols(&mut self, labels: &[Symbol]) -> Option<SeriesRef> {
+        let found = *self.by_labels.find(hash_symbols(self.seed, labels), |&series| self.labels(series) == labels)?;
+        self.touch(found);
+        Some(found)
+    }
+
+    /// Hash of the raw label bytes of a 1.0 series.
+    pub(super) fn hash_text(&self, raw: &[u8]) -> u64 {
+        rapidhash_v3_seeded(raw, &self.secrets)
+    }
+
+    /// The series that was last named by raw bytes of this hash, if these are its labels.
+    pub(super) fn find_text(&mut self, hash: u64, raw: &RawLabels<'_>) -> Option<SeriesRef> {
+        let same = |&(other, series): &(u64, SeriesRef)| other == hash && self.has_labels(series, raw);
+        let found = self.by_text.find(hash, same)?.1;
+        self.touch(found);
+        Some(found)
+    }
+
+    /// Whether the labels, as they stand in a 1.0 request, are those of the series, in canonical order. What is valid but not
+    /// canonical, an empty value say, is left to the slow path.
+    fn has_labels(&self, series: SeriesRef, raw: &RawLabels<'_>) -> bool {
+        let Some((&metric, mut labels)) = self.labels(series).split_first() else { return false };
+        let is = |symbol: Symbol, text: &[u8]| self.symbols.text(symbol).as_bytes() == text;
+        let mut metrics = 0;
+        let complete = raw.all(&[], |name, value| {
+            if name == METRIC_NAME.as_bytes() {
+                metrics += 1;
+                return is(metric, value);
+            }
+            let Some(([their_name, their_value], rest)) = labels.split_first_chunk::<2>() else { return false };
+            labels = rest;
+            is(*their_name, name) && is(*their_value, value)
+        });
+        complete && metrics == 1 && labels.is_empty()
+    }
+
+    /// The series of a checked label set, made known if it is not.
+    pub fn find_or_insert(&mut self, set: &LabelSet<'_>) -> SeriesRef {
+        let known: Option<Vec<Symbol>> = texts(set).map(|text| self.symbols.find(text.as_bytes())).collect();
+        if let Some(found) = known.and_then(|labels| self.find_symbols(&labels)) {
+            return found;
+        }
+        let labels: Arc<[Symbol]> = texts(set).map(|text| self.symbols.acquire(text)).collect();
+        self.insert(labels)
+    }
+
+    fn insert(&mut self, labels: Arc<[Symbol]>) -> SeriesRef {
+        let hash = hash_symbols(self.seed, &labels);
+        self.label_bytes += label_bytes(&labels);
+        let series = Some(Series { labels, text_hash: None, touched: self.epoch });
+        let index = match self.free.pop() {
+            Some(index) => {
+                if let Some(slot) = self.series.get_mut(index as usize) {
+                    *slot = series;
+                }
+                index
+            }
+            None => {
+                self.series.push(series);
+                SeriesRef::try_from(self.series.len() - 1).unwrap_or(SeriesRef::MAX)
+            }
+        };
+        let Self { by_labels, series, seed, .. } = self;
+        let rehash = |&index: &SeriesRef| {
+            let labels = series.get(index as usize).and_then(Option::as_ref).map(|series| &*series.labels);
+            hash_symbols(*seed, labels.unwrap_or_default())
+        };
+        by_labels.insert_unique(hash, index, rehash);
+        index
+    }
+
+    /// Remembers that raw label bytes of this hash name the series.
+    pub(super) fn name_by_text(&mut self, series: SeriesRef, hash: u64) {
+        let Some(Some(entry)) = self.series.get_mut(series as usize) else { return };
+        let before = entry.text_hash.replace(hash);
+        if before == Some(hash) {
+            return;
+        }
+        if let Some(before) = before {
+            self.forget_text(series, before);
+        }
+        self.by_text.insert_unique(hash, (hash, series), |&(hash, _)| hash);
+    }
+
+    fn forget_text(&mut self, series: SeriesRef, hash: u64) {
+        if let Ok(found) = self.by_text.find_entry(hash, |&(_, other)| other == series) {
+            found.remove();
+        }
+    }
+
+    /// Forgets every series that `is_used` denies and no request in flight refers to, and starts a new epoch.
+    pub fn forget_unused(&mut self, is_used: impl Fn(SeriesRef) -> bool) -> usize {
+        while self.epochs.len() > 1 && self.epochs.front().is_some_and(|(_, token)| Arc::strong_count(token) == 1) {
+            self.epochs.pop_front();
+        }
+        let oldest = self.epochs.front().map_or(self.epoch, |&(epoch, _)| epoch);
+        let mut forgotten = 0;
+        for index in 0..SeriesRef::try_from(self.series.len()).unwrap_or(SeriesRef::MAX) {
+            let Some(slot) = self.series.get_mut(index as usize) else { continue };
+            if !slot.as_ref().is_some_and(|series| series.touched < oldest) || is_used(index) {
+                continue;
+            }
+            if let Some(series) = slot.take() {
+                self.remove(index, &series);
+                forgotten += 1;
+            }
+        }
+        self.epoch += 1;
+        self.epochs.push_back((self.epoch, Arc::new(())));
+        forgotten
+    }
+
+    fn remove(&mut self, index: SeriesRef, series: &Series) {
+        if let Some(hash) = series.text_hash {
+            self.forget_text(index, hash);
+        }
+        let hash = hash_symbols(self.seed, &series.labels);
+        if let Ok(found) = self.by_labels.find_entry(hash, |&other| other == index) {
+            found.remove();
+        }
+        self.label_bytes -= label_bytes(&series.labels);
+        series.labels.iter().for_each(|&symbol| self.symbols.release(symbol));
+        self.free.push(index);
+    }
+
+    /// The labels of some series, to read while the index goes on.
+    pub fn view(&self, series: impl Iterator<Item = SeriesRef>) -> SeriesView {
+        let labels = |index: SeriesRef| {
+            let series = self.series.get(index as usize).and_then(Option::as_ref);
+            (index, series.map(|series| series.labels.clone()).unwrap_or_default())
+        };
+        SeriesView { texts: self.symbols.view(), series: series.map(labels).collect() }
+    }
+}
+
+/// Labels of series as they were at one moment.
+#[derive(Debug)]
+pub struct SeriesView {
+    texts: Vec<Arc<str>>,
+    series: Vec<(SeriesRef, Arc<[Symbol]>)>,
+}
+
+impl SeriesView {
+    /// The series, each with its labels.
+    pub fn iter(&self) -> impl Iterator<Item = (SeriesRef, Labels<'_>)> {
+        self.series.iter().map(|(index, symbols)| (*index, Labels { texts: &self.texts, symbols }))
+    }
+}
+
+/// The labels of one series.
+#[derive(Clone, Copy, Debug)]
+pub struct Labels<'a> {
+    texts: &'a [Arc<str>],
+    symbols: &'a [Symbol],
+}
+
+impl<'a> Labels<'a> {
+    fn text(self, symbol: Symbol) -> &'a str {
+        self.texts.get(symbol as usize).map_or("", |text| text)
+    }
+
+    /// The metric's name.
+    pub fn metric(self) -> &'a str {
+        self.symbols.first().map_or("", |&metric| self.text(metric))
+    }
+
+    /// The other labels, sorted by name.
+    pub fn pairs(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let pairs = self.symbols.get(1..).unwrap_or_default().as_chunks::<2>().0;
+        pairs.iter().map(move |&[name, value]| (self.text(name), self.text(value)))
+    }
+
+    /// Order of rows in a table: the metric, then the canonical text of the other labels.
+    pub fn compare(self, other: Self) -> std::cmp::Ordering {
+        use crate::schema::compare_escaped;
+        let ([mine, my_labels @ ..], [theirs, their_labels @ ..]) = (self.symbols, other.symbols) else {
+            return self.symbols.len().cmp(&other.symbols.len());
+        };
+        if mine != theirs {
+            return self.text(*mine).cmp(other.text(*theirs));
+        }
+        let differing = my_labels.iter().zip(their_labels).find(|(a, b)| a != b);
+        match differing {
+            Some((&a, &b)) => compare_escaped(self.text(a), other.text(b)),
+            // One set is the beginning of the other: `,` and `"` go before `}`, so the longer one is first.
+            None => their_labels.len().cmp(&my_labels.len()),
+        }
+    }
+}
+
+fn texts<'a>(set: &LabelSet<'a>) -> impl Iterator<Item = &'a str> {
+    std::iter::once(set.metric).chain(set.labels.iter().flat_map(|&(name, value)| [name, value]))
+}
+
+fn label_bytes(labels: &[Symbol]) -> usize {
+    const ARC_HEADER: usize = 16;
+    size_of_val(labels) + ARC_HEADER
+}
+
+/// Folded multiplication of each pair of symbols (the mixing step of wyhash).
+fn hash_symbols(seed: u64, labels: &[Symbol]) -> u64 {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mix = |hash: u64, value: u64| {
+        let product = u128::from(hash ^ value) * u128::from(FACTOR);
+        (product >> 64) as u64 ^ product as u64
+    };
+    let (pairs, rest) = labels.as_chunks::<2>();
+    let hash = pairs.iter().fold(seed | 1, |hash, &[a, b]| mix(hash, u64::from(a) << 32 | u64::from(b)));
+    mix(rest.iter().fold(hash, |hash, &last| mix(hash, u64::from(last))), labels.len() as u64)
+}

@@ -1,0 +1,61 @@
+//! Faults that make a whole request unreadable.
+
+/// A request that cannot be decoded: answer 400. Its text is one line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The body is no snappy block.
+    #[error("not a snappy block: {0}")]
+    Snappy(String),
+    /// The body declares more decoded bytes than are accepted.
+    #[error("decoded length of {declared} bytes is over the limit of {limit}")]
+    TooLarge {
+        /// Bytes, as the body declares.
+        declared: usize,
+        /// Bytes accepted.
+        limit: usize,
+    },
+    /// The protobuf framing is broken.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// A 2.0 request whose `symbols[0]` is not the empty string.
+    #[error("symbols[0] is not the empty string")]
+    FirstSymbol,
+    /// The fields are those of the other protocol: skipping them as unknown would lose the samples silently.
+    #[error("field {field} is not of remote write {expected}: the Content-Type names the wrong message")]
+    WrongProtocol {
+        /// Number of the field.
+        field: u32,
+        /// The version that the request claims to be.
+        expected: &'static str,
+    },
+}
+
+/// Broken protobuf framing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed protobuf: {fault} at byte {offset}, reading a {what}")]
+pub struct Malformed {
+    /// What is wrong.
+    pub fault: Fault,
+    /// Where, in bytes: from the start of the decompressed body, or of the message for those parsed apart (label sets,
+    /// histograms, exemplars, metadata).
+    pub offset: usize,
+    /// The message that was being read.
+    pub what: &'static str,
+}
+
+/// What is wrong with the framing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The message ends inside a field.
+    #[error("truncated")]
+    Truncated,
+    /// A varint over 10 bytes or 64 bits, or over 32 where only those fit.
+    #[error("integer too long")]
+    IntegerTooLong,
+    /// Field number 0, or over 2²⁹ − 1.
+    #[error("invalid field number")]
+    FieldNumber,
+    /// A wire type that does not exist, a group, or one that the field does not have.
+    #[error("unexpected wire type")]
+    WireType,
+}
