@@ -4,7 +4,7 @@
 //! last flushes wrote. A row that a table holds already is dropped. A row that beats one in a table supersedes it: the file is written again.
 //! Pure: the same memtable and horizon give the same result.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use xxhash_rust::xxh3::Xxh3;
 
@@ -56,6 +56,16 @@ pub fn settle(memtable: &Memtable, horizon: &Horizon) -> Settled {
 }
 
 impl Settled {
+    /// All series that have rows, each once.
+    pub fn series(&self) -> BTreeSet<SeriesRef> {
+        let superseding = self.superseding.values().flat_map(|rows| {
+            rows.samples.iter().map(|&(series, _)| series).chain(rows.histograms.iter().map(|&(series, _)| series))
+        });
+        let samples = self.samples.iter().map(|&(series, _)| series);
+        let histograms = self.histograms.iter().map(|&(series, _)| series);
+        samples.chain(histograms).chain(self.exemplars.iter().map(|row| row.series)).chain(superseding).collect()
+    }
+
     /// What the horizon is to remember of it.
     pub fn generation(&self, flush: (WriterId, u64), committed_at: i64) -> Generation {
         let place = |(series, histogram): &(SeriesRef, Histogram)| {

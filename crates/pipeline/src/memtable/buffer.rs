@@ -7,9 +7,6 @@ use super::series::SeriesRef;
 use crate::remote_write::{Counts, Histogram, Span};
 use crate::schema::Table;
 
-/// Tables that already hold a record's rows: replay adds the others only.
-pub type Committed = dyn Fn(Table) -> bool;
-
 /// Rows by series, in the order of arrival; duplicates included.
 #[derive(Debug, Default)]
 pub struct Memtable {
@@ -25,8 +22,9 @@ pub struct Memtable {
 }
 
 impl Memtable {
-    /// Adds a batch whose record has this position in the WAL; positions only grow. `metadata` are those of its rows that are new.
-    pub fn apply(&mut self, position: u64, received_at: i64, batch: &mut Batch, committed: &Committed) {
+    /// Adds a batch whose record has this position in the WAL; positions only grow. Tables that hold the record's rows already are
+    /// left out: `committed` says which.
+    pub fn apply(&mut self, position: u64, received_at: i64, batch: &mut Batch, committed: impl Fn(Table) -> bool) {
         self.position = self.position.max(position);
         self.first_received.get_or_insert(received_at);
         if !committed(Table::Samples) {

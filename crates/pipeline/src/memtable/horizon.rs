@@ -74,6 +74,13 @@ impl Horizon {
         }
     }
 
+    /// Drops all but the last [`MIN_GENERATIONS`]: memory is short.
+    pub fn shrink(&mut self) {
+        while self.generations.len() > MIN_GENERATIONS {
+            self.generations.pop_front();
+        }
+    }
+
     /// Puts changed generations in the place of those of the same flush.
     pub fn replace(&mut self, changed: Vec<Generation>) {
         for generation in changed {

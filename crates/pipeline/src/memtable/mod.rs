@@ -13,7 +13,7 @@ mod series;
 mod symbols;
 
 pub use batch::{Batch, ExemplarRow, resolve};
-pub use buffer::{Committed, Memtable};
+pub use buffer::Memtable;
 pub use horizon::{Generation, Horizon, MIN_GENERATIONS};
 pub use metadata::{MetadataIndex, MetadataRow};
 pub use rank::{histogram_rank, sample_rank};

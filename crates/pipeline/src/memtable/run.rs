@@ -6,6 +6,8 @@
 //! zigzag varint with the change follows. A regular, constant series costs one byte a sample.
 //! The idea is Gorilla's (Pelkonen et al., VLDB 2015), at byte instead of bit boundaries.
 
+use std::sync::Arc;
+
 use crate::remote_write::Sample;
 
 const STEP_CHANGED: u8 = 1;
@@ -86,7 +88,8 @@ impl SampleRun {
 /// Samples of one series in order of time, each timestamp once; never changed again.
 #[derive(Clone, Debug)]
 pub struct SortedRun {
-    bytes: Box<[u8]>,
+    /// Shared between the flush that writes it and the horizon that remembers it.
+    bytes: Arc<[u8]>,
     count: u32,
     first: i64,
     last: i64,
@@ -98,7 +101,7 @@ impl SortedRun {
         let (first, last) = (samples.first()?.timestamp, samples.last()?.timestamp);
         let mut run = SampleRun::default();
         samples.iter().for_each(|&sample| run.push(sample));
-        Some(Self { bytes: run.bytes.into_boxed_slice(), count: run.count, first, last })
+        Some(Self { bytes: run.bytes.into(), count: run.count, first, last })
     }
 
     /// Smallest and largest timestamp, ms.

@@ -264,6 +264,11 @@ pub struct SeriesView {
 }
 
 impl SeriesView {
+    /// One of the series, by its place in [`Self::iter`].
+    pub fn get(&self, at: usize) -> Option<(SeriesRef, Labels<'_>)> {
+        self.series.get(at).map(|(index, symbols)| (*index, Labels { texts: &self.texts, symbols }))
+    }
+
     /// The series, each with its labels.
     pub fn iter(&self) -> impl Iterator<Item = (SeriesRef, Labels<'_>)> {
         self.series.iter().map(|(index, symbols)| (*index, Labels { texts: &self.texts, symbols }))

@@ -1,1 +1,3 @@
-//! (to come)
+//! HTTP and life cycle around the rooms of the write path.
+
+pub mod core;

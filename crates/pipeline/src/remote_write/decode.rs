@@ -5,9 +5,9 @@
 //! 2.0  io.prometheus.write.v2.Request   (1–3 reserved)  4 symbols*     5 timeseries*
 //! ```
 //!
-//! 2.0 is scanned once more beforehand, from field to field: symbols may follow the series that refer to them. Fields are skipped
-//! when unknown, but not when they are those of the other protocol: a wrong Content-Type must not end in an acknowledged
-//! nothing.
+//! 2.0 is scanned once more beforehand, from field to field: symbols may follow the series that refer to them. Fields
+//! are skipped when unknown, but not when they are those of the other protocol: a wrong Content-Type must not end in an
+//! acknowledged nothing.
 
 use std::sync::Arc;
 
@@ -56,7 +56,8 @@ impl<'a> Decoder<'a> {
         Arc::clone(&self.symbols)
     }
 
-    /// The next series, valid until the next call: its vectors are reused. After an error, there is nothing more to read.
+    /// The next series, valid until the next call: its vectors are reused. After an error, there is nothing more to
+    /// read.
     ///
     /// # Errors
     ///
@@ -68,7 +69,8 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// The metadata entries of a 1.0 request, in the order of the wire; independent of the series. In 2.0 they come with the series.
+    /// The metadata entries of a 1.0 request, in the order of the wire; independent of the series. In 2.0 they come
+    /// with the series.
     pub fn metadata(&self) -> MetadataEntries<'a> {
         match self.protocol {
             Protocol::V1 => MetadataEntries::new(self.body),
@@ -110,9 +112,13 @@ fn collect_symbols(body: &[u8]) -> Result<Arc<[&[u8]]>, DecodeError> {
     let mut symbols = Vec::new();
     let mut any_series = false;
     let mut cursor = Cursor::new(body, "request");
+    let mut left = cursor.max_fields();
     while let Some(key) = cursor.key()? {
         match key {
-            V2_SYMBOLS => symbols.push(cursor.bytes()?),
+            V2_SYMBOLS => {
+                cursor.count_field(&mut left)?;
+                symbols.push(cursor.bytes()?);
+            }
             V2_SERIES => {
                 any_series = true;
                 cursor.bytes()?;

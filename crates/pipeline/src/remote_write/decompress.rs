@@ -6,14 +6,16 @@ use super::DecodeError;
 /// The longest copy (64 bytes) takes 3 bytes: no body decodes to more than 64/3 of its size.
 const MAX_EXPANSION: (u64, u64) = (64, 3);
 
-/// Decompresses `body` (block format, never framed) into `out`, whose capacity is reused and whose contents are replaced.
+/// Decompresses `body` (block format, never framed) into `out`, whose capacity is reused and whose contents are
+/// replaced.
 ///
 /// The declared length is checked against `limit` (bytes), and against what a body of this size can hold at all, before
 /// anything is allocated.
 ///
 /// # Errors
 ///
-/// [`DecodeError::TooLarge`] over the limit, [`DecodeError::Snappy`] when the body is no snappy block. `out` is empty then.
+/// [`DecodeError::TooLarge`] over the limit, [`DecodeError::Snappy`] when the body is no snappy block. `out` is empty
+/// then.
 pub fn decompress(body: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), DecodeError> {
     let declared = match snap::raw::decompress_len(body) {
         Ok(declared) => declared,

@@ -32,7 +32,7 @@ pub enum DecodeError {
 
 /// Broken protobuf framing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("malformed protobuf: {fault} at byte {offset}, reading a {what}")]
+#[error("malformed protobuf: {fault} at byte {offset} ({what})")]
 pub struct Malformed {
     /// What is wrong.
     pub fault: Fault,
@@ -52,6 +52,9 @@ pub enum Fault {
     /// A varint over 10 bytes or 64 bits, or over 32 where only those fit.
     #[error("integer too long")]
     IntegerTooLong,
+    /// More fields, and shorter ones, than can differ from each other: they would take far more memory than bytes.
+    #[error("too many fields")]
+    TooManyFields,
     /// Field number 0, or over 2²⁹ − 1.
     #[error("invalid field number")]
     FieldNumber,

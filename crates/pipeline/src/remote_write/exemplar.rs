@@ -57,8 +57,10 @@ impl<'a> Exemplar<'a> {
 fn read<'a>(raw: &RawExemplar<'a>) -> Result<(RawLabels<'a>, u64, i64), Malformed> {
     let (mut labels, mut value, mut timestamp) = (RawLabels::none(raw.protocol), 0, 0);
     let mut message = Cursor::new(raw.message, "exemplar");
+    let mut left = message.max_fields();
     let mut start = message.rest();
     while let Some(key) = message.key()? {
+        message.count_field(&mut left)?;
         match (key, raw.protocol) {
             (LABELS, Protocol::V1) => {
                 message.bytes()?;

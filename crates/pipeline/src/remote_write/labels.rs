@@ -5,8 +5,8 @@
 //! 2.0  field 1, packed or not: name, value, name, value, … as indices into the symbols
 //! ```
 //!
-//! Canonical: the metric name apart, the rest sorted by name in byte order, no name twice, no empty value (an empty value is an
-//! absent label). Any UTF-8 is a name, in both protocols.
+//! Canonical: the metric name apart, the rest sorted by name in byte order, no name twice, no empty value (an empty
+//! value is an absent label). Any UTF-8 is a name, in both protocols.
 
 use std::fmt;
 
@@ -17,12 +17,18 @@ use super::{Invalid, Malformed, Protocol, Reason};
 /// The label that holds the metric name.
 pub const METRIC_NAME: &str = "__name__";
 
+/// Labels of one set, at most: a pair of references takes 2 bytes, and 32 in memory.
+const MAX_LABELS: usize = 1 << 16;
+
+/// Room for the labels of most series.
+const USUAL_LABELS: usize = 16;
+
 const LABEL: u32 = key(1, BYTES);
 const NAME: u32 = key(1, BYTES);
 const VALUE: u32 = key(2, BYTES);
 
-/// The labels of a series or exemplar as sent, in place. Equal bytes of [`Text`](Self::Text) are equal label sets, and so are
-/// equal bytes of [`Refs`](Self::Refs) within one request.
+/// The labels of a series or exemplar as sent, in place. Equal bytes of [`Text`](Self::Text) are equal label sets, and
+/// so are equal bytes of [`Refs`](Self::Refs) within one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RawLabels<'a> {
     /// 1.0: all `labels` fields, keys included.
@@ -128,10 +134,11 @@ impl<'a> RawLabels<'a> {
         Ok(())
     }
 
-    /// Whether `each` holds for name and value of each label, in the order of the wire; false when they cannot be read. Stops at the first that fails.
+    /// Whether `each` holds for name and value of each label, in the order of the wire; false when they cannot be read. Stops
+    /// at the first for which it does not.
     pub(crate) fn all(&self, symbols: &[&'a [u8]], mut each: impl FnMut(&'a [u8], &'a [u8]) -> bool) -> bool {
-        let stop = Invalid { reason: Reason::MalformedLabels, detail: std::borrow::Cow::Borrowed("") };
-        self.for_each(symbols, |name, value| if each(name, value) { Ok(()) } else { Err(stop.clone()) }).is_ok()
+        const STOP: Invalid = Invalid { reason: Reason::MalformedLabels, detail: std::borrow::Cow::Borrowed("") };
+        self.for_each(symbols, |name, value| if each(name, value) { Ok(()) } else { Err(STOP) }).is_ok()
     }
 
     /// The label references of 2.0 in the order of the wire; `None` for one that cannot be read, and nothing after it.
@@ -152,8 +159,8 @@ impl<'a> RawLabels<'a> {
         })
     }
 
-    /// The series as an answer or a log names it, such as `up{job="x"}`: bounded, escaped, and never failing. What cannot be
-    /// read is left out.
+    /// The series as an answer or a log names it, such as `up{job="x"}`: bounded, escaped, and never failing. What
+    /// cannot be read is left out.
     pub fn describe(&self, symbols: &[&'a [u8]]) -> String {
         const LABELS_SHOWN: usize = 32;
         let mut labels = Vec::new();
@@ -218,11 +225,14 @@ fn malformed(malformed: Malformed) -> Invalid {
 
 /// All labels, canonical but for the metric name, which is one of them.
 pub(super) fn canonical<'a>(raw: &RawLabels<'a>, symbols: &[&'a [u8]]) -> Result<Vec<(&'a str, &'a str)>, Invalid> {
-    let mut labels = Vec::new();
+    let mut labels = Vec::with_capacity(USUAL_LABELS);
     raw.for_each(symbols, |name, value| {
         let (name, value) = (utf8("label name", name)?, utf8("label value", value)?);
         if name.is_empty() {
             return Err(Invalid::new(Reason::EmptyLabelName, format!("value {}", quote(value.as_bytes()))));
+        }
+        if labels.len() == MAX_LABELS {
+            return Err(Invalid::new(Reason::LabelLimit, format!("over {MAX_LABELS} labels")));
         }
         if !value.is_empty() {
             labels.push((name, value));

@@ -16,15 +16,15 @@
 //!
 //! * [`Unsupported`]: a request in a format that is not spoken here: 415;
 //! * [`DecodeError`]: broken framing, nothing of the request is usable: 400;
-//! * [`Invalid`]: one series, histogram or exemplar that cannot be kept. It is refused by name ([`Reason`]), collected in
-//!   [`Refusals`] and answered with 400, the rest of the request is kept.
+//! * [`Invalid`]: one series, histogram or exemplar that cannot be kept. It is refused by name ([`Reason`]), collected
+//!   in [`Refusals`] and answered with 400, the rest of the request is kept.
 //!
-//! Values are IEEE 754 bits (`u64`) throughout, timestamps are milliseconds since 1970 UTC (`i64`): nothing is rounded, and a
-//! stale marker stays one.
+//! Values are IEEE 754 bits (`u64`) throughout, timestamps are milliseconds since 1970 UTC (`i64`): nothing is rounded,
+//! and a stale marker stays one.
 //!
-//! Memory: all that is allocated is bounded by the decompressed body. Real requests need less than its size again. A hostile
-//! one can reach 12 times its size in one series' samples (24 bytes for a message of 2) and, in 2.0, 16 times in symbols (twice
-//! 16 bytes for 2): a budget counts on it.
+//! Memory is bounded by the decompressed body, whatever it declares. A real request takes a fraction of its size again,
+//! for the symbols and one series. A hostile one gets to 6 times its size in the samples of one series, 4 times in
+//! symbols, 8 times in a histogram's buckets (and twice that while a vector grows): more is [`Fault::TooManyFields`].
 
 mod decode;
 mod decompress;

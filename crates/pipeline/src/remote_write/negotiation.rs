@@ -37,12 +37,13 @@ pub struct Unsupported {
 
 /// Chooses the protocol by `Content-Type`, and checks that `Content-Encoding` is snappy (block format) or absent.
 ///
-/// Lenient where RFC 9110 is: case of the media type, white space, quotes, other parameters. No `Content-Type`, or one without
-/// `proto=`, is 1.0.
+/// Lenient where RFC 9110 is: case of the media type, white space, quotes, other parameters. No `Content-Type`, or one
+/// without `proto=`, is 1.0.
 ///
 /// # Errors
 ///
-/// [`Unsupported`] for any other media type, message or encoding, for a parameter without `=`, and for two that contradict.
+/// [`Unsupported`] for any other media type, message or encoding, for a parameter without `=`, and for two that
+/// contradict.
 pub fn negotiate(content_type: Option<&str>, content_encoding: Option<&str>) -> Result<Protocol, Unsupported> {
     let protocol = protocol(content_type.unwrap_or_default().trim())?;
     match content_encoding.unwrap_or_default().trim() {
@@ -129,9 +130,7 @@ mod tests {
             (Some("application/x-protobuf;charset"), None, None),
             (Some("application/x-protobuf;proto=\"prometheus.WriteRequest"), None, None),
             (
-                Some(
-                    "application/x-protobuf;proto=prometheus.WriteRequest;proto=io.prometheus.write.v2.Request",
-                ),
+                Some("application/x-protobuf;proto=prometheus.WriteRequest;proto=io.prometheus.write.v2.Request"),
                 None,
                 None,
             ),

@@ -1,7 +1,8 @@
-//! Remote write messages as prost structs: the generated types' hand-written twin. For encoding requests, and as the oracle of the
-//! decoder's tests; never on the hot path.
-
-use super::Protocol;
+//! Remote write messages as prost structs: the generated types' hand-written twin. For encoding requests, and as the
+//! oracle of the decoder's tests; never on the hot path.
+//!
+//! Like Prometheus's own encoder, prost leaves out a −0 as if it were 0: what must keep its bits is not to be encoded
+//! with it.
 
 /// `prometheus.*`: remote write 1.0.
 pub mod v1 {
@@ -257,26 +258,4 @@ mod shared {
             ZeroCountFloat(f64),
         }
     }
-}
-
-/// A message that is the whole of a request.
-pub trait Request: prost::Message {
-    /// The protocol that it is of.
-    const PROTOCOL: Protocol;
-
-    /// The compressed body, as a sender sends it.
-    fn to_body(&self) -> Result<Vec<u8>, snap::Error>
-    where
-        Self: Sized,
-    {
-        snap::raw::Encoder::new().compress_vec(&self.encode_to_vec())
-    }
-}
-
-impl Request for v1::WriteRequest {
-    const PROTOCOL: Protocol = Protocol::V1;
-}
-
-impl Request for v2::Request {
-    const PROTOCOL: Protocol = Protocol::V2;
 }

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 /// Bytes shown of one string.
 const SHOWN: usize = 64;
 
-/// The start of `bytes` in double quotes, escaped as Rust does (control and invisible characters too), not UTF-8 replaced.
+/// The start of `bytes` in double quotes, escaped as Rust does (control and invisible characters too), not UTF-8
+/// replaced.
 pub(super) fn quote(bytes: &[u8]) -> String {
     match bytes.get(..SHOWN) {
         Some(start) if bytes.len() > SHOWN => {

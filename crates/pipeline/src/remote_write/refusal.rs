@@ -36,9 +36,9 @@ reasons! {
     InvalidLabelRefs => "invalid_label_refs",
     /// Broken framing inside of labels.
     MalformedLabels => "malformed_labels",
-    /// More labels, or longer ones, than the archive allows. Raised by later rooms.
+    /// More than 65,536 labels; or more, or longer ones, than the archive allows (later rooms).
     LabelLimit => "label_limit",
-    /// A new series, and the archive's limit of them is reached. Raised by later rooms.
+    /// A new series, and the archive's limit of them is reached (later rooms).
     SeriesLimit => "series_limit",
     /// Before 1900 or after 9999.
     TimestampOutOfRange => "timestamp_out_of_range",
@@ -110,8 +110,8 @@ impl Refusals {
     const EXAMPLE_BYTES: usize = 320;
     const LINE_BYTES: usize = 1024;
 
-    /// Counts `refused` things (series, samples: as the caller counts) refused for one reason. `series` names the series, and is called for
-    /// the first few only: see [`RawLabels::describe`](super::RawLabels::describe).
+    /// Counts `refused` things (series, samples: as the caller counts) refused for one reason. `series` names the
+    /// series, and is called for the first few only: see [`RawLabels::describe`](super::RawLabels::describe).
     pub fn record(&mut self, invalid: &Invalid, refused: u64, series: impl FnOnce() -> String) {
         if let Some(count) = self.counts.get_mut(invalid.reason as usize) {
             *count += refused;
@@ -138,8 +138,8 @@ impl Refusals {
         Reason::ALL.iter().copied().zip(self.counts.iter().copied()).filter(|(_, count)| *count > 0)
     }
 
-    /// The answer: one line, at most 1 KiB, such as
-    /// `3 of 2000 series refused: duplicate_label: "job" twice in up{job="x"}; …`. `of` and `what` (a plural) are what the caller counts.
+    /// The answer: one line, at most 1 KiB, such as `3 of 2000 series refused: duplicate_label: "job" twice in
+    /// up{job="x"}; …`. `of` and `what` (a plural) are what the caller counts.
     pub fn one_line(&self, of: u64, what: &str) -> String {
         let total = self.total();
         let mut line = format!("{total} of {of} {what} refused");
@@ -170,7 +170,9 @@ mod tests {
     fn names_are_snake_case_and_unique() {
         let names: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
         assert_eq!(names.len(), Reason::ALL.len());
-        assert!(names.iter().all(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')));
+        assert!(
+            names.iter().all(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'))
+        );
         for (index, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, index);
         }
@@ -212,11 +214,12 @@ mod tests {
         }
         refusals.record(&Reason::TimestampOutOfRange.at(-1), 5, || unreachable!());
         let line = refusals.one_line(20, "samples");
-        let start = "12 of 20 samples refused (missing_metric_name 7, timestamp_out_of_range 5): missing_metric_name: no";
+        let start =
+            "12 of 20 samples refused (missing_metric_name 7, timestamp_out_of_range 5): missing_metric_name: no";
         assert!(line.starts_with(start), "{line}");
-        assert_eq!(refusals.counts().collect::<Vec<_>>(), [
-            (Reason::MissingMetricName, 7),
-            (Reason::TimestampOutOfRange, 5)
-        ]);
+        assert_eq!(
+            refusals.counts().collect::<Vec<_>>(),
+            [(Reason::MissingMetricName, 7), (Reason::TimestampOutOfRange, 5)]
+        );
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! TimeSeries  1.0: 1 labels*       2 samples*  3 exemplars*   4 histograms*
-//!             2.0: 1 labels_refs*  2 samples*  3 histograms*  4 exemplars*  5 metadata  6 created_timestamp (up to rc.3)
+//!             2.0: 1 labels_refs*  2 samples*  3 histograms*  4 exemplars*  5 metadata
+//!                                                           6 created_timestamp (up to rc.3)
 //! Sample      1 value (double)  2 timestamp (ms)  3 start_timestamp (ms; 2.0)
 //! ```
 //!
-//! Labels are stepped over, histograms and exemplars too: only their extents are kept. Samples and histograms of one message are both kept.
+//! Labels are stepped over, histograms and exemplars too: only their extents are kept. Samples and histograms of one
+//! message are both kept.
 
 use super::exemplar::RawExemplar;
 use super::histogram::RawHistogram;
@@ -91,8 +93,10 @@ impl<'a> TimeSeries<'a> {
 
     pub(super) fn read_v1(&mut self, mut message: Cursor<'a>) -> Result<(), Malformed> {
         self.clear(Protocol::V1);
+        let mut left = message.max_fields();
         let mut start = message.rest();
         while let Some(key) = message.key()? {
+            message.count_field(&mut left)?;
             match key {
                 LABELS => {
                     message.bytes()?;
@@ -111,7 +115,9 @@ impl<'a> TimeSeries<'a> {
 
     pub(super) fn read_v2(&mut self, mut message: Cursor<'a>) -> Result<(), Malformed> {
         self.clear(Protocol::V2);
+        let mut left = message.max_fields();
         while let Some(key) = message.key()? {
+            message.count_field(&mut left)?;
             match key {
                 LABEL_REFS => self.labels.push(message.bytes()?),
                 LABEL_REF => self.labels.push(message.varint_bytes()?),

@@ -1,7 +1,8 @@
 //! Which timestamps can be kept. All are milliseconds since 1970 UTC.
 //!
-//! An archive takes old and out-of-order samples. It refuses what no tool reads back alike: Spark reads dates before 1900 on another
-//! calendar, and years over 9999 have no text form. And it refuses, as Prometheus does, what is far in the future: a wrong clock.
+//! An archive takes old and out-of-order samples. It refuses what no tool reads back alike: Spark reads dates before
+//! 1900 on another calendar, and years over 9999 have no text form. And it refuses, as Prometheus does, what is far in
+//! the future: a wrong clock.
 
 use super::{Invalid, Reason};
 

@@ -16,6 +16,12 @@ pub(super) const FIXED64: u32 = 1;
 pub(super) const BYTES: u32 = 2;
 const FIXED32: u32 = 5;
 
+/// Fields of one message that are read without a look at their size.
+const FREE_FIELDS: usize = 1 << 17;
+/// Bytes that fields must take on average when there are more. Different symbols do, and samples of different
+/// timestamps: of less than three bytes, there are no 2¹⁷ different ones.
+const FIELD_BYTES: usize = 4;
+
 /// The key of a field, to match on.
 pub(super) const fn key(field: u32, wire_type: u32) -> u32 {
     field << 3 | wire_type
@@ -57,6 +63,20 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(super) fn since(&self, start: &'a [u8]) -> &'a [u8] {
         start.get(..start.len().saturating_sub(self.rest.len())).unwrap_or_default()
+    }
+
+    /// How many fields of this message are read, as each takes memory. A message of two-byte fields would else grow
+    /// twelvefold.
+    #[inline]
+    pub(super) fn max_fields(&self) -> usize {
+        FREE_FIELDS.max(self.rest.len() / FIELD_BYTES)
+    }
+
+    /// Takes one field from those left of [`Self::max_fields`].
+    #[inline]
+    pub(super) fn count_field(&self, left: &mut usize) -> Result<(), Malformed> {
+        *left = left.checked_sub(1).ok_or_else(|| self.malformed(Fault::TooManyFields))?;
+        Ok(())
     }
 
     /// The key of the next field; none at the end of the message.
@@ -169,11 +189,13 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// The varints of a packed field.
-    pub(super) fn packed_varints(&mut self, mut each: impl FnMut(u64)) -> Result<(), Malformed> {
+    /// The numbers of a packed `sint64` field.
+    pub(super) fn packed_zigzag64(&mut self, values: &mut Vec<i64>) -> Result<(), Malformed> {
         let mut packed = self.message(self.what)?;
+        // Each varint ends in the only byte of it that has no top bit.
+        values.reserve_exact(packed.rest.iter().filter(|byte| **byte < 0x80).count());
         while !packed.rest.is_empty() {
-            each(packed.varint()?);
+            values.push(zigzag(packed.varint()?));
         }
         Ok(())
     }
@@ -181,14 +203,15 @@ impl<'a> Cursor<'a> {
     /// The doubles' bits of a packed field.
     pub(super) fn packed_fixed64(&mut self, bits: &mut Vec<u64>) -> Result<(), Malformed> {
         let mut packed = self.message(self.what)?;
+        bits.reserve_exact(packed.rest.len() / 8);
         while !packed.rest.is_empty() {
             bits.push(packed.fixed64()?);
         }
         Ok(())
     }
 
-    /// Skips the value of a field that the reader did not match. One of the `known` fields is there with a wire type that it
-    /// does not have: to skip it would lose it.
+    /// Skips the value of a field that the reader did not match. One of the `known` fields is there with a wire type
+    /// that it does not have: to skip it would lose it.
     #[cold]
     pub(super) fn skip(&mut self, key: u32, known: &[u32]) -> Result<(), Malformed> {
         if known.contains(&field(key)) {
@@ -295,7 +318,7 @@ mod tests {
         let mut inner = outer.message("inner").unwrap();
         inner.key().unwrap();
         let malformed = inner.fixed64().unwrap_err();
-        assert_eq!(malformed.to_string(), "malformed protobuf: truncated at byte 5, reading a inner");
+        assert_eq!(malformed.to_string(), "malformed protobuf: truncated at byte 5 (inner)");
     }
 
     #[test]

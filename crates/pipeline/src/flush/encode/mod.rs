@@ -12,4 +12,5 @@ mod keys;
 mod own_columns;
 mod writer;
 
+pub(super) use writer::writer_properties;
 pub use writer::{EncodeError, EncodedFile, FileEncoder};

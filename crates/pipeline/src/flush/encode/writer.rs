@@ -192,7 +192,7 @@ fn widen(bounds: &mut Option<(String, String)>, value: &str) {
 }
 
 /// How each column is encoded.
-pub(crate) fn writer_properties(table: Table, label_columns: &LabelColumns) -> Result<WriterProperties, EncodeError> {
+pub(in crate::flush) fn writer_properties(table: Table, label_columns: &LabelColumns) -> Result<WriterProperties, EncodeError> {
     let mut properties = WriterProperties::builder()
         .set_created_by(concat!("promarchive ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))

@@ -8,9 +8,9 @@
 //! 16 custom_values* (double)                                BucketSpan: 1 offset (sint32)  2 length (u32)
 //! ```
 //!
-//! Spans say which buckets are there: skip `offset` buckets (the first one: start at that index), then `length` of them follow.
-//! Integer buckets come as differences to the bucket before and are kept as absolute counts, which is exact; all else is kept as sent. Schemas 9
-//! to 52 too, which Prometheus reduces to 8.
+//! Spans say which buckets are there: skip `offset` buckets (the first one: start at that index), then `length` of them
+//! follow. Integer buckets come as differences to the bucket before and are kept as absolute counts, which is exact;
+//! all else is kept as sent. Schemas 9 to 52 too, which Prometheus reduces to 8.
 
 mod read;
 mod validate;
@@ -97,14 +97,16 @@ pub struct Span {
 }
 
 impl Histogram {
-    /// Parses and checks. `created_timestamp` is that of the series (0: none), for histograms that have no start timestamp.
+    /// Parses and checks. `created_timestamp` is that of the series (0: none), for histograms that have no start
+    /// timestamp.
     ///
-    /// The checks are those of Prometheus (`model/histogram`, `Validate`), and that integers fit the tables. Float counts are not
-    /// added up: rounding would refuse good histograms.
+    /// The checks are those of Prometheus (`model/histogram`, `Validate`), and that integers fit the tables. Float
+    /// counts are not added up: rounding would refuse good histograms.
     ///
     /// # Errors
     ///
-    /// `histogram_…` [`Reason`](super::Reason)s. Allocates no more than the message's size times 8, whatever it declares.
+    /// `histogram_…` [`Reason`](super::Reason)s. Allocates no more than the message's size times 8, whatever it
+    /// declares.
     pub fn parse(raw: &RawHistogram<'_>, created_timestamp: i64) -> Result<Self, Invalid> {
         let histogram = read::read(raw, created_timestamp)?;
         validate::validate(&histogram)?;

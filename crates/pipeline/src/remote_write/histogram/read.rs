@@ -95,12 +95,12 @@ impl Fields {
                 ZERO_COUNT_INT => self.zero = Some(Number::Integer(message.varint()?)),
                 ZERO_COUNT_FLOAT => self.zero = Some(Number::Float(message.fixed64()?)),
                 NEGATIVE_SPAN => self.negative.spans.push(read_span(message.message("bucket span")?)?),
-                NEGATIVE_DELTAS => message.packed_varints(|delta| self.negative.deltas.push(zigzag(delta)))?,
+                NEGATIVE_DELTAS => message.packed_zigzag64(&mut self.negative.deltas)?,
                 NEGATIVE_DELTA => self.negative.deltas.push(zigzag(message.varint()?)),
                 NEGATIVE_COUNTS => message.packed_fixed64(&mut self.negative.counts)?,
                 NEGATIVE_COUNT => self.negative.counts.push(message.fixed64()?),
                 POSITIVE_SPAN => self.positive.spans.push(read_span(message.message("bucket span")?)?),
-                POSITIVE_DELTAS => message.packed_varints(|delta| self.positive.deltas.push(zigzag(delta)))?,
+                POSITIVE_DELTAS => message.packed_zigzag64(&mut self.positive.deltas)?,
                 POSITIVE_DELTA => self.positive.deltas.push(zigzag(message.varint()?)),
                 POSITIVE_COUNTS => message.packed_fixed64(&mut self.positive.counts)?,
                 POSITIVE_COUNT => self.positive.counts.push(message.fixed64()?),
@@ -139,8 +139,8 @@ fn reset_hint(number: i32) -> Result<ResetHint, Invalid> {
     })
 }
 
-/// The counts are of the total's kind; no total is the integer 0. What is there of the other kind would be lost, unless it is an
-/// explicit 0. Each side: (integer differences, float counts).
+/// The counts are of the total's kind; no total is the integer 0. What is there of the other kind would be lost, unless
+/// it is an explicit 0. Each side: (integer differences, float counts).
 fn counts(
     count: Option<Number>,
     zero: Option<Number>,

@@ -1,4 +1,5 @@
-//! What a native histogram must fulfil, as in Prometheus's `model/histogram` (`Validate` of `Histogram` and `FloatHistogram`).
+//! What a native histogram must fulfil, as in Prometheus's `model/histogram` (`Validate` of `Histogram` and
+//! `FloatHistogram`).
 
 use super::super::{Invalid, Reason};
 use super::{Counts, Histogram, Span};

@@ -1,0 +1,240 @@
+//! The flush itself: files put, then one commit a table, each at most once.
+//!
+//! Safe to run again after any failure, in this process or after a restart: a table whose transaction has the position is done.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use serde::Serialize;
+
+use super::encode::{EncodeError, EncodedFile};
+use super::plan::{FilePlan, Plan};
+use super::supersede::{RewriteError, rewrite};
+use crate::environment::{Clock, Entropy};
+use crate::failpoint::{self, FailPoint};
+use crate::schema::{LabelColumns, Table};
+use crate::table::{
+    Archive, Commit, CommitError, Committed, DataFile, DataFilePath, Date, FileStats, LogError, TableLog, chain, commit,
+};
+use crate::wal::WriterId;
+
+/// Commits between two checkpoints of a table's log.
+const CHECKPOINT_INTERVAL: u64 = 32;
+
+/// Why a flush did not finish; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum FlushError {
+    /// A file could not be encoded.
+    #[error("{table}: {cause}")]
+    Encode {
+        /// Which table.
+        table: &'static str,
+        /// Why.
+        cause: EncodeError,
+    },
+    /// A file could not be put.
+    #[error("{path}: {cause}")]
+    Put {
+        /// Which.
+        path: String,
+        /// What the store said.
+        cause: String,
+    },
+    /// A file with superseded rows could not be written again.
+    #[error("{path}: {cause}")]
+    Rewrite {
+        /// Which.
+        path: String,
+        /// Why.
+        cause: String,
+    },
+    /// A commit failed.
+    #[error("{table}: {cause}")]
+    Commit {
+        /// Which table.
+        table: &'static str,
+        /// Why.
+        cause: CommitError,
+    },
+    /// The work was cut off: the program is ending.
+    #[error("cut off: {0}")]
+    Cut(String),
+}
+
+/// What one flush put into one table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TableReport {
+    /// Rows.
+    pub rows: u64,
+    /// Rows that took the place of committed ones.
+    pub superseded: u64,
+    /// Files added.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The table's version with them; absent when nothing was to be committed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    /// Times that another writer was faster.
+    #[serde(skip)]
+    pub races: u32,
+}
+
+/// Whose flush it is, and where to.
+pub struct Job<'a> {
+    /// The tables.
+    pub archive: &'a Archive,
+    /// Whose WAL.
+    pub writer: WriterId,
+    /// Last WAL position in it.
+    pub position: u64,
+    /// Time.
+    pub clock: &'a dyn Clock,
+    /// For names.
+    pub entropy: &'a dyn Entropy,
+}
+
+impl Job<'_> {
+    /// Writes and commits all tables of the plan.
+    pub async fn run(&self, plan: &Arc<Plan>) -> Result<BTreeMap<&'static str, TableReport>, FlushError> {
+        point(FailPoint::FlushStart)?;
+        let mut reports = BTreeMap::new();
+        for (table, root, log) in self.archive.tables() {
+            reports.insert(table.name(), self.table(plan, table, root, log.as_ref()).await?);
+            point(FailPoint::TableCommitted)?;
+        }
+        Ok(reports)
+    }
+
+    async fn table(&self, plan: &Arc<Plan>, table: Table, root: &Path, log: &dyn TableLog) -> Result<TableReport, FlushError> {
+        let failed = |cause: CommitError| FlushError::Commit { table: table.name(), cause };
+        let files = plan.files(table);
+        let superseding = plan.encode_superseding(table, self.archive.label_columns());
+        let superseding = superseding.map_err(|cause| FlushError::Encode { table: table.name(), cause })?;
+        if files.is_empty() && superseding.is_empty() {
+            return Ok(TableReport::default());
+        }
+        let snapshot = log.load().await.map_err(|e| failed(e.into()))?.ok_or_else(|| failed(CommitError::NoTable))?;
+        let committed = snapshot.transaction(self.writer).await.map_err(|e| failed(e.into()))?;
+        if committed.is_some_and(|committed| committed >= self.position) {
+            return Ok(TableReport { version: Some(snapshot.version()), ..TableReport::default() });
+        }
+        let mut report = TableReport::default();
+        let mut change =
+            Commit { transaction: (self.writer, self.position), add: Vec::new(), remove: Vec::new(), time: self.clock.now_ms() };
+        for (date, file) in files {
+            let file = self.encode(plan, table, date, file).await?;
+            report.rows += file.stats.rows;
+            change.add.push(self.put(root, self.path(date, self.position, self.writer), file).await?);
+        }
+        if !superseding.is_empty() {
+            let committed = snapshot.files().await.map_err(|e| failed(e.into()))?;
+            self.supersede(table, root, &committed, superseding, &mut change, &mut report).await?;
+        }
+        report.files = change.add.len() as u64;
+        report.bytes = change.add.iter().map(|file| file.size).sum();
+        match commit(log, &change).await.map_err(failed)? {
+            Committed::Now { version, races } => {
+                (report.version, report.races) = (Some(version), races);
+                if version % CHECKPOINT_INTERVAL == 0 {
+                    checkpoint(table, log).await;
+                }
+            }
+            Committed::Earlier => report.version = Some(snapshot.version()),
+        }
+        Ok(report)
+    }
+
+    /// Encoding takes the processor for a while: not on the threads that answer requests.
+    async fn encode(&self, plan: &Arc<Plan>, table: Table, date: Date, file: FilePlan) -> Result<EncodedFile, FlushError> {
+        let (plan, label_columns) = (plan.clone(), self.archive.label_columns().clone());
+        let encoded = tokio::task::spawn_blocking(move || plan.encode(table, date, &file, &label_columns)).await;
+        let encoded = encoded.map_err(|e| FlushError::Cut(e.to_string()))?;
+        encoded.map_err(|cause| FlushError::Encode { table: table.name(), cause })
+    }
+
+    fn path(&self, date: Date, position: u64, writer: WriterId) -> DataFilePath {
+        DataFilePath { date, position, writer, nonce: self.entropy.next_u64() }
+    }
+
+    async fn put(&self, root: &Path, path: DataFilePath, file: EncodedFile) -> Result<DataFile, FlushError> {
+        point(FailPoint::FilePut)?;
+        let (size, name) = (file.bytes.len() as u64, path.to_string());
+        let location = place(root, &name);
+        let put = self.archive.store().put(&location, PutPayload::from(file.bytes)).await;
+        put.map_err(|e| FlushError::Put { path: location.to_string(), cause: chain(&e) })?;
+        point(FailPoint::FilePutDone)?;
+        let modification_time = self.clock.now_ms();
+        Ok(DataFile { path: name, size, modification_time, date: path.date, stats: Some(file.stats) })
+    }
+
+    /// Writes the files again that have superseded rows; the commit swaps old for new.
+    async fn supersede(
+        &self,
+        table: Table,
+        root: &Path,
+        files: &[DataFile],
+        superseding: BTreeMap<((WriterId, u64), Date), EncodedFile>,
+        change: &mut Commit,
+        report: &mut TableReport,
+    ) -> Result<(), FlushError> {
+        for (((writer, position), date), rows) in superseding {
+            let written = |file: &&DataFile| {
+                let path = DataFilePath::parse(&file.path);
+                path.is_some_and(|path| (path.writer, path.position, path.date) == (writer, position, date))
+            };
+            let Some(old) = files.iter().find(written) else {
+                tracing::warn!(table = table.name(), %writer, position, %date, "a file with superseded rows is gone; they stay as they were");
+                continue;
+            };
+            report.superseded += rows.stats.rows;
+            let bytes = self.rewrite(table, root, old, rows).await?;
+            let stats = old.stats.clone().unwrap_or(FileStats { rows: 0, metric: None, timestamp: None });
+            let new = self.put(root, self.path(date, position, writer), EncodedFile { bytes, stats }).await?;
+            change.add.push(DataFile { stats: old.stats.clone(), ..new });
+            change.remove.push(old.clone());
+        }
+        Ok(())
+    }
+
+    async fn rewrite(&self, table: Table, root: &Path, old: &DataFile, rows: EncodedFile) -> Result<Vec<u8>, FlushError> {
+        let location = place(root, &old.path);
+        let failed = |cause: String| FlushError::Rewrite { path: location.to_string(), cause };
+        let file = read(self.archive.store().as_ref(), &location).await.map_err(|e| failed(e.to_string()))?;
+        let label_columns: LabelColumns = self.archive.label_columns().clone();
+        let rewritten = tokio::task::spawn_blocking(move || rewrite(table, &label_columns, file, rows.bytes.into())).await;
+        let rewritten: Result<Vec<u8>, RewriteError> = rewritten.map_err(|e| FlushError::Cut(e.to_string()))?;
+        rewritten.map_err(|e| failed(e.to_string()))
+    }
+}
+
+/// Where a table's file stands in the store.
+pub fn place(root: &Path, name: &str) -> Path {
+    name.split('/').fold(root.clone(), |path, part| path.join(part))
+}
+
+/// A whole object.
+pub async fn read(store: &dyn ObjectStore, location: &Path) -> Result<Bytes, LogError> {
+    let failed = |e: object_store::Error| LogError::Store { place: location.to_string(), cause: chain(&e) };
+    store.get(location).await.map_err(failed)?.bytes().await.map_err(failed)
+}
+
+/// A checkpoint only makes later loads cheaper: a failed one is reported and forgotten.
+async fn checkpoint(table: Table, log: &dyn TableLog) {
+    let reached = failpoint::reach(FailPoint::Checkpoint).map_err(|e| e.to_string());
+    let written = match reached {
+        Ok(()) => log.checkpoint().await.map_err(|e| e.to_string()),
+        failed => failed,
+    };
+    if let Err(error) = written {
+        tracing::warn!(table = table.name(), error, "no checkpoint this time");
+    }
+}
+
+fn point(point: FailPoint) -> Result<(), FlushError> {
+    failpoint::reach(point).map_err(|e| FlushError::Put { path: format!("{point:?}"), cause: e.to_string() })
+}

@@ -1,0 +1,178 @@
+//! A flush laid out: which rows go into which file, in which order. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::encode::{EncodeError, EncodedFile, FileEncoder};
+use super::settle::Settled;
+use crate::memtable::{ExemplarRow, Labels, SeriesRef, SeriesView, SortedRun};
+use crate::remote_write::{Histogram, Sample};
+use crate::schema::{LabelColumns, Table};
+use crate::table::Date;
+use crate::wal::WriterId;
+
+/// Settled rows with the labels of their series, in the order of files.
+#[derive(Debug)]
+pub struct Plan {
+    /// The rows.
+    pub settled: Settled,
+    view: SeriesView,
+    /// Indices into the view, in the order of (metric, labels).
+    order: Vec<usize>,
+}
+
+/// One file to write: a day, and the places in the plan's order of the series that have rows in it.
+#[derive(Clone, Debug, Default)]
+pub struct FilePlan {
+    series: Vec<usize>,
+}
+
+impl Plan {
+    /// Lays out settled rows; `view` has the labels of all their series.
+    pub fn new(settled: Settled, view: SeriesView) -> Self {
+        let labels: Vec<Labels<'_>> = view.iter().map(|(_, labels)| labels).collect();
+        let mut order: Vec<usize> = (0..labels.len()).collect();
+        order.sort_unstable_by(|&a, &b| match (labels.get(a), labels.get(b)) {
+            (Some(a), Some(b)) => a.compare(*b),
+            _ => a.cmp(&b),
+        });
+        drop(labels);
+        Self { settled, view, order }
+    }
+
+    /// The files that a table gets, by day.
+    pub fn files(&self, table: Table) -> BTreeMap<Date, FilePlan> {
+        let settled = &self.settled;
+        match table {
+            Table::Samples => self.by_date(&settled.samples, |(_, run)| dates_of_run(run)),
+            Table::Histograms => self.by_date(&settled.histograms, |(_, row)| [Date::of(row.timestamp)]),
+            Table::Exemplars => self.by_date(&settled.exemplars, |row| [Date::of(row.timestamp)]),
+            Table::Metadata => {
+                settled.metadata.iter().map(|row| (Date::of(row.received_at), FilePlan::default())).collect()
+            }
+        }
+    }
+
+    fn by_date<'a, T: OfSeries, D: IntoIterator<Item = Date>>(
+        &'a self,
+        rows: &'a [T],
+        dates: impl Fn(&T) -> D,
+    ) -> BTreeMap<Date, FilePlan> {
+        let mut files: BTreeMap<Date, FilePlan> = BTreeMap::new();
+        for place in 0..self.order.len() {
+            let Some((series, _)) = self.series(place) else { continue };
+            let days: BTreeSet<Date> = rows_of(rows, series).iter().flat_map(&dates).collect();
+            days.into_iter().for_each(|day| files.entry(day).or_default().series.push(place));
+        }
+        files
+    }
+
+    fn series(&self, place: usize) -> Option<(SeriesRef, Labels<'_>)> {
+        self.view.get(*self.order.get(place)?)
+    }
+
+    /// The file of a table and a day.
+    pub fn encode(&self, table: Table, date: Date, plan: &FilePlan, label_columns: &LabelColumns) -> Result<EncodedFile, EncodeError> {
+        let mut file = FileEncoder::new(table, label_columns)?;
+        let settled = &self.settled;
+        for (series, labels) in plan.series.iter().filter_map(|&place| self.series(place)) {
+            file.series(labels)?;
+            match table {
+                Table::Samples => {
+                    let runs = rows_of(&settled.samples, series).iter();
+                    let mut samples = runs.flat_map(|(_, run)| run.iter()).filter(|s| Date::of(s.timestamp) == date);
+                    samples.try_for_each(|sample| file.sample(sample))?;
+                }
+                Table::Histograms => histograms(&mut file, rows_of(&settled.histograms, series), date)?,
+                Table::Exemplars => {
+                    let mut rows = rows_of(&settled.exemplars, series).iter().filter(|row| Date::of(row.timestamp) == date);
+                    rows.try_for_each(|row| file.exemplar(row))?;
+                }
+                Table::Metadata => {}
+            }
+        }
+        if table == Table::Metadata {
+            let mut rows = settled.metadata.iter().filter(|row| Date::of(row.received_at) == date);
+            rows.try_for_each(|row| file.metadata(row))?;
+        }
+        file.finish()
+    }
+
+    /// The superseding rows of a table: a file of their own for each file that they change.
+    pub fn encode_superseding(
+        &self,
+        table: Table,
+        label_columns: &LabelColumns,
+    ) -> Result<BTreeMap<((WriterId, u64), Date), EncodedFile>, EncodeError> {
+        let mut files = BTreeMap::new();
+        for (flush, rows) in &self.settled.superseding {
+            let plans = match table {
+                Table::Samples => self.by_date(&rows.samples, |(_, row)| [Date::of(row.timestamp)]),
+                Table::Histograms => self.by_date(&rows.histograms, |(_, row)| [Date::of(row.timestamp)]),
+                Table::Exemplars | Table::Metadata => BTreeMap::new(),
+            };
+            for (date, plan) in plans {
+                let mut file = FileEncoder::new(table, label_columns)?;
+                for (series, labels) in plan.series.iter().filter_map(|&place| self.series(place)) {
+                    file.series(labels)?;
+                    if table == Table::Samples {
+                        let mut rows = rows_of(&rows.samples, series).iter().filter(|(_, s)| Date::of(s.timestamp) == date);
+                        rows.try_for_each(|(_, sample)| file.sample(*sample))?;
+                    } else {
+                        histograms(&mut file, rows_of(&rows.histograms, series), date)?;
+                    }
+                }
+                files.insert((*flush, date), file.finish()?);
+            }
+        }
+        Ok(files)
+    }
+}
+
+fn histograms(file: &mut FileEncoder, rows: &[(SeriesRef, Histogram)], date: Date) -> Result<(), EncodeError> {
+    let mut rows = rows.iter().filter(|(_, row)| Date::of(row.timestamp) == date);
+    rows.try_for_each(|(_, histogram)| file.histogram(histogram))
+}
+
+/// The rows of one series, of rows that are sorted by series.
+fn rows_of<T: OfSeries>(rows: &[T], series: SeriesRef) -> &[T] {
+    let start = rows.partition_point(|row| row.series() < series);
+    let rows = rows.get(start..).unwrap_or_default();
+    rows.get(..rows.partition_point(|row| row.series() == series)).unwrap_or_default()
+}
+
+/// A row that says whose it is.
+trait OfSeries {
+    fn series(&self) -> SeriesRef;
+}
+
+impl OfSeries for (SeriesRef, SortedRun) {
+    fn series(&self) -> SeriesRef {
+        self.0
+    }
+}
+
+impl OfSeries for (SeriesRef, Sample) {
+    fn series(&self) -> SeriesRef {
+        self.0
+    }
+}
+
+impl OfSeries for (SeriesRef, Histogram) {
+    fn series(&self) -> SeriesRef {
+        self.0
+    }
+}
+
+impl OfSeries for ExemplarRow {
+    fn series(&self) -> SeriesRef {
+        self.series
+    }
+}
+
+fn dates_of_run(run: &SortedRun) -> BTreeSet<Date> {
+    let (first, last) = run.bounds();
+    if Date::of(first) == Date::of(last) {
+        return BTreeSet::from([Date::of(first)]);
+    }
+    run.iter().map(|sample| Date::of(sample.timestamp)).collect()
+}

@@ -1,0 +1,394 @@
+//! The write path below HTTP as one object without threads or timers of its own: the receiver drives it from threads, a simulation
+//! from a seed.
+//!
+//! ```text
+//! accept ──► commit_group ──► flush
+//! resolve    WAL, synced;     freeze, settle, files, commits; then horizon, series, WAL are trimmed
+//!            then memtable
+//! ```
+//!
+//! The rules that make it exactly once (`docs/explanation/commit-protocol.md`): the memtable holds only records that the WAL holds,
+//! synced; a flush takes all of it, and so exactly the records up to its position; flushes run one after the other.
+//! Locks are taken in the order flushing, index, buffer, WAL.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::environment::{Clock, Entropy};
+use crate::failpoint::{self, FailPoint};
+use crate::flush::{FlushError, Job, Load, Plan, TableReport, settle};
+use crate::memtable::{Batch, Generation, Horizon, Index, Memtable, SeriesRef, resolve};
+use crate::remote_write::{DecodeError, EARLIEST_TIMESTAMP, Protocol, TimestampBounds};
+use crate::schema::Table;
+use crate::table::Archive;
+use crate::wal::{Position, Record, Wal, WalError, WriterId};
+
+/// Time and randomness.
+#[derive(Clone)]
+pub struct Environment {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// A request that is resolved and not durable yet.
+#[derive(Debug)]
+pub struct Accepted {
+    /// In which protocol.
+    pub protocol: Protocol,
+    /// When it arrived, milliseconds since the epoch.
+    pub received_at: i64,
+    /// The latest timestamp that it was allowed.
+    pub accept_until: i64,
+    /// The body as received.
+    pub body: Bytes,
+    /// Its rows.
+    pub batch: Batch,
+}
+
+/// Why a group is not durable.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitGroupError {
+    /// The WAL is not replayed yet.
+    #[error("the write-ahead log is being replayed")]
+    Replaying,
+    /// The WAL failed.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+}
+
+/// What a flush did.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlushReport {
+    /// Last position of the WAL that is in the tables.
+    pub position: u64,
+    /// Rows that were there already.
+    pub duplicates: u64,
+    /// Rows that claimed the place of another with a different content; one of the two is kept.
+    pub conflicts: u64,
+    /// By table.
+    pub tables: BTreeMap<&'static str, TableReport>,
+}
+
+/// Rows taken for a flush that has not finished yet.
+struct Pending {
+    position: u64,
+    plan: Arc<Plan>,
+}
+
+#[derive(Default)]
+struct Buffer {
+    live: Memtable,
+    /// Taken for a flush, not laid out yet.
+    frozen: Option<Arc<Memtable>>,
+    horizon: Arc<Horizon>,
+    horizon_bytes: usize,
+    pending_bytes: usize,
+    /// Received time of the oldest row that a failed flush holds.
+    pending_since: Option<i64>,
+}
+
+/// Bytes held, by what for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// Known series.
+    pub series: usize,
+    /// Label sets and metadata.
+    pub index_bytes: usize,
+    /// Rows that wait for a flush or are being flushed.
+    pub memtable_bytes: usize,
+    /// What the last flushes wrote.
+    pub horizon_bytes: usize,
+    /// WAL on disk.
+    pub wal_bytes: u64,
+}
+
+impl Usage {
+    /// All memory.
+    pub fn memory_bytes(&self) -> usize {
+        self.index_bytes + self.memtable_bytes + self.horizon_bytes
+    }
+}
+
+/// The write path of one receiver.
+pub struct Core {
+    archive: Archive,
+    environment: Environment,
+    writer: WriterId,
+    /// Last position of this writer in each table when the core was opened.
+    committed: BTreeMap<Table, u64>,
+    horizon_ms: i64,
+    index: Mutex<Index>,
+    buffer: Mutex<Buffer>,
+    /// None until it is replayed.
+    wal: Mutex<Option<Wal>>,
+    flushing: tokio::sync::Mutex<Option<Pending>>,
+}
+
+/// A poisoned lock means a panic elsewhere; what it guards is changed in single steps, and durability does not rest on it.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Core {
+    /// A core with what recovery found in the tables; the WAL follows by [`Self::replay`] and [`Self::attach`].
+    pub fn new(
+        archive: Archive,
+        environment: Environment,
+        writer: WriterId,
+        committed: BTreeMap<Table, u64>,
+        index: Index,
+        horizon: Horizon,
+        keep: Duration,
+    ) -> Self {
+        let horizon_bytes = horizon.heap_bytes();
+        Self {
+            archive,
+            environment,
+            writer,
+            committed,
+            horizon_ms: i64::try_from(keep.as_millis()).unwrap_or(i64::MAX),
+            index: Mutex::new(index),
+            buffer: Mutex::new(Buffer { horizon: Arc::new(horizon), horizon_bytes, ..Buffer::default() }),
+            wal: Mutex::new(None),
+            flushing: tokio::sync::Mutex::new(None),
+        }
+    }
+
+    /// The tables.
+    pub fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    /// Resolves a request. `decoded` is the body decompressed. Rows after `accept_until` (milliseconds since the epoch) are refused.
+    pub fn accept(&self, protocol: Protocol, body: Bytes, decoded: &[u8], accept_until: i64) -> Result<Accepted, DecodeError> {
+        let received_at = self.environment.clock.now_ms();
+        let batch = self.resolve(protocol, decoded, received_at, accept_until)?;
+        Ok(Accepted { protocol, received_at, accept_until, body, batch })
+    }
+
+    fn resolve(&self, protocol: Protocol, decoded: &[u8], received_at: i64, accept_until: i64) -> Result<Batch, DecodeError> {
+        let bounds = TimestampBounds { earliest: EARLIEST_TIMESTAMP, latest: accept_until };
+        resolve(&mut locked(&self.index), protocol, decoded, bounds, received_at)
+    }
+
+    /// Makes a group durable, then buffers its rows. Called by one thread at a time. After an error nothing of the group may be acknowledged.
+    pub fn commit_group(&self, group: &mut [Accepted]) -> Result<RangeInclusive<Position>, CommitGroupError> {
+        let records: Vec<Record<'_>> = group
+            .iter()
+            .map(|accepted| Record {
+                protocol: accepted.protocol,
+                received_at: accepted.received_at,
+                accept_until: accepted.accept_until,
+                body: &accepted.body,
+            })
+            .collect();
+        let positions = match locked(&self.wal).as_mut() {
+            Some(wal) => wal.append_group(&records)?,
+            None => return Err(CommitGroupError::Replaying),
+        };
+        drop(records);
+        for (position, accepted) in (positions.start().get()..).zip(group) {
+            self.apply(position, accepted.received_at, &mut accepted.batch);
+        }
+        Ok(positions)
+    }
+
+    fn apply(&self, position: u64, received_at: i64, batch: &mut Batch) {
+        if !batch.metadata.is_empty() {
+            let mut index = locked(&self.index);
+            // A record whose metadata the table holds already made it known when the table was read.
+            batch.metadata.retain(|row| index.metadata.insert(row));
+        }
+        let committed = |table: Table| self.committed.get(&table).is_some_and(|&committed| position <= committed);
+        locked(&self.buffer).live.apply(position, received_at, batch, committed);
+    }
+
+    /// Buffers a record of the WAL again, but for the tables that hold it already. `decoded` is its body decompressed.
+    pub fn replay(&self, position: Position, record: &Record<'_>, decoded: &[u8]) -> Result<(), DecodeError> {
+        let mut batch = self.resolve(record.protocol, decoded, record.received_at, record.accept_until)?;
+        self.apply(position.get(), record.received_at, &mut batch);
+        Ok(())
+    }
+
+    /// Takes the WAL, once it is replayed.
+    pub fn attach(&self, wal: Wal) {
+        *locked(&self.wal) = Some(wal);
+    }
+
+    /// What a flush policy decides from.
+    pub fn load(&self) -> Load {
+        let wal_bytes = locked(&self.wal).as_ref().map_or(0, Wal::size_bytes);
+        let buffer = locked(&self.buffer);
+        let since = buffer.pending_since.or(buffer.live.first_received());
+        let age = since.map(|since| self.environment.clock.now_ms().saturating_sub(since));
+        Load {
+            age: age.map(|age| Duration::from_millis(u64::try_from(age).unwrap_or(0))),
+            memtable_bytes: buffer.live.heap_bytes() as u64,
+            wal_bytes,
+        }
+    }
+
+    /// Bytes held.
+    pub fn usage(&self) -> Usage {
+        let (series, index_bytes) = {
+            let index = locked(&self.index);
+            (index.series.len(), index.heap_bytes())
+        };
+        let wal_bytes = locked(&self.wal).as_ref().map_or(0, Wal::size_bytes);
+        let buffer = locked(&self.buffer);
+        Usage {
+            series,
+            index_bytes,
+            memtable_bytes: buffer.live.heap_bytes() + buffer.pending_bytes,
+            horizon_bytes: buffer.horizon_bytes,
+            wal_bytes,
+        }
+    }
+
+    /// Commits everything that was buffered when it was called: first what a failed flush left, then the memtable.
+    pub async fn flush(&self) -> Result<FlushReport, FlushError> {
+        let mut flushing = self.flushing.lock().await;
+        let target = locked(&self.buffer).live.position();
+        let mut report = FlushReport::default();
+        if let Some(pending) = flushing.as_ref() {
+            report.add(self.flush_pending(pending).await?);
+            *flushing = None;
+        }
+        // Twice if a flush was cut off between taking the memtable and laying it out.
+        loop {
+            *flushing = self.freeze().await?;
+            let Some(pending) = flushing.as_ref() else { return Ok(report) };
+            report.add(self.flush_pending(pending).await?);
+            *flushing = None;
+            if report.position >= target {
+                return Ok(report);
+            }
+        }
+    }
+
+    /// Takes the memtable and lays its rows out. What is taken stays in the buffer until it is laid out: a later flush must never
+    /// commit a position without these rows.
+    async fn freeze(&self) -> Result<Option<Pending>, FlushError> {
+        let Some((memtable, horizon)) = self.take() else { return Ok(None) };
+        let position = memtable.position();
+        let settled = {
+            let memtable = memtable.clone();
+            tokio::task::spawn_blocking(move || settle(&memtable, &horizon)).await
+        };
+        let settled = settled.map_err(|e| FlushError::Cut(e.to_string()))?;
+        let view = locked(&self.index).series.view(settled.series().into_iter());
+        let plan = tokio::task::spawn_blocking(move || Plan::new(settled, view)).await;
+        let plan = Arc::new(plan.map_err(|e| FlushError::Cut(e.to_string()))?);
+        locked(&self.buffer).frozen = None;
+        Ok(Some(Pending { position, plan }))
+    }
+
+    fn take(&self) -> Option<(Arc<Memtable>, Arc<Horizon>)> {
+        let mut buffer = locked(&self.buffer);
+        if buffer.frozen.is_none() && buffer.live.position() > 0 {
+            let memtable = std::mem::take(&mut buffer.live);
+            buffer.pending_bytes = memtable.heap_bytes();
+            buffer.pending_since = memtable.first_received();
+            buffer.frozen = Some(Arc::new(memtable));
+        }
+        buffer.frozen.clone().map(|memtable| (memtable, buffer.horizon.clone()))
+    }
+
+    async fn flush_pending(&self, pending: &Pending) -> Result<FlushReport, FlushError> {
+        let Environment { clock, entropy } = &self.environment;
+        let (clock, entropy) = (clock.as_ref(), entropy.as_ref());
+        let job = Job { archive: &self.archive, writer: self.writer, position: pending.position, clock, entropy };
+        let tables = job.run(&pending.plan).await?;
+        self.trim(pending);
+        let settled = &pending.plan.settled;
+        let (duplicates, conflicts) = (settled.duplicates, settled.conflicts);
+        Ok(FlushReport { position: pending.position, duplicates, conflicts, tables })
+    }
+
+    /// After the commit: the horizon moves on, unused series are forgotten, the WAL is purged.
+    fn trim(&self, pending: &Pending) {
+        let settled = &pending.plan.settled;
+        let flush = (self.writer, pending.position);
+        let generation = settled.generation(flush, self.environment.clock.now_ms());
+        self.remember(generation, settled.changed_generations(&self.horizon()));
+        self.forget_unused();
+        let purged = failpoint::reach(FailPoint::PurgeStart).map_err(|e| e.to_string()).and_then(|()| {
+            let mut wal = locked(&self.wal);
+            wal.as_mut().map_or(Ok(()), |wal| wal.purge(Position::new(pending.position))).map_err(|e| e.to_string())
+        });
+        if let Err(error) = purged {
+            tracing::warn!(error, "the WAL keeps segments that are in the tables already; they go with a later flush");
+        }
+    }
+
+    fn horizon(&self) -> Arc<Horizon> {
+        locked(&self.buffer).horizon.clone()
+    }
+
+    fn remember(&self, generation: Generation, changed: Vec<Generation>) {
+        let mut buffer = locked(&self.buffer);
+        let mut horizon = (*buffer.horizon).clone();
+        horizon.replace(changed);
+        horizon.push(generation, self.horizon_ms);
+        buffer.horizon_bytes = horizon.heap_bytes();
+        buffer.horizon = Arc::new(horizon);
+        buffer.pending_bytes = 0;
+        buffer.pending_since = None;
+    }
+
+    fn forget_unused(&self) {
+        let mut index = locked(&self.index);
+        let buffer = locked(&self.buffer);
+        let mut used = vec![false; index.series.bound()];
+        let mut mark = |series: SeriesRef| {
+            if let Some(used) = used.get_mut(series as usize) {
+                *used = true;
+            }
+        };
+        buffer.live.for_each_series(&mut mark);
+        buffer.horizon.for_each_series(&mut mark);
+        drop(buffer);
+        let forgotten = index.series.forget_unused(|series| used.get(series as usize).copied().unwrap_or(true));
+        tracing::debug!(forgotten, left = index.series.len(), "series");
+    }
+
+    /// Gives back what can be given back without a flush: memory is short.
+    pub async fn relieve(&self) {
+        let no_flush = self.flushing.lock().await;
+        {
+            let mut buffer = locked(&self.buffer);
+            let mut horizon = (*buffer.horizon).clone();
+            horizon.shrink();
+            buffer.horizon_bytes = horizon.heap_bytes();
+            buffer.horizon = Arc::new(horizon);
+        }
+        if no_flush.is_none() && locked(&self.buffer).frozen.is_none() {
+            self.forget_unused();
+        }
+    }
+}
+
+impl FlushReport {
+    fn add(&mut self, other: Self) {
+        self.position = self.position.max(other.position);
+        self.duplicates += other.duplicates;
+        self.conflicts += other.conflicts;
+        for (table, report) in other.tables {
+            let sum = self.tables.entry(table).or_default();
+            sum.rows += report.rows;
+            sum.superseded += report.superseded;
+            sum.files += report.files;
+            sum.bytes += report.bytes;
+            sum.races += report.races;
+            sum.version = report.version.or(sum.version);
+        }
+    }
+}
