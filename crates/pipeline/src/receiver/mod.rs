@@ -1,3 +1,4 @@
 //! HTTP and life cycle around the rooms of the write path.
 
 pub mod core;
+pub mod recovery;

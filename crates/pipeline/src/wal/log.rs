@@ -125,8 +125,9 @@ impl Wal {
     /// empty group gets an empty range.
     ///
     /// # Errors
-    /// After an error none of the records may be acknowledged, though some may be replayed. Unless the error says otherwise the
-    /// next call may succeed: it begins a new segment, and once a full disk has space again it works by itself.
+    /// After an error none of the records may be acknowledged, though some may be replayed. If the error is retryable the next call
+    /// may succeed: it begins a new segment, and once a full disk has space again it works by itself. One body that is too large
+    /// fails its whole group, so check bodies against [`MAX_BODY_BYTES`] before.
     pub fn append_group(&mut self, records: &[Record<'_>]) -> Result<RangeInclusive<Position>, WalError> {
         if let Some(record) = records.iter().find(|record| record.body.len() > MAX_BODY_BYTES) {
             return Err(WalError::RecordTooLarge { length: record.body.len() });
@@ -181,7 +182,8 @@ impl Wal {
         written
     }
 
-    /// The next header's `durable` tells recovery to ignore what is left behind the synced part; cutting it off only saves space.
+    /// The next header's `durable` tells recovery to ignore what is left behind the synced part. Cutting it off saves the space, and
+    /// keeps a restart before that from replaying it; no harm is done if it fails.
     fn give_up_active(&mut self) {
         if let Some(mut active) = self.active.take() {
             let cut = active.file.truncate(active.bytes);

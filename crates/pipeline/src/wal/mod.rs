@@ -27,7 +27,8 @@
 //! # Life cycle
 //!
 //! 1. [`WriterId::load_or_create`]: the id is synced, and its directory entry, before the first segment is made.
-//! 2. [`Wal::recover`] checks all headers, then hands every record to a visitor. It changes no segment.
+//! 2. [`Wal::recover`] checks all headers, syncs what a killed process may have left unsynced, then hands every record to a
+//!    visitor. It changes no segment.
 //! 3. [`Wal::append_group`]: one write and one sync for the whole group. A process never appends to a segment of an earlier one.
 //!    A new segment and its directory entry are synced before any record in it.
 //! 4. A failed write or sync ends the segment: it is never written or synced again, its group's positions are used up, and the
@@ -48,8 +49,12 @@
 //! | no readable header otherwise | damage: all its positions are missing, all other segments are replayed |
 //! | a newer version, another writer's segment | an error: this program must not touch it |
 //!
-//! In the last segment a damaged last record cannot be told from a torn one. A copy of a damaged segment is made once; the
-//! segment itself stays as it is, and is reported at each start, until it is purged.
+//! A copy of a damaged segment is made once; the segment itself stays as it is, and is reported at each start, until it is purged.
+//!
+//! Three limits. In the last segment a damaged last record cannot be told from a torn one. After a power loss, a group whose pages
+//! reached the disk out of order is reported as damage, though it was never acknowledged. And when a sync fails, the process dies
+//! before it can cut the segment, and power is lost after the next start, then a record that was replayed in between is gone, and
+//! reported as damage: never one that was acknowledged.
 
 mod disk;
 mod error;

@@ -50,8 +50,10 @@ impl fmt::Display for Damage {
         let Self { file, offset, length, missing, set_aside } = self;
         write!(f, "WAL segment {file} is damaged: {length} bytes at offset {offset} cannot be read")?;
         match missing {
-            Some(missing) => write!(f, ", and with them records {} to {}", missing.start(), missing.end())?,
-            None => write!(f, "; no record is missing")?,
+            Some(missing) => {
+                write!(f, ", and with them at most records {} to {} are lost", missing.start(), missing.end())?
+            }
+            None => write!(f, "; no record is lost")?,
         }
         match set_aside {
             Some(copy) => write!(f, "; all other records are replayed, and the segment is kept as {copy}"),

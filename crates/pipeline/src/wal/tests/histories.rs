@@ -230,6 +230,42 @@ proptest! {
     }
 }
 
+fn restart(crash: bool) -> Step {
+    Step::Restart { crash, die_at: None }
+}
+
+/// Histories that once broke a promise, and are too rare to wait for.
+#[test]
+fn histories_that_failed_once() {
+    use Step::{Append, DieAt, FailSync, Purge};
+    let histories = [
+        // What a failed creation left was kept as the segment that remembers the position.
+        vec![Append(vec![200, 200, 200]), DieAt(4), FailSync(1), Append(vec![392]), DieAt(3), Purge(100), Purge(0)],
+        // The directory entry of a killed process's segment was built upon, and not durable.
+        vec![
+            Append(vec![300, 300, 300, 300]),
+            Append(vec![300, 300, 300, 300]),
+            DieAt(1),
+            Purge(100),
+            restart(false),
+            DieAt(6),
+            Purge(0),
+            restart(false),
+            DieAt(1),
+            Purge(0),
+        ],
+        // A creation had failed, and made the file: left behind by the purge, it looked like a loss.
+        vec![DieAt(1), Append(vec![0]), DieAt(7), Append(vec![0]), DieAt(5), Purge(100)],
+        vec![DieAt(1), Append(vec![0]), DieAt(9), Append(vec![0]), Purge(100)],
+    ];
+    for (index, history) in histories.iter().enumerate() {
+        for seed in 0..300 {
+            run(seed, Faults::default(), history)
+                .unwrap_or_else(|broken| panic!("history {index}, seed {seed}: {broken}"));
+        }
+    }
+}
+
 /// How many of 500 histories break a promise on a disk that lies.
 fn violations(lies: Faults) -> Vec<String> {
     let mut runner = TestRunner::deterministic();

@@ -1,0 +1,285 @@
+//! Opening what an earlier process left: what the tables hold, what was flushed lately, what only the WAL has.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_store::path::Path;
+
+use super::core::{Core, Environment};
+use crate::failpoint::{self, FailPoint};
+use crate::flush::decode::{
+    DecodeFileError, for_each_exemplar, for_each_histogram, for_each_metadata, for_each_sample, open_file,
+};
+use crate::flush::{FlushError, exemplar_hash, place, read};
+use crate::memtable::{
+    ExemplarRow, Generation, Horizon, Index, MIN_GENERATIONS, MetadataIndex, MetadataRow, SeriesRef, SortedRun, histogram_rank,
+};
+use crate::remote_write::{DecodeError, LabelSet, MetricKind, Sample, decompress};
+use crate::schema::{MalformedLabels, Table, parse_labels_text};
+use crate::table::{Archive, DataFile, DataFilePath, Date, LogError};
+use crate::wal::{Disk, Options, Position, Record, Recovery, Wal, WalError, WriterId};
+
+/// A WAL record's body was accepted once, under limits that may have changed: this bounds what is believed of its length.
+const MAX_DECODED_BYTES: usize = 1 << 30;
+
+/// Why what an earlier process left cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The WAL.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// A table's log or store.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A file of the last flushes cannot be read: without it, what is sent again could not be told from what is new.
+    #[error("{path}: {cause}; restore the file from a backup, or start a new archive")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        cause: DecodeFileError,
+    },
+    /// Its labels are not canonical.
+    #[error("{path}: labels {cause}; restore the file from a backup, or start a new archive")]
+    Labels {
+        /// Which file.
+        path: String,
+        /// Why.
+        cause: MalformedLabels,
+    },
+    /// A record that was accepted once cannot be decoded: this program is older than the one that wrote it, or at fault.
+    #[error("WAL record {position} cannot be decoded ({cause}): start the promarchive version that wrote it, let it flush, and report this")]
+    Record {
+        /// Which.
+        position: Position,
+        /// Why.
+        cause: DecodeError,
+    },
+    /// Memory had to be freed while the WAL was replayed, and could not.
+    #[error(transparent)]
+    Flush(#[from] FlushError),
+}
+
+impl RecoveryError {
+    /// Whether another try may succeed by itself.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Wal(e) => e.is_retryable(),
+            Self::Log(e) => e.is_retryable(),
+            Self::Flush(_) => true,
+            Self::File { .. } | Self::Labels { .. } | Self::Record { .. } => false,
+        }
+    }
+}
+
+/// How to open.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenOptions {
+    /// How long the horizon reaches back, at least.
+    pub keep: Duration,
+    /// Bytes of memtable after which replay flushes before it goes on.
+    pub flush_bytes: usize,
+    /// Of the WAL.
+    pub wal: Options,
+}
+
+/// Opens the write path on an archive and a WAL directory that nobody else uses.
+pub async fn open(
+    archive: Archive,
+    disk: Arc<dyn Disk>,
+    environment: Environment,
+    options: OpenOptions,
+) -> Result<(Arc<Core>, Recovery), RecoveryError> {
+    let writer = WriterId::load_or_create(disk.as_ref(), environment.entropy.as_ref())?;
+    let committed = committed(&archive, writer).await?;
+    let mut index = Index::new(environment.entropy.next_u64());
+    let now = environment.clock.now_ms();
+    let horizon = read_horizon(&archive, &mut index, now, options.keep).await?;
+    read_metadata(&archive, &mut index.metadata, now).await?;
+    let floor = committed.values().copied().max().unwrap_or(0);
+    let core = Arc::new(Core::new(archive, environment.clone(), writer, committed, index, horizon, options.keep));
+    let (replaying, runtime) = (core.clone(), tokio::runtime::Handle::current());
+    let replay = tokio::task::spawn_blocking(move || {
+        let mut decoded = Vec::new();
+        let visit = |position: Position, record: Record<'_>| -> Result<(), RecoveryError> {
+            let failed = |cause: DecodeError| RecoveryError::Record { position, cause };
+            failpoint::reach(FailPoint::ReplayRecord).map_err(|e| RecoveryError::Flush(FlushError::Cut(e.to_string())))?;
+            decompress(record.body, MAX_DECODED_BYTES, &mut decoded).map_err(failed)?;
+            replaying.replay(position, &record, &decoded).map_err(failed)?;
+            if replaying.usage().memtable_bytes >= options.flush_bytes {
+                runtime.block_on(replaying.flush())?;
+            }
+            Ok(())
+        };
+        let Environment { entropy, .. } = environment;
+        Wal::recover(disk, entropy, writer, Position::new(floor), options.wal, visit)
+    });
+    let (wal, recovery) = replay.await.map_err(|e| RecoveryError::Flush(FlushError::Cut(e.to_string())))??;
+    core.attach(wal);
+    failpoint::reach(FailPoint::ReplayDone).map_err(|e| RecoveryError::Flush(FlushError::Cut(e.to_string())))?;
+    Ok((core, recovery))
+}
+
+/// The last position of the writer in each table.
+async fn committed(archive: &Archive, writer: WriterId) -> Result<BTreeMap<Table, u64>, LogError> {
+    let mut committed = BTreeMap::new();
+    for (table, _, log) in archive.tables() {
+        let Some(snapshot) = log.load().await? else { continue };
+        if let Some(position) = snapshot.transaction(writer).await? {
+            committed.insert(table, position);
+        }
+    }
+    Ok(committed)
+}
+
+/// Which flush wrote a file.
+type Flush = (WriterId, u64);
+
+/// The files of the last flushes, by flush, whoever the writer was: a new WAL directory does not make old rows new.
+async fn recent_files(
+    archive: &Archive,
+    now: i64,
+    keep: Duration,
+) -> Result<BTreeMap<Flush, (i64, Vec<(Table, Path, DataFile)>)>, LogError> {
+    let mut flushes: BTreeMap<Flush, (i64, Vec<(Table, Path, DataFile)>)> = BTreeMap::new();
+    for (table, root, log) in archive.tables().filter(|(table, ..)| table.has_series()) {
+        let Some(snapshot) = log.load().await? else { continue };
+        for file in snapshot.files().await? {
+            let Some(path) = DataFilePath::parse(&file.path) else { continue };
+            let (time, files) = flushes.entry((path.writer, path.position)).or_default();
+            *time = file.modification_time.max(*time);
+            files.push((table, place(root, &file.path), file));
+        }
+    }
+    let mut by_time: Vec<(i64, Flush)> = flushes.iter().map(|(flush, (time, _))| (*time, *flush)).collect();
+    by_time.sort_unstable();
+    let oldest = now.saturating_sub(i64::try_from(keep.as_millis()).unwrap_or(i64::MAX));
+    let last: BTreeSet<Flush> = by_time.iter().rev().take(MIN_GENERATIONS).map(|&(_, flush)| flush).collect();
+    flushes.retain(|flush, (time, _)| *time >= oldest || last.contains(flush));
+    Ok(flushes)
+}
+
+/// The horizon, from the tables.
+async fn read_horizon(archive: &Archive, index: &mut Index, now: i64, keep: Duration) -> Result<Horizon, RecoveryError> {
+    let mut generations = Vec::new();
+    for (flush, (committed_at, files)) in recent_files(archive, now, keep).await? {
+        let mut rows = GenerationRows::new(Generation::new(flush, committed_at));
+        for (table, location, _) in files {
+            let bytes = read(archive.store().as_ref(), &location).await?;
+            rows.read(archive, index, table, &location, bytes)?;
+        }
+        generations.push(rows.finish());
+    }
+    generations.sort_by_key(|generation| (generation.committed_at, generation.flush));
+    let mut horizon = Horizon::default();
+    generations.into_iter().for_each(|generation| horizon.push(generation, i64::MAX));
+    Ok(horizon)
+}
+
+struct GenerationRows {
+    generation: Generation,
+    samples: HashMap<SeriesRef, Vec<Sample>>,
+}
+
+impl GenerationRows {
+    fn new(generation: Generation) -> Self {
+        Self { generation, samples: HashMap::new() }
+    }
+
+    fn read(&mut self, archive: &Archive, index: &mut Index, table: Table, location: &Path, file: Bytes) -> Result<(), RecoveryError> {
+        let path = location.to_string();
+        let failed = |cause: DecodeFileError| RecoveryError::File { path: path.clone(), cause };
+        let mut finder = SeriesFinder { index, last: None, malformed: None };
+        let Self { generation, samples } = self;
+        for batch in open_file(table, archive.label_columns(), file, None).map_err(failed)? {
+            let batch = batch.map_err(|e| failed(e.into()))?;
+            match table {
+                Table::Samples => for_each_sample(&batch, |metric, labels, sample| {
+                    if let Some(series) = finder.find(metric, labels) {
+                        samples.entry(series).or_default().push(sample);
+                    }
+                }),
+                Table::Histograms => for_each_histogram(&batch, |metric, labels, histogram| {
+                    if let Some(series) = finder.find(metric, labels) {
+                        generation.histograms.insert((series, histogram.timestamp), histogram_rank(&histogram));
+                    }
+                }),
+                Table::Exemplars => for_each_exemplar(&batch, |metric, labels, timestamp, value, own| {
+                    if let Some(series) = finder.find(metric, labels) {
+                        let row = ExemplarRow { series, timestamp, value, labels: own.to_owned() };
+                        generation.exemplars.insert((series, exemplar_hash(&row)));
+                    }
+                }),
+                Table::Metadata => Ok(()),
+            }
+            .map_err(failed)?;
+        }
+        finder.malformed.map_or(Ok(()), |cause| Err(RecoveryError::Labels { path: path.clone(), cause }))
+    }
+
+    fn finish(mut self) -> Generation {
+        let sorted = |(series, mut samples): (SeriesRef, Vec<Sample>)| {
+            samples.sort_unstable_by_key(|sample| sample.timestamp);
+            SortedRun::new(&samples).map(|run| (series, run))
+        };
+        self.generation.samples = self.samples.into_iter().filter_map(sorted).collect();
+        self.generation.samples.sort_unstable_by_key(|&(series, _)| series);
+        self.generation
+    }
+}
+
+/// Series of rows that are sorted by series: the last one is remembered.
+struct SeriesFinder<'a> {
+    index: &'a mut Index,
+    last: Option<(String, String, SeriesRef)>,
+    malformed: Option<MalformedLabels>,
+}
+
+impl SeriesFinder<'_> {
+    fn find(&mut self, metric: &str, labels: &str) -> Option<SeriesRef> {
+        if let Some((last_metric, last_labels, series)) = &self.last
+            && last_metric == metric
+            && last_labels == labels
+        {
+            return Some(*series);
+        }
+        match parse_labels_text(labels) {
+            Ok(pairs) => {
+                let pairs = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+                let series = self.index.series.find_or_insert(&LabelSet { metric, labels: pairs });
+                self.last = Some((metric.to_owned(), labels.to_owned(), series));
+                Some(series)
+            }
+            Err(cause) => {
+                self.malformed = Some(cause);
+                None
+            }
+        }
+    }
+}
+
+/// What is known of metadata for the last days, from its table.
+async fn read_metadata(archive: &Archive, known: &mut MetadataIndex, now: i64) -> Result<(), RecoveryError> {
+    let Some((root, log)) = archive.table(Table::Metadata) else { return Ok(()) };
+    let Some(snapshot) = log.load().await? else { return Ok(()) };
+    let days = i32::try_from(MetadataIndex::DAYS).unwrap_or(1);
+    for file in snapshot.files().await? {
+        if file.date.0.saturating_add(days) <= Date::of(now).0 {
+            continue;
+        }
+        let location = place(root, &file.path);
+        let failed = |cause: DecodeFileError| RecoveryError::File { path: location.to_string(), cause };
+        let bytes = read(archive.store().as_ref(), &location).await?;
+        for batch in open_file(Table::Metadata, archive.label_columns(), bytes, None).map_err(failed)? {
+            for_each_metadata(&batch.map_err(|e| failed(e.into()))?, |metric, kind, unit, help, received_at| {
+                let kind = MetricKind::ALL.into_iter().find(|known| known.as_str() == kind).unwrap_or(MetricKind::Unknown);
+                let [metric, unit, help] = [metric, unit, help].map(str::to_owned);
+                known.insert(&MetadataRow { metric, kind: kind.as_str(), unit, help, received_at });
+            })
+            .map_err(failed)?;
+        }
+    }
+    Ok(())
+}
