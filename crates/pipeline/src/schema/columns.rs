@@ -163,6 +163,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn no_label_column_can_take_a_columns_name() {
+        let none = LabelColumns::new(Vec::new()).unwrap();
+        for column in Table::ALL.iter().flat_map(|&table| columns(table, &none)) {
+            assert!(LabelColumns::new(vec![column.name.clone()]).is_err(), "{}", column.name);
+        }
+        assert!(LabelColumns::new(vec![DATE.to_owned()]).is_err());
+    }
+
+    #[test]
     fn arrow_and_delta_agree_on_names_and_order() {
         for table in Table::ALL {
             let labels = LabelColumns::default();
