@@ -14,7 +14,7 @@ use bytes::Bytes;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{debug, error};
 
 use super::admission::{Admission, Busy, Charge};
@@ -132,11 +132,9 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 async fn not_found(request: Request) -> Response {
-    let message = format!(
-        "no such path; there are POST /api/v1/write, POST /receive, POST /-/flush, \
-                           GET /-/healthy, GET /-/ready, GET /metrics"
-    );
-    answer_early(request, DISCARD_BYTES, line(StatusCode::NOT_FOUND, &message))
+    let message = "no such path; there are POST /api/v1/write, POST /receive, POST /-/flush, GET /-/healthy, \
+                   GET /-/ready, GET /metrics";
+    answer_early(request, DISCARD_BYTES, line(StatusCode::NOT_FOUND, message))
 }
 
 async fn wrong_method(request: Request) -> Response {
@@ -281,10 +279,15 @@ async fn read_admitted<T: WriteTarget>(app: &App<T>, body: Body, deadline: Insta
         Ok(charge) => charge,
         Err(nothing) => return Err((busy(nothing), Some(body))),
     };
-    let bytes = match timeout_at(deadline, body::read(body, limit)).await {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err((error, rest))) => return Err((unread(&error), Some(rest))),
-        Err(_) => {
+    let read = tokio::select! {
+        read = body::read(body, limit) => Some(read),
+        () = sleep_until(deadline) => None,
+        () = stopped_for(app.stopping.clone(), app.settings.timeouts.stopping_body) => None,
+    };
+    let bytes = match read {
+        Some(Ok(bytes)) => bytes,
+        Some(Err((error, rest))) => return Err((unread(&error), Some(rest))),
+        None => {
             // Not a 4xx: the network, or this machine, may be what is slow.
             let reason = "the request body did not come in time".to_owned();
             return Err((Outcome::Later { reason, retry_after_s: RETRY_AFTER_S }, None));
@@ -292,6 +295,13 @@ async fn read_admitted<T: WriteTarget>(app: &App<T>, body: Body, deadline: Insta
     };
     charge.shrink_to(bytes.len());
     Ok((bytes, charge))
+}
+
+/// Resolves so long after the signal to stop.
+async fn stopped_for(mut stopping: watch::Receiver<bool>, patience: Duration) {
+    // An error means that the server is gone, which is a stop as well.
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+    sleep(patience).await;
 }
 
 fn unread(error: &BodyError) -> Outcome {

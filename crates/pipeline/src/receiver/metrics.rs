@@ -6,7 +6,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
@@ -42,6 +42,8 @@ label!(/// How it ended: "ok" or "failed".
     ResultLabel, result);
 label!(/// Remote-write version: "v1" or "v2".
     ProtocolLabel, protocol);
+label!(/// The version of the program.
+    BuildLabel, version);
 label!(/// Which kind of file: "tokens" or "tls".
     FileLabel, file);
 
@@ -143,10 +145,8 @@ impl Metrics {
     /// A new set, all zero.
     pub fn new() -> Self {
         let mut r = Register(Registry::with_prefix("promarchive"));
-        let version: Vec<(&'static str, &'static str)> = vec![("version", env!("CARGO_PKG_VERSION"))];
-        let build: Family<Vec<(&'static str, &'static str)>, ConstGauge<i64>, fn() -> ConstGauge<i64>> =
-            Family::new_with_constructor(|| ConstGauge::new(1));
-        drop(build.get_or_create(&version));
+        let build = Family::<BuildLabel, Gauge>::default();
+        build.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
         r.add("build_info", "The version that runs", build);
         let metrics = Self {
             http_requests: r.add("http_requests", "HTTP requests answered", Family::default()),

@@ -25,7 +25,10 @@ mod tokens;
 pub use http::WriteTarget;
 pub use ingest::{FlushError, FlushReport, Ingest, WriteError, Written};
 pub use lock::LockError;
-pub use metrics::{Metrics, ProtocolLabel, ReasonLabel, ResultLabel, SenderLabel, TableLabel};
+pub use metrics::{
+    BuildLabel, FileLabel, HttpLabels, Metrics, PathLabel, ProtocolLabel, ReasonLabel, ResultLabel, SenderLabel,
+    TableLabel,
+};
 pub use reserve::RESERVE_FILE;
 pub use run::{ARCHIVE_LOCK_FILE, ReceiverError, run};
 pub use server::{ServeError, Server, serve};

@@ -86,6 +86,8 @@ pub struct Timeouts {
     pub idle: Duration,
     /// From the head of a request to the end of its body, the wait for memory included.
     pub body: Duration,
+    /// From the signal to stop to the end of a body that is still coming: the final commit wants its time, too.
+    pub stopping_body: Duration,
     /// From the head of a request to its answer.
     pub answer: Duration,
     /// Longest wait for memory, before and after the body.
@@ -108,6 +110,7 @@ impl Default for Timeouts {
             head: Duration::from_secs(10),
             idle: Duration::from_secs(120),
             body: Duration::from_secs(20),
+            stopping_body: Duration::from_secs(5),
             answer: Duration::from_secs(25),
             admission: Duration::from_secs(5),
             tls_handshake: Duration::from_secs(10),

@@ -53,11 +53,17 @@ pub(super) fn post(path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
 pub(super) async fn exchange(address: SocketAddr, request: impl AsRef<[u8]>) -> Answer {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_ref()).await.unwrap();
-    read_answer(&mut stream).await.expect("an answer")
+    // An answer to HEAD has the length of a body, and none.
+    let bodiless = request.as_ref().starts_with(b"HEAD ");
+    read(&mut stream, bodiless).await.expect("an answer")
 }
 
 /// The next answer on `stream`; none when the server closes first.
 pub(super) async fn read_answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> Option<Answer> {
+    read(stream, false).await
+}
+
+async fn read<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, bodiless: bool) -> Option<Answer> {
     let mut received = Vec::new();
     let end = loop {
         if let Some(end) = received.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -75,7 +81,7 @@ pub(super) async fn read_answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut 
     let headers: Vec<(String, String)> =
         lines.map(|line| line.split_once(": ").unwrap()).map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
     let mut answer = Answer { status, headers, body: String::new() };
-    let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
+    let length = answer.header("content-length").filter(|_| !bodiless).map_or(0, |length| length.parse().unwrap());
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.unwrap();
     answer.body = String::from_utf8(body).unwrap();

@@ -67,3 +67,18 @@ async fn a_write_that_is_read_after_the_signal_comes_again_later() {
     }
     stopping.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_body_that_keeps_coming_does_not_use_up_the_grace_period() {
+    let mut settings = settings();
+    settings.timeouts.stopping_body = Duration::from_millis(200);
+    let server = start(settings, Script::default()).await;
+    let mut slow = TcpStream::connect(server.address).await.unwrap();
+    let request = head("POST", "/receive", &format!("{V1}Content-Length: 100\r\n"));
+    slow.write_all(request.as_bytes()).await.unwrap();
+    eventually(async || server.metrics.http_in_flight_bytes.get() == 100).await;
+    let started = Instant::now();
+    server.stop().await;
+    assert!(started.elapsed() < Duration::from_secs(3));
+    assert_eq!(read_answer(&mut slow).await.unwrap().status, 503);
+}

@@ -125,7 +125,7 @@ async fn a_sender_that_goes_away_takes_nothing_back() {
 async fn memory_in_flight_is_bounded_and_who_waits_too_long_comes_again() {
     let mut settings = settings();
     settings.timeouts.admission = Duration::from_millis(100);
-    let target = Script::slow(Duration::from_millis(600));
+    let target = Script::slow(Duration::from_millis(1500));
     let server = start(settings, target.clone()).await;
     // The budget for bodies is two of the longest, and a chunked body counts as the longest.
     let mut held = Vec::new();
@@ -152,8 +152,7 @@ async fn memory_in_flight_is_bounded_and_who_waits_too_long_comes_again() {
 async fn decompressed_bytes_are_admitted_too() {
     let mut settings = settings();
     settings.timeouts.admission = Duration::from_millis(100);
-    let target = Script::slow(Duration::from_millis(400));
-    let server = start(settings, target.clone()).await;
+    let server = start(settings, Script::slow(Duration::from_millis(1500))).await;
     let compressed = snap::raw::Encoder::new().compress_vec(&vec![0; 64 << 10]).unwrap();
     let mut answers = tokio::task::JoinSet::new();
     for _ in 0..3 {
