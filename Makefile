@@ -33,7 +33,7 @@ demo: build ## A real Prometheus writes for a minute, then DuckDB reads (DEMO_SE
 
 .PHONY: build
 build: rust ## Build the program, into target/ci/promarchive
-	cargo build --profile ci -p promarchive --bin promarchive
+	cargo build $(CI_FLAGS) --bins
 
 .PHONY: test
 test: rust tools python ## All tests, with a real Prometheus and with DuckDB, Polars and pandas

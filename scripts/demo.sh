@@ -16,7 +16,7 @@ receiver_port=${DEMO_PORT:-9201}
 prometheus_port=${DEMO_PROMETHEUS_PORT:-9290}
 node_port=${DEMO_NODE_PORT:-9291}
 receiver=127.0.0.1:$receiver_port
-accepted_metric=promarchive_samples_accepted_total
+accepted_metric=promarchive_samples_received_total
 
 promarchive=${PROMARCHIVE_BIN:?run this as: make demo}
 tools=$(scripts/build-go-tools.sh)

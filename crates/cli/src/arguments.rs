@@ -63,7 +63,7 @@ pub(crate) struct ReceiveArguments {
     /// Longest time from acknowledged to committed, 100ms to 1d [default: 5m]
     #[arg(long, value_name = "DURATION", env = "PROMARCHIVE_FLUSH_INTERVAL")]
     flush_interval: Option<Timespan>,
-    /// Buffered bytes that start a flush before its time, at most half of --memory-limit [default: 256Mi]
+    /// Buffered bytes that start a flush before its time, at most a quarter of --memory-limit [default: an eighth of it]
     #[arg(long, value_name = "SIZE", env = "PROMARCHIVE_FLUSH_BYTES")]
     flush_bytes: Option<ByteSize>,
     /// Most bytes held in memory; past them writers are told to wait [default: 1Gi]

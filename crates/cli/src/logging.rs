@@ -12,7 +12,8 @@ pub(crate) fn start(level: Option<&str>) -> Result<(), Failure> {
     let (rules, source) = match (level, from_environment.as_deref()) {
         (Some(level), _) => (level, "--log-level"),
         (None, Some(rules)) if !rules.is_empty() => (rules, EnvFilter::DEFAULT_ENV),
-        _ => ("info", "--log-level"),
+        // The Delta kernel tells of every snapshot at info.
+        _ => ("info,delta_kernel=warn,delta_kernel_default_engine=warn", "--log-level"),
     };
     let filter = EnvFilter::try_new(rules).map_err(|error| {
         Failure::usage(format!("{source} \"{rules}\": {error}; want error, warn, info, debug, trace, or rules of them"))

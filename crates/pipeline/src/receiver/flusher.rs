@@ -82,7 +82,7 @@ impl Flusher {
             }
         }
         self.metrics.flush_duration_seconds.observe(started.elapsed().as_secs_f64());
-        let label = if result.is_ok() { "success" } else { "failure" };
+        let label = if result.is_ok() { "ok" } else { "failed" };
         self.metrics.flushes.get_or_create(&ResultLabel { result: label }).inc();
         match result {
             Ok(report) => {

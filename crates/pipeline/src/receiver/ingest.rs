@@ -181,7 +181,7 @@ impl Ingest {
 
     fn count(&self, protocol: Protocol, accepted: &Accepted) -> Written {
         let (metrics, batch) = (&self.shared.metrics, &accepted.batch);
-        let label = ProtocolLabel { protocol: protocol.as_str() };
+        let label = ProtocolLabel { protocol: if protocol == Protocol::V1 { "v1" } else { "v2" } };
         let [samples, histograms, exemplars, metadata] =
             [batch.samples.len(), batch.histograms.len(), batch.exemplars.len(), batch.metadata.len()].map(|n| n as u64);
         metrics.samples_received.get_or_create(&label).inc_by(samples);
