@@ -71,7 +71,13 @@ impl Plan {
     }
 
     /// The file of a table and a day.
-    pub fn encode(&self, table: Table, date: Date, plan: &FilePlan, label_columns: &LabelColumns) -> Result<EncodedFile, EncodeError> {
+    pub fn encode(
+        &self,
+        table: Table,
+        date: Date,
+        plan: &FilePlan,
+        label_columns: &LabelColumns,
+    ) -> Result<EncodedFile, EncodeError> {
         let mut file = FileEncoder::new(table, label_columns)?;
         let settled = &self.settled;
         for (series, labels) in plan.series.iter().filter_map(|&place| self.series(place)) {
@@ -84,7 +90,8 @@ impl Plan {
                 }
                 Table::Histograms => histograms(&mut file, rows_of(&settled.histograms, series), date)?,
                 Table::Exemplars => {
-                    let mut rows = rows_of(&settled.exemplars, series).iter().filter(|row| Date::of(row.timestamp) == date);
+                    let mut rows =
+                        rows_of(&settled.exemplars, series).iter().filter(|row| Date::of(row.timestamp) == date);
                     rows.try_for_each(|row| file.exemplar(row))?;
                 }
                 Table::Metadata => {}
@@ -115,7 +122,8 @@ impl Plan {
                 for (series, labels) in plan.series.iter().filter_map(|&place| self.series(place)) {
                     file.series(labels)?;
                     if table == Table::Samples {
-                        let mut rows = rows_of(&rows.samples, series).iter().filter(|(_, s)| Date::of(s.timestamp) == date);
+                        let mut rows =
+                            rows_of(&rows.samples, series).iter().filter(|(_, s)| Date::of(s.timestamp) == date);
                         rows.try_for_each(|(_, sample)| file.sample(*sample))?;
                     } else {
                         histograms(&mut file, rows_of(&rows.histograms, series), date)?;

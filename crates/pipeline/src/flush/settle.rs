@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::memtable::{
-    ExemplarRow, Generation, Horizon, Memtable, MetadataRow, SampleRun, SeriesRef, SortedRun, histogram_rank, sample_rank,
+    ExemplarRow, Generation, Horizon, Memtable, MetadataRow, SampleRun, SeriesRef, SortedRun, histogram_rank,
+    sample_rank,
 };
 use crate::remote_write::{Histogram, Sample};
 use crate::table::Date;
@@ -68,9 +69,8 @@ impl Settled {
 
     /// What the horizon is to remember of it.
     pub fn generation(&self, flush: (WriterId, u64), committed_at: i64) -> Generation {
-        let place = |(series, histogram): &(SeriesRef, Histogram)| {
-            ((*series, histogram.timestamp), histogram_rank(histogram))
-        };
+        let place =
+            |(series, histogram): &(SeriesRef, Histogram)| ((*series, histogram.timestamp), histogram_rank(histogram));
         Generation {
             samples: self.samples.clone(),
             histograms: self.histograms.iter().map(place).collect(),
@@ -141,7 +141,8 @@ impl Settled {
             }
         }
         for (place, (rank, histogram)) in best {
-            let written = horizon.generations().find_map(|generation| Some((generation, *generation.histograms.get(&place)?)));
+            let written =
+                horizon.generations().find_map(|generation| Some((generation, *generation.histograms.get(&place)?)));
             match written {
                 None => self.histograms.push((place.0, histogram.clone())),
                 Some((generation, old)) => {
@@ -166,12 +167,16 @@ impl Settled {
                 self.exemplars.push(row.clone());
             }
         }
-        self.exemplars.sort_by(|a, b| (a.series, a.timestamp, &a.labels, a.value).cmp(&(b.series, b.timestamp, &b.labels, b.value)));
+        self.exemplars.sort_by(|a, b| {
+            (a.series, a.timestamp, &a.labels, a.value).cmp(&(b.series, b.timestamp, &b.labels, b.value))
+        });
     }
 
     fn metadata(&mut self, rows: &[MetadataRow]) {
         self.metadata = rows.to_vec();
-        let key = |row: &MetadataRow| (Date::of(row.received_at), row.metric.clone(), row.kind, row.unit.clone(), row.help.clone());
+        let key = |row: &MetadataRow| {
+            (Date::of(row.received_at), row.metric.clone(), row.kind, row.unit.clone(), row.help.clone())
+        };
         self.metadata.sort_by_cached_key(|row| (key(row), row.received_at));
         self.metadata.dedup_by(|later, first| key(later) == key(first));
     }

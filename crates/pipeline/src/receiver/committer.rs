@@ -1,13 +1,13 @@
 //! Group commit: one thread writes and syncs for all requests that wait, then buffers their rows, then answers them.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::core::{Accepted, CommitGroupError, Core};
 use super::health::{Health, Part};
-use super::metrics::Metrics;
+use super::metrics::{Metrics, PositionLabel};
 
 /// Requests in a group, at most.
 const GROUP_REQUESTS: usize = 1024;
@@ -49,7 +49,8 @@ pub(super) fn run(core: &Arc<Core>, mut waiting: mpsc::Receiver<Waiting>, health
 fn commit(core: &Core, group: &mut [Accepted], health: &Health, metrics: &Metrics) -> Result<(), String> {
     let started = Instant::now();
     let committed = core.commit_group(group);
-    metrics.wal_sync_duration_seconds.observe(started.elapsed().as_secs_f64());
+    let exemplar = committed.as_ref().ok().map(|positions| PositionLabel { position: positions.end().get() });
+    metrics.wal_sync_duration_seconds.observe(started.elapsed().as_secs_f64(), exemplar, Some(SystemTime::now()));
     metrics.wal_syncs.inc();
     match committed {
         Ok(_) => {

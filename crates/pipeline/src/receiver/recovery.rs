@@ -14,7 +14,8 @@ use crate::flush::decode::{
 };
 use crate::flush::{FlushError, exemplar_hash, place, read};
 use crate::memtable::{
-    ExemplarRow, Generation, Horizon, Index, MIN_GENERATIONS, MetadataIndex, MetadataRow, SeriesRef, SortedRun, histogram_rank,
+    ExemplarRow, Generation, Horizon, Index, MIN_GENERATIONS, MetadataIndex, MetadataRow, SeriesRef, SortedRun,
+    histogram_rank,
 };
 use crate::remote_write::{DecodeError, LabelSet, MetricKind, Sample, decompress};
 use crate::schema::{MalformedLabels, Table, parse_labels_text};
@@ -50,7 +51,9 @@ pub enum RecoveryError {
         cause: MalformedLabels,
     },
     /// A record that was accepted once cannot be decoded: this program is older than the one that wrote it, or at fault.
-    #[error("WAL record {position} cannot be decoded ({cause}): start the promarchive version that wrote it, let it flush, and report this")]
+    #[error(
+        "WAL record {position} cannot be decoded ({cause}): start the promarchive version that wrote it, let it flush, and report this"
+    )]
     Record {
         /// Which.
         position: Position,
@@ -105,7 +108,8 @@ pub async fn open(
         let mut decoded = Vec::new();
         let visit = |position: Position, record: Record<'_>| -> Result<(), RecoveryError> {
             let failed = |cause: DecodeError| RecoveryError::Record { position, cause };
-            failpoint::reach(FailPoint::ReplayRecord).map_err(|e| RecoveryError::Flush(FlushError::Cut(e.to_string())))?;
+            failpoint::reach(FailPoint::ReplayRecord)
+                .map_err(|e| RecoveryError::Flush(FlushError::Cut(e.to_string())))?;
             decompress(record.body, MAX_DECODED_BYTES, &mut decoded).map_err(failed)?;
             replaying.replay(position, &record, &decoded).map_err(failed)?;
             if replaying.usage().memtable_bytes >= options.flush_bytes {
@@ -162,7 +166,12 @@ async fn recent_files(
 }
 
 /// The horizon, from the tables.
-async fn read_horizon(archive: &Archive, index: &mut Index, now: i64, keep: Duration) -> Result<Horizon, RecoveryError> {
+async fn read_horizon(
+    archive: &Archive,
+    index: &mut Index,
+    now: i64,
+    keep: Duration,
+) -> Result<Horizon, RecoveryError> {
     let mut generations = Vec::new();
     for (flush, (committed_at, files)) in recent_files(archive, now, keep).await? {
         let mut rows = GenerationRows::new(Generation::new(flush, committed_at));
@@ -188,7 +197,14 @@ impl GenerationRows {
         Self { generation, samples: HashMap::new() }
     }
 
-    fn read(&mut self, archive: &Archive, index: &mut Index, table: Table, location: &Path, file: Bytes) -> Result<(), RecoveryError> {
+    fn read(
+        &mut self,
+        archive: &Archive,
+        index: &mut Index,
+        table: Table,
+        location: &Path,
+        file: Bytes,
+    ) -> Result<(), RecoveryError> {
         let path = location.to_string();
         let failed = |cause: DecodeFileError| RecoveryError::File { path: path.clone(), cause };
         let mut finder = SeriesFinder { index, last: None, malformed: None };
@@ -274,7 +290,8 @@ async fn read_metadata(archive: &Archive, known: &mut MetadataIndex, now: i64) -
         let bytes = read(archive.store().as_ref(), &location).await?;
         for batch in open_file(Table::Metadata, archive.label_columns(), bytes, None).map_err(failed)? {
             for_each_metadata(&batch.map_err(|e| failed(e.into()))?, |metric, kind, unit, help, received_at| {
-                let kind = MetricKind::ALL.into_iter().find(|known| known.as_str() == kind).unwrap_or(MetricKind::Unknown);
+                let kind =
+                    MetricKind::ALL.into_iter().find(|known| known.as_str() == kind).unwrap_or(MetricKind::Unknown);
                 let [metric, unit, help] = [metric, unit, help].map(str::to_owned);
                 known.insert(&MetadataRow { metric, kind: kind.as_str(), unit, help, received_at });
             })

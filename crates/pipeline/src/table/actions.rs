@@ -3,9 +3,7 @@
 use serde_json::{Value, json};
 
 use super::log::{Commit, DataFile, Definition, FileStats};
-use crate::schema::{
-    DATE, LABEL_COLUMNS_PROPERTY, SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, delta_schema,
-};
+use crate::schema::{DATE, LABEL_COLUMNS_PROPERTY, SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, delta_schema};
 
 /// Protocol versions of reader and writer that these tables need and allow.
 pub(super) const PROTOCOL: (i32, i32) = (1, 2);
@@ -158,14 +156,14 @@ fn parse_iso(text: &str) -> Option<i64> {
     i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000)).ok()
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn stats_round_trip() {
-        let stats = FileStats { rows: 3, metric: Some(("a".into(), "b".into())), timestamp: Some((-1, 1_763_000_000_123)) };
+        let stats =
+            FileStats { rows: 3, metric: Some(("a".into(), "b".into())), timestamp: Some((-1, 1_763_000_000_123)) };
         assert_eq!(parse_stats(&stats_json(&stats).to_string()), Some(stats));
     }
 

@@ -23,7 +23,7 @@ use url::Url;
 
 use super::actions;
 use super::log::{Commit, DataFile, Definition, LogError, Put, Snapshot, TableLog, Version};
-use super::path::{Date, DataFilePath};
+use super::path::{DataFilePath, Date};
 use crate::wal::WriterId;
 
 type KernelEngine = DefaultEngine<TokioMultiThreadExecutor>;
@@ -186,7 +186,8 @@ fn read_files(url: &Url, batch: &RecordBatch, selected: &[bool], files: &mut Vec
     let refused = |problem: String| LogError::Refused { place: url.to_string(), problem, advice: FOREIGN };
     let column = |name: &str| batch.column_by_name(name).ok_or_else(|| refused(format!("no {name} of its files")));
     let paths = column("path")?.as_string_opt::<i32>().ok_or_else(|| refused("paths are not text".into()))?;
-    let sizes = column("size")?.as_primitive_opt::<Int64Type>().ok_or_else(|| refused("sizes are not numbers".into()))?;
+    let sizes =
+        column("size")?.as_primitive_opt::<Int64Type>().ok_or_else(|| refused("sizes are not numbers".into()))?;
     let times = column("modificationTime")?.as_primitive_opt::<Int64Type>();
     let stats = column("stats")?.as_string_opt::<i32>();
     let vectors = column("deletionVector")?;
