@@ -11,7 +11,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use serde::Serialize;
 
 use super::encode::{EncodeError, EncodedFile};
-use super::plan::{FilePlan, Plan};
+use super::plan::{FilePlan, Plan, SupersedingFiles};
 use super::supersede::{RewriteError, rewrite};
 use crate::environment::{Clock, Entropy};
 use crate::failpoint::{self, FailPoint};
@@ -194,7 +194,7 @@ impl Job<'_> {
         table: Table,
         root: &Path,
         files: &[DataFile],
-        superseding: BTreeMap<((WriterId, u64), Date), EncodedFile>,
+        superseding: SupersedingFiles,
         change: &mut Commit,
         report: &mut TableReport,
     ) -> Result<(), FlushError> {

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::encode::{EncodeError, EncodedFile, FileEncoder};
 use super::settle::Settled;
-use crate::memtable::{ExemplarRow, Labels, SeriesRef, SeriesView, SortedRun};
+use crate::memtable::{ExemplarRow, FlushId, Labels, SeriesRef, SeriesView, SortedRun};
 use crate::remote_write::{Histogram, Sample};
 use crate::schema::{LabelColumns, Table};
 use crate::table::Date;
-use crate::wal::WriterId;
 
 /// Settled rows with the labels of their series, in the order of files.
 #[derive(Debug)]
@@ -25,6 +24,9 @@ pub struct Plan {
 pub struct FilePlan {
     series: Vec<usize>,
 }
+
+/// Superseding rows as files, by the flush and the day of the file that each changes.
+pub type SupersedingFiles = BTreeMap<(FlushId, Date), EncodedFile>;
 
 impl Plan {
     /// Lays out settled rows; `view` has the labels of all their series.
@@ -109,7 +111,7 @@ impl Plan {
         &self,
         table: Table,
         label_columns: &LabelColumns,
-    ) -> Result<BTreeMap<((WriterId, u64), Date), EncodedFile>, EncodeError> {
+    ) -> Result<SupersedingFiles, EncodeError> {
         let mut files = BTreeMap::new();
         for (flush, rows) in &self.settled.superseding {
             let plans = match table {

@@ -90,9 +90,11 @@ impl DeltaLog {
         let (engine, url) = (self.engine.clone(), self.url.clone());
         let snapshot = blocking(&self.url, move || {
             let engine: &dyn Engine = engine.as_ref();
-            match known {
-                Some(known) => delta_kernel::Snapshot::builder_from(known).build(engine),
-                None => delta_kernel::Snapshot::builder_for(&url).build(engine),
+            let newer = known.map(|known| delta_kernel::Snapshot::builder_from(known).build(engine));
+            match newer {
+                Some(Ok(snapshot)) => Ok(snapshot),
+                // What the known snapshot rests on may be gone: the log was restored, or cleaned up.
+                Some(Err(_)) | None => delta_kernel::Snapshot::builder_for(&url).build(engine),
             }
         })
         .await?;
