@@ -1,0 +1,135 @@
+//! Random histories of the write path, on disks that forget and stores that fail, held against a plain map of what was promised.
+//!
+//! Acknowledged is durable; every place stands exactly once, with the winning content, for every reader at every moment; what was not
+//! acknowledged stands at most once; nothing else is there. Beyond the horizon a row that is sent again may stand twice: the model
+//! knows from when on.
+
+#![allow(clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+
+mod faults;
+mod model;
+mod request;
+mod rows;
+mod tables;
+mod world;
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+
+use self::request::request;
+use self::world::{FlushStep, Lie, Restart, Setup, Step, WALS, World};
+use crate::schema::Table;
+use crate::table::{DAY_MS, PutFault};
+
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)*) => {
+        if !$condition {
+            return Err(format!($($message)*));
+        }
+    };
+}
+use ensure;
+
+fn put_fault() -> impl Strategy<Value = PutFault> {
+    select(&[PutFault::Before, PutFault::After][..])
+}
+
+fn flush() -> impl Strategy<Value = FlushStep> {
+    (
+        prop::option::weighted(0.1, (0_u64..6, put_fault())),
+        prop::option::weighted(0.2, (select(&Table::ALL[..]), put_fault())),
+        prop::bool::weighted(0.2),
+        prop::option::weighted(0.2, request()),
+    )
+        .prop_map(|(file, commit, no_purge, meanwhile)| FlushStep { file, commit, no_purge, meanwhile })
+}
+
+fn restart() -> impl Strategy<Value = Restart> {
+    (any::<bool>(), prop_oneof![5 => Just(0), 1 => 1..WALS], prop::option::weighted(0.2, 1_u64..9))
+        .prop_map(|(power_loss, wal, die_at)| Restart { power_loss, wal, die_at })
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    use prop::collection::vec;
+    let step = prop_oneof![
+        6 => vec(request(), 1..4).prop_map(Step::Write),
+        4 => vec(0_usize..100, 1..4).prop_map(Step::Retry),
+        6 => flush().prop_map(Step::Flush),
+        3 => restart().prop_map(Step::Restart),
+        1 => (1_u64..4).prop_map(Step::FailSync),
+        1 => (1_u64..4).prop_map(Step::FailWrite),
+        1 => (1_u64..9).prop_map(Step::DieAt),
+        1 => Just(Step::Heal),
+        1 => select(&[1000, MINUTE, 11 * MINUTE, DAY_MS, 3 * DAY_MS][..]).prop_map(Step::Wait),
+        1 => Just(Step::Relieve),
+    ];
+    vec(step, 1..25)
+}
+
+const MINUTE: i64 = 60_000;
+
+fn setup(lie: Lie) -> impl Strategy<Value = Setup> {
+    // Replay flushes in between only where the horizon is one of time: else one replay alone is longer than the horizon.
+    let horizon = select(&[(0, usize::MAX), (10 * MINUTE, usize::MAX), (10 * MINUTE, 1)][..]);
+    (any::<u64>(), horizon).prop_map(move |(seed, (keep, flush_bytes))| {
+        let keep = Duration::from_millis(keep.unsigned_abs());
+        Setup { seed, keep, flush_bytes, lie }
+    })
+}
+
+/// Runs a history; tells which promise was broken first.
+fn run(setup: Setup, steps: &[Step]) -> Result<(), String> {
+    let mut world = World::new(setup);
+    world.open()?;
+    for (number, step) in steps.iter().enumerate() {
+        world.step(step).map_err(|broken| format!("step {number}: {broken}"))?;
+    }
+    world.finish().map_err(|broken| format!("at the end: {broken}"))
+}
+
+/// As many as a normal run has time for; `PROPTEST_CASES` asks for more.
+fn config() -> ProptestConfig {
+    let asked = std::env::var_os("PROPTEST_CASES").is_some();
+    let config = ProptestConfig { max_shrink_iters: 4000, ..ProptestConfig::default() };
+    if asked { config } else { ProptestConfig { cases: 500, ..config } }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn every_history_keeps_what_was_promised(setup in setup(Lie::Nothing), steps in steps()) {
+        run(setup, &steps).map_err(TestCaseError::fail)?;
+    }
+}
+
+/// What the check finds in the first of 300 histories in which it finds anything.
+fn first_violation(lie: Lie) -> Option<String> {
+    let mut runner = TestRunner::deterministic();
+    (0..300).find_map(|_| {
+        let (setup, steps) = (setup(lie), steps()).new_tree(&mut runner).unwrap().current();
+        run(setup, &steps).err()
+    })
+}
+
+#[test]
+fn the_check_notices_a_missing_sync() {
+    let violation = first_violation(Lie::Sync).unwrap();
+    assert!(violation.contains("acknowledged and lost"), "{violation}");
+}
+
+#[test]
+fn the_check_notices_a_forgotten_transaction() {
+    let violation = first_violation(Lie::Transactions).unwrap();
+    assert!(violation.contains("twice"), "{violation}");
+}
+
+#[test]
+fn the_check_notices_positions_that_restart() {
+    let violation = first_violation(Lie::Positions).unwrap();
+    assert!(violation.contains("acknowledged and lost"), "{violation}");
+}
