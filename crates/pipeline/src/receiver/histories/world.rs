@@ -1,6 +1,7 @@
 //! A receiver's world in one seeded thread: disks that forget, a store and logs that fail, a clock that the history moves.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -88,6 +89,9 @@ pub(super) struct Restart {
     /// A first start dies at this change of the disk.
     pub(super) die_at: Option<u64>,
 }
+
+/// How a group went in.
+type Positions = Result<RangeInclusive<Position>, CommitGroupError>;
 
 /// WAL directories.
 pub(super) const WALS: usize = 2;
@@ -259,7 +263,7 @@ impl World {
         }
         let serial = self.note(requests, self.flushes_taken());
         let result = core.commit_group(&mut group);
-        self.answered(serial, requests.len() as u64, result.map(|range| (range.start().get(), range.end().get())))
+        self.answered(serial, requests.len() as u64, self.committed(), result)
     }
 
     /// Returns the first serial number of the requests.
@@ -271,12 +275,15 @@ impl World {
         first
     }
 
-    fn answered(&mut self, serial: u64, requests: u64, result: Result<(u64, u64), CommitGroupError>) -> Result<(), String> {
+    /// Takes note of how a group went in. Positions never restart: new ones are above what any table has `committed` before.
+    fn answered(&mut self, serial: u64, requests: u64, committed: u64, result: Positions) -> Result<(), String> {
         match result {
-            Ok((first, last)) => {
+            Ok(range) => {
+                let (first, last) = (range.start().get(), range.end().get());
                 let given = self.given[self.wal];
                 ensure!(last + 1 - first == requests, "{requests} requests, positions {first} to {last}");
-                self.check_positions(first)?;
+                let fresh = first > committed || self.setup.lie == Lie::Positions;
+                ensure!(fresh, "position {first} given out again: a table was at {committed}");
                 self.given[self.wal] = given.max(last);
                 self.model.acknowledge(serial..serial + requests);
             }
@@ -291,22 +298,16 @@ impl World {
         std::str::from_utf8(&line).ok()?.parse().ok()
     }
 
+    /// The last position of the mounted WAL in any table.
+    fn committed(&self) -> u64 {
+        self.transactions().into_iter().max().unwrap_or(0)
+    }
+
     /// The last position of the mounted WAL in each table.
     fn transactions(&self) -> Vec<u64> {
         let Some(writer) = self.writer() else { return Vec::new() };
         let transaction = async |log: &ModelLog| log.load().await.unwrap().unwrap().transaction(writer).await.unwrap();
         self.logs.values().filter_map(|log| self.runtime.block_on(transaction(log))).collect()
-    }
-
-    /// Positions never restart: a new one is above what any table has committed.
-    fn check_positions(&self, position: u64) -> Result<(), String> {
-        if self.setup.lie == Lie::Positions {
-            // What this leads to is to be noticed without it.
-            return Ok(());
-        }
-        let committed = self.transactions().into_iter().max().unwrap_or(0);
-        ensure!(position > committed, "position {position} given out again: a table is at {committed}");
-        Ok(())
     }
 
     fn flush(&mut self, step: &FlushStep) -> Result<bool, String> {
@@ -319,7 +320,7 @@ impl World {
         if step.no_purge {
             self.faults(|faults| faults.read_only = true);
         }
-        let serial = self.model.serial();
+        let (serial, committed) = (self.model.serial(), self.committed());
         let now = self.clock.now_ms();
         let meanwhile = async {
             let request = step.meanwhile.as_ref()?;
@@ -337,7 +338,7 @@ impl World {
         }
         if let (Some(written), Some(request)) = (written, step.meanwhile.clone()) {
             let first = self.note(std::slice::from_ref(&request), self.model.flushes() + 1);
-            self.answered(first, 1, written?.map(|range: std::ops::RangeInclusive<Position>| (range.start().get(), range.end().get())))?;
+            self.answered(first, 1, committed, written?)?;
             self.sent.push(request);
         }
         let before = self.model.flushes();
