@@ -18,7 +18,7 @@ use crate::memtable::{
 };
 use crate::remote_write::{DecodeError, LabelSet, MetricKind, Sample, decompress};
 use crate::schema::{MalformedLabels, Table, parse_labels_text};
-use crate::table::{Archive, DataFile, DataFilePath, Date, LogError};
+use crate::table::{Archive, DataFile, DataFilePath, LogError};
 use crate::wal::{Disk, Options, Position, Record, Recovery, Wal, WalError, WriterId};
 
 /// A WAL record's body was accepted once, under limits that may have changed: this bounds what is believed of its length.
@@ -97,7 +97,7 @@ pub async fn open(
     let mut index = Index::new(environment.entropy.next_u64());
     let now = environment.clock.now_ms();
     let horizon = read_horizon(&archive, &mut index, now, options.keep).await?;
-    read_metadata(&archive, &mut index.metadata, now).await?;
+    read_metadata(&archive, &mut index.metadata).await?;
     let floor = committed.values().copied().max().unwrap_or(0);
     let core = Arc::new(Core::new(archive, environment.clone(), writer, committed, index, horizon, options.keep));
     let (replaying, runtime) = (core.clone(), tokio::runtime::Handle::current());
@@ -260,15 +260,15 @@ impl SeriesFinder<'_> {
     }
 }
 
-/// What is known of metadata for the last days, from its table.
-async fn read_metadata(archive: &Archive, known: &mut MetadataIndex, now: i64) -> Result<(), RecoveryError> {
+/// What is known of metadata for the last days that its table has: records that were received then may be replayed now, however late
+/// it is.
+async fn read_metadata(archive: &Archive, known: &mut MetadataIndex) -> Result<(), RecoveryError> {
     let Some((root, log)) = archive.table(Table::Metadata) else { return Ok(()) };
     let Some(snapshot) = log.load().await? else { return Ok(()) };
     let days = i32::try_from(MetadataIndex::DAYS).unwrap_or(1);
-    for file in snapshot.files().await? {
-        if file.date.0.saturating_add(days) <= Date::of(now).0 {
-            continue;
-        }
+    let files = snapshot.files().await?;
+    let newest = files.iter().map(|file| file.date.0).max().unwrap_or_default();
+    for file in files.iter().filter(|file| file.date.0.saturating_add(days) > newest) {
         let location = place(root, &file.path);
         let failed = |cause: DecodeFileError| RecoveryError::File { path: location.to_string(), cause };
         let bytes = read(archive.store().as_ref(), &location).await?;
