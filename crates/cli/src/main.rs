@@ -1,1 +1,47 @@
-fn main(){}
+//! `promarchive`: the program in every pod and on every laptop.
+
+mod arguments;
+mod commands;
+mod failure;
+mod logging;
+mod open_files;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, Command};
+use crate::failure::Failure;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return arguments::explain(&error, std::env::args()),
+    };
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Failure> {
+    logging::start(arguments.log_level.as_deref())?;
+    // Values that are not text are no settings.
+    for (given, meant) in arguments::misspelt(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())) {
+        tracing::warn!("the environment variable {given} is not known; did you mean {meant}?");
+    }
+    open_files::raise();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::work("cannot start the runtime", error))?;
+    match arguments.command {
+        Command::Receive(arguments) => runtime.block_on(commands::receive::run(*arguments)),
+        Command::Inspect(arguments) => runtime.block_on(commands::inspect::run(arguments)),
+        Command::Verify(arguments) => runtime.block_on(commands::verify::run(arguments)),
+    }
+}

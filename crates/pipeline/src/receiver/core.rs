@@ -13,6 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use crate::flush::{FlushError, Job, Load, Plan, TableReport, settle};
 use crate::memtable::{Batch, Generation, Horizon, Index, Memtable, SeriesRef, resolve};
 use crate::remote_write::{DecodeError, EARLIEST_TIMESTAMP, Protocol, TimestampBounds};
 use crate::schema::Table;
-use crate::table::Archive;
+use crate::table::{Archive, chain};
 use crate::wal::{Position, Record, Wal, WalError, WriterId};
 
 /// Time and randomness.
@@ -78,6 +79,7 @@ pub struct FlushReport {
 }
 
 /// Rows taken for a flush that has not finished yet.
+#[derive(Clone)]
 struct Pending {
     position: u64,
     plan: Arc<Plan>,
@@ -129,6 +131,8 @@ pub struct Core {
     buffer: Mutex<Buffer>,
     /// None until it is replayed.
     wal: Mutex<Option<Wal>>,
+    /// The WAL's size, apart from it: its lock is held while the disk syncs.
+    wal_bytes: AtomicU64,
     flushing: tokio::sync::Mutex<Option<Pending>>,
 }
 
@@ -158,6 +162,7 @@ impl Core {
             index: Mutex::new(index),
             buffer: Mutex::new(Buffer { horizon: Arc::new(horizon), horizon_bytes, ..Buffer::default() }),
             wal: Mutex::new(None),
+            wal_bytes: AtomicU64::new(0),
             flushing: tokio::sync::Mutex::new(None),
         }
     }
@@ -168,13 +173,25 @@ impl Core {
     }
 
     /// Resolves a request. `decoded` is the body decompressed. Rows after `accept_until` (milliseconds since the epoch) are refused.
-    pub fn accept(&self, protocol: Protocol, body: Bytes, decoded: &[u8], accept_until: i64) -> Result<Accepted, DecodeError> {
+    pub fn accept(
+        &self,
+        protocol: Protocol,
+        body: Bytes,
+        decoded: &[u8],
+        accept_until: i64,
+    ) -> Result<Accepted, DecodeError> {
         let received_at = self.environment.clock.now_ms();
         let batch = self.resolve(protocol, decoded, received_at, accept_until)?;
         Ok(Accepted { protocol, received_at, accept_until, body, batch })
     }
 
-    fn resolve(&self, protocol: Protocol, decoded: &[u8], received_at: i64, accept_until: i64) -> Result<Batch, DecodeError> {
+    fn resolve(
+        &self,
+        protocol: Protocol,
+        decoded: &[u8],
+        received_at: i64,
+        accept_until: i64,
+    ) -> Result<Batch, DecodeError> {
         let bounds = TimestampBounds { earliest: EARLIEST_TIMESTAMP, latest: accept_until };
         resolve(&mut locked(&self.index), protocol, decoded, bounds, received_at)
     }
@@ -190,15 +207,20 @@ impl Core {
                 body: &accepted.body,
             })
             .collect();
-        let positions = match locked(&self.wal).as_mut() {
-            Some(wal) => wal.append_group(&records)?,
-            None => return Err(CommitGroupError::Replaying),
-        };
+        let positions = self.with_wal(|wal| wal.append_group(&records)).ok_or(CommitGroupError::Replaying)??;
         drop(records);
         for (position, accepted) in (positions.start().get()..).zip(group) {
             self.apply(position, accepted.received_at, &mut accepted.batch);
         }
         Ok(positions)
+    }
+
+    fn with_wal<T>(&self, work: impl FnOnce(&mut Wal) -> T) -> Option<T> {
+        let mut wal = locked(&self.wal);
+        let wal = wal.as_mut()?;
+        let result = work(wal);
+        self.wal_bytes.store(wal.size_bytes(), Ordering::Relaxed);
+        Some(result)
     }
 
     fn apply(&self, position: u64, received_at: i64, batch: &mut Batch) {
@@ -221,11 +243,12 @@ impl Core {
     /// Takes the WAL, once it is replayed.
     pub fn attach(&self, wal: Wal) {
         *locked(&self.wal) = Some(wal);
+        self.with_wal(|_| ());
     }
 
     /// What a flush policy decides from.
     pub fn load(&self) -> Load {
-        let wal_bytes = locked(&self.wal).as_ref().map_or(0, Wal::size_bytes);
+        let wal_bytes = self.wal_bytes.load(Ordering::Relaxed);
         let buffer = locked(&self.buffer);
         let since = buffer.pending_since.or(buffer.live.first_received());
         let age = since.map(|since| self.environment.clock.now_ms().saturating_sub(since));
@@ -242,7 +265,7 @@ impl Core {
             let index = locked(&self.index);
             (index.series.len(), index.heap_bytes())
         };
-        let wal_bytes = locked(&self.wal).as_ref().map_or(0, Wal::size_bytes);
+        let wal_bytes = self.wal_bytes.load(Ordering::Relaxed);
         let buffer = locked(&self.buffer);
         Usage {
             series,
@@ -254,19 +277,19 @@ impl Core {
     }
 
     /// Commits everything that was buffered when it was called: first what a failed flush left, then the memtable.
-    pub async fn flush(&self) -> Result<FlushReport, FlushError> {
+    pub async fn flush(self: &Arc<Self>) -> Result<FlushReport, FlushError> {
         let mut flushing = self.flushing.lock().await;
         let target = locked(&self.buffer).live.position();
         let mut report = FlushReport::default();
-        if let Some(pending) = flushing.as_ref() {
-            report.add(self.flush_pending(pending).await?);
+        if let Some(pending) = flushing.clone() {
+            report.add(self.flush_pending(&pending).await?);
             *flushing = None;
         }
         // Twice if a flush was cut off between taking the memtable and laying it out.
         loop {
             *flushing = self.freeze().await?;
-            let Some(pending) = flushing.as_ref() else { return Ok(report) };
-            report.add(self.flush_pending(pending).await?);
+            let Some(pending) = flushing.clone() else { return Ok(report) };
+            report.add(self.flush_pending(&pending).await?);
             *flushing = None;
             if report.position >= target {
                 return Ok(report);
@@ -302,12 +325,15 @@ impl Core {
         buffer.frozen.clone().map(|memtable| (memtable, buffer.horizon.clone()))
     }
 
-    async fn flush_pending(&self, pending: &Pending) -> Result<FlushReport, FlushError> {
+    async fn flush_pending(self: &Arc<Self>, pending: &Pending) -> Result<FlushReport, FlushError> {
         let Environment { clock, entropy } = &self.environment;
         let (clock, entropy) = (clock.as_ref(), entropy.as_ref());
         let job = Job { archive: &self.archive, writer: self.writer, position: pending.position, clock, entropy };
         let tables = job.run(&pending.plan).await?;
-        self.trim(pending);
+        let (core, done) = (self.clone(), pending.clone());
+        // Committed is committed: what is not trimmed now is trimmed after the next flush.
+        let trimmed = tokio::task::spawn_blocking(move || core.trim(&done)).await;
+        trimmed.map_err(|e| FlushError::Cut(e.to_string()))?;
         let settled = &pending.plan.settled;
         let (duplicates, conflicts) = (settled.duplicates, settled.conflicts);
         Ok(FlushReport { position: pending.position, duplicates, conflicts, tables })
@@ -321,8 +347,8 @@ impl Core {
         self.remember(generation, settled.changed_generations(&self.horizon()));
         self.forget_unused();
         let purged = failpoint::reach(FailPoint::PurgeStart).map_err(|e| e.to_string()).and_then(|()| {
-            let mut wal = locked(&self.wal);
-            wal.as_mut().map_or(Ok(()), |wal| wal.purge(Position::new(pending.position))).map_err(|e| e.to_string())
+            let purged = self.with_wal(|wal| wal.purge(Position::new(pending.position)));
+            purged.unwrap_or(Ok(())).map_err(|e| chain(&e))
         });
         if let Err(error) = purged {
             tracing::warn!(error, "the WAL keeps segments that are in the tables already; they go with a later flush");
@@ -361,7 +387,7 @@ impl Core {
     }
 
     /// Gives back what can be given back without a flush: memory is short.
-    pub async fn relieve(&self) {
+    pub async fn relieve(self: &Arc<Self>) {
         let no_flush = self.flushing.lock().await;
         {
             let mut buffer = locked(&self.buffer);

@@ -1,6 +1,42 @@
 //! HTTP and life cycle around the rooms of the write path.
+//!
+//! [`run`] is the whole: [`Server`] answers HTTP and writes through [`Ingest`]; a thread commits groups to the WAL, a task
+//! flushes; both work on [`core::Core`], which [`recovery`] opens.
 
+mod admission;
+mod body;
+mod committer;
+mod connection;
 pub mod core;
+mod flusher;
+mod health;
+mod http;
+mod ingest;
+mod lock;
+mod metrics;
+pub mod recovery;
+mod reserve;
+mod run;
+mod server;
+mod settings;
+mod tls;
+mod tokens;
+
+pub use http::WriteTarget;
+pub use ingest::{FlushError, FlushReport, Ingest, WriteError, Written};
+pub use lock::LockError;
+pub use metrics::{
+    BuildLabel, FileLabel, HttpLabels, Metrics, PathLabel, PositionLabel, ProtocolLabel, ReasonLabel, ResultLabel,
+    SenderLabel, TableLabel,
+};
+pub use reserve::RESERVE_FILE;
+pub use run::{ARCHIVE_LOCK_FILE, ReceiverError, run};
+pub use server::{ServeError, Server, serve};
+pub use settings::{HttpSettings, Settings, SettingsError, Timeouts, TlsFiles};
+pub use tls::TlsError;
+pub use tokens::TokensError;
+
 #[cfg(test)]
 mod histories;
-pub mod recovery;
+#[cfg(test)]
+mod http_tests;

@@ -4,12 +4,12 @@
 //! columns are documented for users in `docs/reference/tables.md`; a change of them is a new [`SCHEMA_VERSION`].
 
 mod columns;
-mod label_columns;
 mod labels_text;
+
+pub use promarchive_api::{LabelColumns, LabelColumnsError};
 
 pub(crate) use columns::span_fields;
 pub use columns::{Column, Kind, arrow_schema, columns, delta_schema};
-pub use label_columns::{DEFAULT_LABEL_COLUMNS, InvalidLabelColumns, LabelColumns};
 pub use labels_text::{MalformedLabels, compare_escaped, labels_text, parse_labels_text, push_escaped, series_id};
 
 /// Version of all tables' columns, in the property [`SCHEMA_VERSION_PROPERTY`] of each table.

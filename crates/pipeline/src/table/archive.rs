@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 use object_store::path::Path;
+use promarchive_api::{ArchiveLocation, ArchiveLocationError};
 use url::Url;
 
 use super::log::{Definition, LogError, TableLog};
 use super::{DeltaLog, DurableLocal};
 use crate::environment::{Clock, Entropy};
 use crate::schema::{
-    InvalidLabelColumns, LABEL_COLUMNS_PROPERTY, LabelColumns, SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, Table,
+    LABEL_COLUMNS_PROPERTY, LabelColumns, LabelColumnsError, SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, Table,
 };
 
 /// Where an archive is: a directory, for now.
@@ -23,9 +24,12 @@ pub struct Location {
 /// Why an archive cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// Not a place that this version can write to.
+    /// Not a directory or a `file://` URL.
+    #[error(transparent)]
+    Location(#[from] ArchiveLocationError),
+    /// A path that the store cannot use.
     #[error("archive {0:?}: {1}")]
-    Location(String, String),
+    Place(String, String),
     /// There is nothing.
     #[error("{0}: no archive here (no table of samples); check the path")]
     Missing(String),
@@ -33,7 +37,9 @@ pub enum ArchiveError {
     #[error(transparent)]
     Log(#[from] LogError),
     /// Written by another version of this program.
-    #[error("{table}: schema version {found}, and this program writes {SCHEMA_VERSION}; use the program that wrote the archive, or a newer one")]
+    #[error(
+        "{table}: schema version {found}, and this program writes {SCHEMA_VERSION}; use the program that wrote the archive, or a newer one"
+    )]
     SchemaVersion {
         /// Which table.
         table: &'static str,
@@ -41,7 +47,9 @@ pub enum ArchiveError {
         found: String,
     },
     /// Other label columns than asked for.
-    #[error("the archive has the label columns {found}, fixed when it was created, not {wanted}; leave the setting out, or start a new archive")]
+    #[error(
+        "the archive has the label columns {found}, fixed when it was created, not {wanted}; leave the setting out, or start a new archive"
+    )]
     LabelColumnsDiffer {
         /// Those of the archive.
         found: String,
@@ -50,7 +58,7 @@ pub enum ArchiveError {
     },
     /// Label columns that cannot be.
     #[error(transparent)]
-    LabelColumns(#[from] InvalidLabelColumns),
+    LabelColumns(#[from] LabelColumnsError),
 }
 
 impl ArchiveError {
@@ -58,7 +66,8 @@ impl ArchiveError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Log(e) => e.is_retryable(),
-            Self::Location(..)
+            Self::Location(_)
+            | Self::Place(..)
             | Self::Missing(_)
             | Self::SchemaVersion { .. }
             | Self::LabelColumnsDiffer { .. }
@@ -70,22 +79,13 @@ impl ArchiveError {
 impl Location {
     /// A directory's path or a `file://` URL.
     pub fn parse(text: &str) -> Result<Self, ArchiveError> {
-        let refuse = |why: &str| ArchiveError::Location(text.to_owned(), why.to_owned());
-        let directory = match text.split_once("://") {
-            None => PathBuf::from(text),
-            Some(("file", _)) => Url::parse(text)
-                .ok()
-                .and_then(|url| url.to_file_path().ok())
-                .ok_or_else(|| refuse("not a file URL; write file:///absolute/path"))?,
-            Some((scheme, _)) => {
-                return Err(refuse(&format!("{scheme}:// is not supported yet; give a directory or a file:// URL")));
-            }
-        };
-        if text.is_empty() {
-            return Err(refuse("give a directory or a file:// URL"));
-        }
-        let directory = std::path::absolute(directory).map_err(|e| refuse(&e.to_string()))?;
-        Ok(Self { directory })
+        Self::at(text.parse::<ArchiveLocation>()?.directory())
+    }
+
+    /// A directory.
+    pub fn at(directory: &FsPath) -> Result<Self, ArchiveError> {
+        let refuse = |e: std::io::Error| ArchiveError::Place(directory.display().to_string(), e.to_string());
+        Ok(Self { directory: std::path::absolute(directory).map_err(refuse)? })
     }
 
     /// The absolute path.
@@ -95,7 +95,7 @@ impl Location {
 
     fn table(&self, table: Table) -> Result<(Path, Url), ArchiveError> {
         let directory = self.directory.join(table.name());
-        let refuse = |why: String| ArchiveError::Location(directory.display().to_string(), why);
+        let refuse = |why: String| ArchiveError::Place(directory.display().to_string(), why);
         let path = Path::from_absolute_path(&directory).map_err(|e| refuse(e.to_string()))?;
         let url = Url::from_directory_path(&directory).map_err(|()| refuse("not an absolute path".into()))?;
         Ok((path, url))
@@ -112,7 +112,11 @@ pub struct Archive {
 
 impl Archive {
     /// An archive over given logs, as a simulation needs it.
-    pub fn new(store: Arc<dyn ObjectStore>, tables: Vec<(Table, Path, Arc<dyn TableLog>)>, label_columns: LabelColumns) -> Self {
+    pub fn new(
+        store: Arc<dyn ObjectStore>,
+        tables: Vec<(Table, Path, Arc<dyn TableLog>)>,
+        label_columns: LabelColumns,
+    ) -> Self {
         Self { store, tables, label_columns }
     }
 
@@ -130,7 +134,8 @@ impl Archive {
     pub async fn open(location: &Location) -> Result<Self, ArchiveError> {
         let mut archive = Self::at(location)?;
         let columns = archive.existing_label_columns().await?;
-        archive.label_columns = columns.ok_or_else(|| ArchiveError::Missing(location.directory.display().to_string()))?;
+        archive.label_columns =
+            columns.ok_or_else(|| ArchiveError::Missing(location.directory.display().to_string()))?;
         Ok(archive)
     }
 

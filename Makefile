@@ -1,0 +1,80 @@
+# The one front door; `make` alone lists what there is.
+#
+# Whatever is built or installed on demand besides our own crates goes to
+# $PROMARCHIVE_CACHE, by default ~/.cache/promarchive.
+
+CARGO_TARGET_DIR ?= target
+# Where the program lands with `--profile ci`.
+PROMARCHIVE_BIN := $(abspath $(CARGO_TARGET_DIR))/ci/promarchive
+# How many times `make crash` kills the receiver.
+CRASH_ROUNDS ?= 1000
+
+# The profile `ci` is optimised enough for tests with real load and still quick
+# to build. All tests share one selection of packages and features, because any
+# other would build Arrow once more.
+CI_FLAGS := --profile ci --workspace --features failpoints
+CARGO_TEST := cargo test $(CI_FLAGS)
+# `cargo test` alone does not build the program that the tests start.
+CARGO_BUILD_FOR_TEST := cargo build $(CI_FLAGS) --bins --tests
+# Where the tests find what they run.
+TEST_ENV := PROMARCHIVE_BIN="$(PROMARCHIVE_BIN)" \
+	PROMARCHIVE_GO_TOOLS="$$(scripts/build-go-tools.sh)" \
+	PROMARCHIVE_PYTHON="$$(scripts/python-env.sh)"
+
+export CARGO_TARGET_DIR
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: build ## A real Prometheus writes for a minute, then DuckDB reads (DEMO_SECONDS=60)
+	@PROMARCHIVE_BIN="$(PROMARCHIVE_BIN)" scripts/demo.sh
+
+.PHONY: build
+build: rust ## Build the program, into target/ci/promarchive
+	cargo build $(CI_FLAGS) --bins
+
+.PHONY: test
+test: rust tools python ## All tests, with a real Prometheus and with DuckDB, Polars and pandas
+	$(CARGO_BUILD_FOR_TEST)
+	$(TEST_ENV) $(CARGO_TEST)
+
+.PHONY: crash
+crash: rust tools python ## Kill the receiver many times and account for every sample (CRASH_ROUNDS=1000)
+	$(CARGO_BUILD_FOR_TEST)
+	$(TEST_ENV) PROMARCHIVE_CRASH_ROUNDS=$(CRASH_ROUNDS) \
+		$(CARGO_TEST) --test crash -- --nocapture --include-ignored
+
+.PHONY: check
+check: lint deny ## Everything that needs no test run: lint and deny
+
+.PHONY: lint
+lint: ## Formatting, clippy, and the syntax of the scripts
+	@bash -c '. scripts/lib.sh && need_rust_linters'
+	cargo fmt --all --check
+	@for script in scripts/*.sh .ci/run; do bash -n "$$script" || exit 1; done
+	@if command -v gofmt >/dev/null; then \
+		bad=$$(gofmt -l tests/go) && { [ -z "$$bad" ] || { echo "gofmt: $$bad"; exit 1; }; }; fi
+	cargo clippy $(CI_FLAGS) --all-targets -- -D warnings
+
+.PHONY: deny
+deny: ## Licences, bans and sources of the dependencies
+	scripts/deny.sh
+
+.PHONY: tools
+tools: ## Build Prometheus, promtool and node_exporter, and print where they are
+	@scripts/build-go-tools.sh
+
+.PHONY: python
+python: ## Install DuckDB, Polars, pandas and deltalake, and print the path of their python
+	@scripts/python-env.sh
+
+.PHONY: clean
+clean: ## Remove what was built here; the cache outside the clone stays
+	cargo clean
+	rm -rf demo
+
+.PHONY: rust
+rust:
+	@bash -c '. scripts/lib.sh && need_cargo'

@@ -1,0 +1,119 @@
+//! Where an archive is: today a directory, later also a bucket.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use url::Url;
+
+use crate::yaml;
+
+/// The root of an archive, written as a directory or a `file://` URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchiveLocation {
+    directory: PathBuf,
+}
+
+/// Why a text is no [`ArchiveLocation`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ArchiveLocationError {
+    /// Nothing was given.
+    #[error("the archive is empty: give a directory or a file:// URL")]
+    Empty,
+    /// A scheme other than `file`.
+    #[error("\"{given}\": buckets come later; give a directory or a file:// URL")]
+    Scheme {
+        /// What was given, without credentials.
+        given: String,
+    },
+    /// A `file` URL that names no local directory.
+    #[error("\"{given}\" names no local directory: write file:///absolute/path, or a plain path")]
+    NotLocal {
+        /// What was given.
+        given: String,
+    },
+}
+
+impl ArchiveLocation {
+    /// The directory of the archive, as given: relative to the working directory if it is relative.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+}
+
+impl FromStr for ArchiveLocation {
+    type Err = ArchiveLocationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.trim().is_empty() {
+            return Err(ArchiveLocationError::Empty);
+        }
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return Ok(Self { directory: PathBuf::from(text) });
+        };
+        if !scheme.eq_ignore_ascii_case("file") {
+            // A bucket's URL may carry a key before the "@".
+            let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+            return Err(ArchiveLocationError::Scheme { given: format!("{scheme}://{rest}") });
+        }
+        let directory = Url::parse(text).ok().filter(|url| url.query().is_none() && url.fragment().is_none());
+        match directory.and_then(|url| url.to_file_path().ok()) {
+            Some(directory) => Ok(Self { directory }),
+            None => Err(ArchiveLocationError::NotLocal { given: text.to_owned() }),
+        }
+    }
+}
+
+impl fmt::Display for ArchiveLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.directory.display().fmt(f)
+    }
+}
+
+impl Serialize for ArchiveLocation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.directory.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ArchiveLocation {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        yaml::from_text(deserializer, "a directory or a file:// URL")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_and_file_urls() {
+        for (text, directory) in [
+            ("./archive", "./archive"),
+            ("/data/archive", "/data/archive"),
+            ("file:///data/archive", "/data/archive"),
+            ("FILE:///data/my%20archive", "/data/my archive"),
+            ("file://localhost/data", "/data"),
+        ] {
+            assert_eq!(text.parse::<ArchiveLocation>().unwrap().directory(), Path::new(directory), "{text}");
+        }
+    }
+
+    #[test]
+    fn buckets_come_later() {
+        for text in ["s3://bucket/prefix", "gs://bucket", "abfss://x@y/z", "http://host/archive"] {
+            let error = text.parse::<ArchiveLocation>().unwrap_err().to_string();
+            assert!(error.contains("buckets come later") && error.contains("file://"), "{error}");
+        }
+        let error = "s3://key:secret@bucket/a".parse::<ArchiveLocation>().unwrap_err().to_string();
+        assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn what_names_no_directory() {
+        for text in ["", "  ", "file://host/data", "file:///data?x=1"] {
+            assert!(text.parse::<ArchiveLocation>().is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! One file a command: arguments in, work by the pipeline, answer out.
+
+pub(crate) mod inspect;
+pub(crate) mod receive;
+pub(crate) mod verify;

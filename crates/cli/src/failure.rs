@@ -1,0 +1,78 @@
+//! How the program ends when it cannot do what it was told to.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+/// Why it ends; told in one line, with causes.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// What was asked for is wrong: flags, environment, configuration.
+    Usage(Box<dyn Error>),
+    /// It could not be done.
+    Work {
+        /// What was being done, if the error does not say it.
+        what: Option<&'static str>,
+        error: Box<dyn Error>,
+    },
+}
+
+impl Failure {
+    pub(crate) fn usage(error: impl Into<Box<dyn Error>>) -> Self {
+        Self::Usage(error.into())
+    }
+
+    pub(crate) fn work(what: &'static str, error: impl Into<Box<dyn Error>>) -> Self {
+        Self::Work { what: Some(what), error: error.into() }
+    }
+
+    /// The line without "error: ".
+    fn line(&self) -> String {
+        let (what, error) = match self {
+            Self::Usage(error) => (None, error),
+            Self::Work { what, error } => (*what, error),
+        };
+        let mut line = what.map_or(String::new(), |what| format!("{what}: "));
+        line += &error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            // Many messages end with that of their cause.
+            let text = error.to_string();
+            if !line.contains(&text) {
+                line += &format!(": {text}");
+            }
+            cause = error.source();
+        }
+        line.replace('\n', " ")
+    }
+
+    /// Prints the line to stderr; the exit code is 2 for a wrong usage, 1 for the rest.
+    pub(crate) fn report(&self) -> ExitCode {
+        eprintln!("error: {}", self.line());
+        match self {
+            Self::Usage(_) => ExitCode::from(2),
+            Self::Work { .. } => ExitCode::from(1),
+        }
+    }
+}
+
+/// What fails at work says itself what it was about.
+impl<E: Error + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Work { what: None, error: Box::new(error) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn one_line_with_causes_each_said_once() {
+        let cause = io::Error::other("disk\nfull");
+        assert_eq!(Failure::work("cannot write", cause).line(), "cannot write: disk full");
+        let wrapped = io::Error::other(io::Error::other("inner"));
+        assert_eq!(Failure::from(wrapped).line(), "inner");
+    }
+}

@@ -1,0 +1,28 @@
+//! Logs go to stderr, in colour only where somebody looks at them.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::EnvFilter;
+
+use crate::failure::Failure;
+
+/// Starts logging at `level`, else at what `RUST_LOG` says, else at info.
+pub(crate) fn start(level: Option<&str>) -> Result<(), Failure> {
+    let from_environment = std::env::var(EnvFilter::DEFAULT_ENV).ok();
+    let (rules, source) = match (level, from_environment.as_deref()) {
+        (Some(level), _) => (level, "--log-level"),
+        (None, Some(rules)) if !rules.is_empty() => (rules, EnvFilter::DEFAULT_ENV),
+        // The Delta kernel tells of every snapshot at info.
+        _ => ("info,delta_kernel=warn,delta_kernel_default_engine=warn", "--log-level"),
+    };
+    let filter = EnvFilter::try_new(rules).map_err(|error| {
+        Failure::usage(format!("{source} \"{rules}\": {error}; want error, warn, info, debug, trace, or rules of them"))
+    })?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .with_target(false)
+        .init();
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! The program as people start it: flags, environment, file, exit codes, signals.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+fn promarchive(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_promarchive"));
+    command.args(arguments).env_clear().envs(environment.iter().copied());
+    command
+}
+
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = promarchive(arguments, environment).output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+#[test]
+fn help_has_an_example_units_defaults_and_variables() {
+    let (code, out, err) = run(&["receive", "--help"], &[]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    for part in [
+        "promarchive receive --archive ./archive",
+        "remote_write:",
+        "[default: 5m]",
+        "PROMARCHIVE_FLUSH_INTERVAL",
+        "8Gi",
+    ] {
+        assert!(out.contains(part), "{part} is not in\n{out}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_named_and_ends_with_2() {
+    let tls = ["receive", "--archive", "a", "--tls-cert", "c"];
+    for (arguments, environment, wants) in [
+        (&["receive", "--flush-intervall", "5m"][..], &[][..], "'--flush-interval'"),
+        (&["receve"], &[], "'receive'"),
+        (&[], &[], "Usage:"),
+        (&["receive"], &[], "error: no archive is given: use --archive"),
+        (&["receive", "--archive", "s3://b"], &[], "buckets come later"),
+        (&["receive", "--archive", "a", "--listen", "0.0.0.0:1"], &[], "--insecure-allow-unauthenticated"),
+        (&["receive", "--archive", "a", "--flush-interval", "5"], &[], "\"5\" is not a duration"),
+        (&["receive", "--archive", "a", "--wal", "a/wal"], &[], "is inside the archive"),
+        (&tls, &[], "error: tlsCert is given without tlsKey"),
+        (&["receive", "--archive", "a", "--config", "/no/such"], &[], "error: /no/such: cannot read the configuration"),
+        (&["receive", "--archive", "a", "--log-level", "a=b=c"], &[], "error: --log-level \"a=b=c\""),
+        (&["receive"], &[("PROMARCHIVE_FLUSH_BYTES", "x")], "environment variable PROMARCHIVE_FLUSH_BYTES"),
+        (&["receive", "--archive", "a"], &[("PROMARCHIVE_TOKENS", "")], "environment variable PROMARCHIVE_TOKENS"),
+        (&["inspect"], &[], "<ARCHIVE|--archive <DIRECTORY>>"),
+        (&["verify", "a", "--output", "yaml"], &[], "possible values: table, json"),
+    ] {
+        let (code, out, err) = run(arguments, environment);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}\n{err}");
+        assert!(err.contains(wants), "{arguments:?}\n{err}");
+    }
+}
+
+#[test]
+fn a_wrong_file_is_named_with_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("receiver.yaml");
+    fs::write(&file, "archive: a\nflushIntervall: 5m\n").unwrap();
+    let (code, _, err) = run(&["receive", "--config", file.to_str().unwrap()], &[]);
+    assert_eq!(code, Some(2));
+    assert!(
+        err.contains("receiver.yaml:2:1: unknown field \"flushIntervall\"; did you mean \"flushInterval\"?"),
+        "{err}"
+    );
+    assert_eq!(err.lines().count(), 1, "{err}");
+}
+
+/// A receiver that is ended when the test is.
+struct Receiver(Child);
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The address in the line "listening on http://…", and the log after it.
+fn address(receiver: &mut Receiver) -> (String, BufReader<ChildStderr>) {
+    let mut log = BufReader::new(receiver.0.stderr.take().unwrap());
+    let mut line = String::new();
+    loop {
+        line.clear();
+        assert!(log.read_line(&mut line).unwrap() > 0, "ended before it listened");
+        if let Some((_, address)) = line.split_once("listening on http://") {
+            return (address.trim().to_owned(), log);
+        }
+    }
+}
+
+#[test]
+fn flag_over_environment_over_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("receiver.yaml");
+    let archive = directory.path().join("archive");
+    fs::write(&file, format!("archive: {}\nlisten: 127.0.0.3:0\nshutdownGrace: 5s\n", archive.display())).unwrap();
+    let config = ("PROMARCHIVE_CONFIG", file.to_str().unwrap());
+    let variable = ("PROMARCHIVE_LISTEN", "127.0.0.2:0");
+    for (flags, environment, wants) in [
+        (&["receive"][..], &[config][..], "127.0.0.3:"),
+        (&["receive"], &[config, variable], "127.0.0.2:"),
+        (&["receive", "--listen", "127.0.0.1:0"], &[config, variable], "127.0.0.1:"),
+    ] {
+        let child = promarchive(flags, environment).stderr(Stdio::piped()).spawn().unwrap();
+        let mut receiver = Receiver(child);
+        let (address, _log) = address(&mut receiver);
+        assert!(address.starts_with(wants), "{address}");
+    }
+}
+
+#[test]
+fn a_signal_ends_it_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = directory.path().join("archive");
+    for name in ["TERM", "INT"] {
+        let arguments = ["receive", "--listen", "127.0.0.1:0", "--archive", archive.to_str().unwrap()];
+        let mut receiver = Receiver(promarchive(&arguments, &[]).stderr(Stdio::piped()).spawn().unwrap());
+        let (address, mut log) = address(&mut receiver);
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+
+        let process = receiver.0.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &process]).status().unwrap().success());
+        assert_eq!(receiver.0.wait().unwrap().code(), Some(0), "SIG{name}");
+        let mut rest = String::new();
+        log.read_to_string(&mut rest).unwrap();
+        assert!(rest.contains("stopping") && !rest.contains('\u{1b}'), "{rest}");
+    }
+}
+
+#[test]
+fn an_address_that_is_taken_is_an_error_with_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = directory.path().join("archive");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, _, err) = run(&["receive", "--listen", &address, "--archive", archive.to_str().unwrap()], &[]);
+    assert_eq!(code, Some(1));
+    assert!(
+        err.contains(&format!("error: cannot listen on {address}")) && err.contains("choose another port"),
+        "{err}"
+    );
+}

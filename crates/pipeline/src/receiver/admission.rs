@@ -1,0 +1,151 @@
+//! The memory that requests in flight may take, given out before it is taken.
+//!
+//! Two budgets, one for bodies and one for what they decompress to. A request may wait for the second while it holds of
+//! the first, and nobody waits the other way round, so that they cannot wait for each other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::settings::HttpSettings;
+
+/// The budgets; waiting requests are served in the order in which they came.
+pub(super) struct Admission {
+    bodies: Arc<Semaphore>,
+    decoded: Arc<Semaphore>,
+    patience: Duration,
+    in_flight_bytes: Gauge,
+}
+
+/// Nothing became free in time: the request is to come again later.
+#[derive(Debug, thiserror::Error)]
+#[error("too many bytes of requests are in flight")]
+pub(super) struct Busy;
+
+/// So many bytes of a budget, given back when dropped.
+pub(super) struct Charge {
+    permit: OwnedSemaphorePermit,
+    in_flight_bytes: Gauge,
+}
+
+impl Admission {
+    /// Splits `settings.in_flight_bytes` in the proportion of the longest body and the longest decompressed body, each
+    /// budget enough for two of its longest.
+    pub(super) fn new(settings: &HttpSettings, in_flight_bytes: Gauge) -> Self {
+        let (body, decoded) = (u128::from(settings.max_request_bytes), u128::from(settings.max_decoded_bytes));
+        let whole = u128::from(settings.in_flight_bytes);
+        let bodies = (whole * body / (body + decoded).max(1)).max(2 * body);
+        let decoded = whole.saturating_sub(bodies).max(2 * decoded);
+        Self {
+            bodies: Arc::new(Semaphore::new(permits(bodies))),
+            decoded: Arc::new(Semaphore::new(permits(decoded))),
+            patience: settings.timeouts.admission,
+            in_flight_bytes,
+        }
+    }
+
+    /// Waits for `bytes` of the budget for bodies.
+    pub(super) async fn body(&self, bytes: u64) -> Result<Charge, Busy> {
+        self.take(&self.bodies, bytes).await
+    }
+
+    /// Waits for `bytes` of the budget for decompressed bodies.
+    pub(super) async fn decoded(&self, bytes: u64) -> Result<Charge, Busy> {
+        self.take(&self.decoded, bytes).await
+    }
+
+    async fn take(&self, budget: &Arc<Semaphore>, bytes: u64) -> Result<Charge, Busy> {
+        let bytes = u32::try_from(bytes).map_err(|_| Busy)?;
+        match timeout(self.patience, Arc::clone(budget).acquire_many_owned(bytes)).await {
+            Ok(Ok(permit)) => {
+                self.in_flight_bytes.inc_by(i64::from(bytes));
+                Ok(Charge { permit, in_flight_bytes: self.in_flight_bytes.clone() })
+            }
+            Ok(Err(_)) | Err(_) => Err(Busy),
+        }
+    }
+}
+
+fn permits(bytes: u128) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)
+}
+
+impl Charge {
+    /// Gives back what is over `bytes`.
+    pub(super) fn shrink_to(&mut self, bytes: usize) {
+        let surplus = self.permit.num_permits().saturating_sub(bytes);
+        if let Some(surplus) = self.permit.split(surplus) {
+            self.in_flight_bytes.dec_by(i64::try_from(surplus.num_permits()).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.in_flight_bytes.dec_by(i64::try_from(self.permit.num_permits()).unwrap_or(i64::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission(gauge: &Gauge) -> Admission {
+        let mut settings = HttpSettings {
+            max_request_bytes: 100,
+            max_decoded_bytes: 300,
+            in_flight_bytes: 800,
+            ..HttpSettings::default()
+        };
+        settings.timeouts.admission = Duration::from_millis(20);
+        Admission::new(&settings, gauge.clone())
+    }
+
+    #[tokio::test]
+    async fn what_is_given_out_stays_in_the_budget() {
+        let gauge = Gauge::default();
+        let admission = admission(&gauge);
+        let first = admission.body(100).await.unwrap();
+        let mut second = admission.body(100).await.unwrap();
+        assert!(admission.body(1).await.is_err());
+        assert_eq!(gauge.get(), 200);
+
+        second.shrink_to(40);
+        assert_eq!(gauge.get(), 140);
+        let third = admission.body(60).await.unwrap();
+        assert!(admission.body(1).await.is_err());
+        drop((first, second, third));
+        assert_eq!(gauge.get(), 0);
+        assert!(admission.body(200).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn bodies_and_what_they_become_do_not_wait_for_each_other() {
+        let gauge = Gauge::default();
+        let admission = admission(&gauge);
+        let _bodies = admission.body(200).await.unwrap();
+        let _one = admission.decoded(300).await.unwrap();
+        let _two = admission.decoded(300).await.unwrap();
+        assert!(admission.decoded(1).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn who_waits_gets_what_is_given_back() {
+        let gauge = Gauge::default();
+        let mut admission = admission(&gauge);
+        admission.patience = Duration::from_secs(10);
+        let held = admission.body(200).await.unwrap();
+        let admission = Arc::new(admission);
+        let waiting = tokio::spawn({
+            let admission = Arc::clone(&admission);
+            async move { admission.body(150).await.is_ok() }
+        });
+        tokio::task::yield_now().await;
+        drop(held);
+        assert!(waiting.await.unwrap());
+        assert_eq!(gauge.get(), 0);
+    }
+}

@@ -1,0 +1,70 @@
+//! Group commit: one thread writes and syncs for all requests that wait, then buffers their rows, then answers them.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::core::{Accepted, CommitGroupError, Core};
+use super::health::{Health, Part};
+use super::metrics::{Metrics, PositionLabel};
+
+/// Requests in a group, at most.
+const GROUP_REQUESTS: usize = 1024;
+/// Bytes of bodies in a group, after which no more are added.
+const GROUP_BYTES: usize = 32 << 20;
+
+/// A request that waits to be durable.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    /// The request.
+    pub accepted: Accepted,
+    /// Who waits.
+    pub reply: oneshot::Sender<Result<(), String>>,
+}
+
+/// Takes groups until all senders are gone. Runs on a thread of its own: it blocks on the disk.
+pub(super) fn run(core: &Arc<Core>, mut waiting: mpsc::Receiver<Waiting>, health: &Health, metrics: &Metrics) {
+    let mut group = Vec::new();
+    let mut replies = Vec::new();
+    while let Some(first) = waiting.blocking_recv() {
+        let mut bytes = first.accepted.body.len();
+        group.push(first.accepted);
+        replies.push(first.reply);
+        while group.len() < GROUP_REQUESTS && bytes < GROUP_BYTES {
+            let Ok(next) = waiting.try_recv() else { break };
+            bytes += next.accepted.body.len();
+            group.push(next.accepted);
+            replies.push(next.reply);
+        }
+        let result = commit(core, &mut group, health, metrics);
+        for reply in replies.drain(..) {
+            // Nobody waits any more when the client has gone; its request is durable all the same.
+            let _ = reply.send(result.clone());
+        }
+        group.clear();
+    }
+}
+
+fn commit(core: &Core, group: &mut [Accepted], health: &Health, metrics: &Metrics) -> Result<(), String> {
+    let started = Instant::now();
+    let committed = core.commit_group(group);
+    let exemplar = committed.as_ref().ok().map(|positions| PositionLabel { position: positions.end().get() });
+    metrics.wal_sync_duration_seconds.observe(started.elapsed().as_secs_f64(), exemplar, Some(SystemTime::now()));
+    metrics.wal_syncs.inc();
+    match committed {
+        Ok(_) => {
+            health.works(Part::Wal);
+            Ok(())
+        }
+        Err(error) => {
+            metrics.wal_append_failures.inc();
+            let reason = match &error {
+                CommitGroupError::Wal(error) => crate::table::chain(error),
+                CommitGroupError::Replaying => error.to_string(),
+            };
+            health.fault(Part::Wal, reason.clone());
+            Err(reason)
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! When to flush, what to do when a flush fails, and what is looked after meanwhile.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::core::{Core, FlushReport};
+use super::health::{Health, Part};
+use super::metrics::{Metrics, ResultLabel, TableLabel};
+use super::reserve::Reserve;
+use crate::flush::Policy;
+use crate::wal::Disk;
+
+/// After the first failure; doubled after each further one.
+const FIRST_BACKOFF: Duration = Duration::from_millis(500);
+/// Longest time between two tries.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
+
+/// Somebody who waits for everything acknowledged so far to be committed.
+pub(super) type FlushRequest = oneshot::Sender<Result<FlushReport, String>>;
+
+/// Flushes when the policy says so or somebody asks.
+pub(super) struct Flusher {
+    /// What is flushed.
+    pub core: Arc<Core>,
+    /// When.
+    pub policy: Policy,
+    /// Memory at which everything that can be given back is, in bytes.
+    pub memory_limit: u64,
+    /// What works.
+    pub health: Arc<Health>,
+    /// Figures.
+    pub metrics: Arc<Metrics>,
+    /// Space for a flush on a full disk.
+    pub reserve: Arc<Reserve>,
+    /// Under the WAL: tried out while the WAL is at fault.
+    pub disk: Arc<dyn Disk>,
+}
+
+impl Flusher {
+    /// Runs until nobody can ask any more; what is then buffered stays in the WAL.
+    pub(super) async fn run(self, mut requests: mpsc::Receiver<FlushRequest>) {
+        let mut failures = 0_u32;
+        let mut not_before = Instant::now();
+        loop {
+            self.look_after().await;
+            let load = self.core.load();
+            let due = self.policy.decide(load).is_some() && Instant::now() >= not_before;
+            if due {
+                self.count(&mut failures, &mut not_before, self.flush().await.is_ok());
+                continue;
+            }
+            match tokio::time::timeout(self.policy.wait(load), requests.recv()).await {
+                Err(_) => {}
+                Ok(None) => return,
+                Ok(Some(request)) => {
+                    let result = self.flush().await;
+                    self.count(&mut failures, &mut not_before, result.is_ok());
+                    let _ = request.send(result);
+                }
+            }
+        }
+    }
+
+    fn count(&self, failures: &mut u32, not_before: &mut Instant, succeeded: bool) {
+        *failures = if succeeded { 0 } else { failures.saturating_add(1) };
+        let backoff = match *failures {
+            0 => Duration::ZERO,
+            n => FIRST_BACKOFF.saturating_mul(1 << (n - 1).min(8)).min(LONGEST_BACKOFF),
+        };
+        *not_before = Instant::now() + backoff;
+    }
+
+    async fn flush(&self) -> Result<FlushReport, String> {
+        let started = Instant::now();
+        let mut result = self.core.flush().await;
+        if result.is_err() {
+            self.reserve.give_up_if_full();
+            if !self.reserve.is_held() {
+                result = self.core.flush().await;
+            }
+        }
+        self.metrics.flush_duration_seconds.observe(started.elapsed().as_secs_f64());
+        let label = if result.is_ok() { "ok" } else { "failed" };
+        self.metrics.flushes.get_or_create(&ResultLabel { result: label }).inc();
+        match result {
+            Ok(report) => {
+                self.report(&report, started.elapsed());
+                self.health.works(Part::Archive);
+                Ok(report)
+            }
+            Err(error) => {
+                let reason = format!("the archive cannot be written, the WAL keeps what is acknowledged: {error}");
+                self.health.fault(Part::Archive, reason.clone());
+                Err(reason)
+            }
+        }
+    }
+
+    fn report(&self, report: &FlushReport, took: Duration) {
+        let metrics = &self.metrics;
+        metrics.duplicates.inc_by(report.duplicates);
+        metrics.conflicting_samples.inc_by(report.conflicts);
+        for (&table, sum) in &report.tables {
+            let label = TableLabel { table };
+            metrics.flush_rows.get_or_create(&label).inc_by(sum.rows);
+            metrics.flush_file_bytes.get_or_create(&label).inc_by(sum.bytes);
+            metrics.commit_conflicts.inc_by(u64::from(sum.races));
+            if sum.version.is_some() {
+                metrics.commits.get_or_create(&label).inc();
+                metrics.last_commit_timestamp_seconds.set(unix_seconds());
+            }
+        }
+        let rows: u64 = report.tables.values().map(|table| table.rows).sum();
+        let bytes: u64 = report.tables.values().map(|table| table.bytes).sum();
+        if rows > 0 {
+            let millis = took.as_millis();
+            tracing::info!(rows, bytes, position = report.position, duration_ms = millis, "flushed");
+        }
+    }
+
+    /// Gauges, space held back, a WAL that may work again, memory that is short.
+    async fn look_after(&self) {
+        let usage = self.core.usage();
+        let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        self.metrics.series.set(gauge(usage.series));
+        self.metrics.memtable_bytes.set(gauge(usage.memtable_bytes));
+        self.metrics.memory_bytes.set(gauge(usage.memory_bytes()));
+        self.metrics.wal_bytes.set(i64::try_from(usage.wal_bytes).unwrap_or(i64::MAX));
+        if usage.memory_bytes() as u64 >= self.memory_limit / 10 * 9 {
+            self.core.relieve().await;
+            let _ = self.flush().await;
+        }
+        if !self.reserve.is_held() {
+            match self.reserve.take() {
+                Ok(()) => self.health.works(Part::Reserve),
+                Err(error) => {
+                    let reason = format!("the archive's disk has no space to hold back for a flush: {error}");
+                    self.health.fault(Part::Reserve, reason);
+                }
+            }
+        }
+        if self.health.of(Part::Wal).is_some() && try_out(self.disk.as_ref()).is_ok() {
+            self.health.works(Part::Wal);
+        }
+    }
+}
+
+/// Whether the WAL's disk takes a write and syncs it. A receiver that is not ready may get no requests to find that out with.
+fn try_out(disk: &dyn Disk) -> std::io::Result<()> {
+    const NAME: &str = "probe";
+    const BLOCK: [u8; 4096] = [0; 4096];
+    match disk.remove(NAME) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = disk.create_new(NAME)?;
+    file.write_all(&BLOCK)?;
+    file.sync()?;
+    disk.remove(NAME)
+}
+
+fn unix_seconds() -> f64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}

@@ -1,0 +1,207 @@
+//! What a client may send and hold: bytes, memory, time, connections.
+
+use std::time::Instant;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::client::{V1, V2, exchange, head, post, read_answer};
+use super::*;
+
+fn chunked(headers: &str, chunks: &[&[u8]]) -> Vec<u8> {
+    let mut request = head("POST", "/receive", &format!("{headers}Transfer-Encoding: chunked\r\n")).into_bytes();
+    for chunk in chunks {
+        request.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+        request.extend_from_slice(chunk);
+        request.extend_from_slice(b"\r\n");
+    }
+    request.extend_from_slice(b"0\r\n\r\n");
+    request
+}
+
+#[tokio::test]
+async fn a_body_of_the_limit_is_taken_and_one_byte_more_is_not() {
+    let target = Script::default();
+    let server = start(settings(), target.clone()).await;
+    let limit = 64 << 10;
+    let body = vec![7; limit + 1];
+    assert_eq!(exchange(server.address, post("/receive", V1, &body[..limit])).await.status, 204);
+    assert_eq!(exchange(server.address, chunked(V1, &[&body[..60_000], &body[60_000..limit]])).await.status, 204);
+    assert!(target.seen().iter().all(|(_, seen)| seen.len() == limit));
+    assert_eq!(target.seen().len(), 2);
+
+    for request in [post("/receive", V2, &body), chunked(V2, &[&body[..60_000], &body[60_000..]])] {
+        let answer = exchange(server.address, request).await;
+        assert_eq!((answer.status, answer.written()), (413, Some([0; 3])));
+        assert!(answer.body.contains("65536 bytes") && answer.is_one_line(), "{}", answer.body);
+    }
+    assert_eq!(target.seen().len(), 2);
+    assert_eq!(server.metrics.http_in_flight_bytes.get(), 0);
+}
+
+#[tokio::test]
+async fn a_declared_length_over_the_limit_is_refused_before_it_is_sent() {
+    let server = start(settings(), Script::default()).await;
+    for expect in ["", "Expect: 100-continue\r\n"] {
+        let headers = format!("{V1}{expect}Content-Length: 99999999999\r\n");
+        let answer = exchange(server.address, head("POST", "/receive", &headers)).await;
+        assert_eq!(answer.status, 413);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_body_that_is_still_coming_does_not_hide_the_answer() {
+    let server = start(settings(), Script::default()).await;
+    let body = vec![1; 16 << 20];
+    for request in [post("/receive", V1, &body), post("/nowhere", V1, &body), chunked(V1, &[&body, &body])] {
+        // All of it is sent before the answer is read, as simple clients do.
+        let answer = exchange(server.address, request).await;
+        assert!(matches!(answer.status, 413 | 404));
+    }
+}
+
+#[tokio::test]
+async fn a_slow_head_is_cut_off_and_an_idle_connection_is_not() {
+    let mut settings = settings();
+    settings.timeouts.head = Duration::from_millis(300);
+    let server = start(settings, Script::default()).await;
+
+    for first in ["", "POST /receive HTTP/1.1\r\nHost:"] {
+        let started = Instant::now();
+        let mut slow = TcpStream::connect(server.address).await.unwrap();
+        slow.write_all(first.as_bytes()).await.unwrap();
+        assert_eq!(slow.read(&mut [0; 100]).await.unwrap_or(0), 0, "cut off");
+        assert!((300..3000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
+    }
+
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    for _ in 0..2 {
+        idle.write_all(&post("/receive", V1, b"x")).await.unwrap();
+        assert_eq!(read_answer(&mut idle).await.unwrap().status, 204);
+        tokio::time::sleep(Duration::from_millis(600)).await;
+    }
+    // A second head that does not end is cut off as the first is.
+    idle.write_all(b"POST").await.unwrap();
+    assert_eq!(idle.read(&mut [0; 100]).await.unwrap_or(0), 0, "cut off");
+}
+
+#[tokio::test]
+async fn a_slow_body_is_answered_in_time_and_not_with_4xx() {
+    let mut settings = settings();
+    settings.timeouts.body = Duration::from_millis(200);
+    let server = start(settings, Script::default()).await;
+    let answer = exchange(server.address, head("POST", "/receive", &format!("{V2}Content-Length: 100\r\n"))).await;
+    assert_eq!((answer.status, answer.written()), (503, Some([0; 3])));
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(server.metrics.http_in_flight_bytes.get(), 0);
+}
+
+#[tokio::test]
+async fn a_slow_write_is_answered_in_time_and_goes_on() {
+    let mut settings = settings();
+    settings.timeouts.answer = Duration::from_millis(100);
+    let target = Script::slow(Duration::from_millis(400));
+    let server = start(settings, target.clone()).await;
+    let answer = exchange(server.address, post("/receive", V1, b"x")).await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.body.contains("too long"));
+    assert_eq!(target.finished.load(Ordering::SeqCst), 0);
+    eventually(async || target.finished.load(Ordering::SeqCst) == 1).await;
+    eventually(async || server.metrics.http_in_flight_bytes.get() == 0).await;
+}
+
+#[tokio::test]
+async fn a_sender_that_goes_away_takes_nothing_back() {
+    let target = Script::slow(Duration::from_millis(200));
+    let server = start(settings(), target.clone()).await;
+    let mut gone = TcpStream::connect(server.address).await.unwrap();
+    gone.write_all(&post("/receive", V1, b"x")).await.unwrap();
+    eventually(async || target.seen().len() == 1).await;
+    drop(gone);
+    eventually(async || target.finished.load(Ordering::SeqCst) == 1).await;
+}
+
+#[tokio::test]
+async fn memory_in_flight_is_bounded_and_who_waits_too_long_comes_again() {
+    let mut settings = settings();
+    settings.timeouts.admission = Duration::from_millis(100);
+    let target = Script::slow(Duration::from_millis(1500));
+    let server = start(settings, target.clone()).await;
+    // The budget for bodies is two of the longest, and a chunked body counts as the longest.
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(head("POST", "/receive", "Transfer-Encoding: chunked\r\n").as_bytes()).await.unwrap();
+        held.push(stream);
+    }
+    eventually(async || server.metrics.http_in_flight_bytes.get() == 128 << 10).await;
+    let answer = exchange(server.address, post("/receive", V2, b"x")).await;
+    assert_eq!((answer.status, answer.written()), (503, Some([0; 3])));
+    assert!(answer.header("retry-after").is_some() && answer.body.contains("in flight"), "{answer:?}");
+
+    // What is read counts as what it is: one byte, which declares that it decompresses to nothing.
+    for stream in &mut held {
+        stream.write_all(b"1\r\n\0\r\n0\r\n\r\n").await.unwrap();
+    }
+    eventually(async || target.seen().len() == 2).await;
+    assert_eq!(server.metrics.http_in_flight_bytes.get(), 2);
+    assert_eq!(exchange(server.address, post("/receive", V1, b"x")).await.status, 204);
+}
+
+#[tokio::test]
+async fn decompressed_bytes_are_admitted_too() {
+    let mut settings = settings();
+    settings.timeouts.admission = Duration::from_millis(100);
+    let server = start(settings, Script::slow(Duration::from_millis(1500))).await;
+    let compressed = snap::raw::Encoder::new().compress_vec(&vec![0; 64 << 10]).unwrap();
+    let mut answers = tokio::task::JoinSet::new();
+    for _ in 0..3 {
+        answers.spawn(exchange(server.address, post("/receive", V1, &compressed)));
+    }
+    let mut codes: Vec<u16> = answers.join_all().await.iter().map(|answer| answer.status).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, [204, 204, 503]);
+}
+
+#[tokio::test]
+async fn connections_over_the_limit_wait() {
+    let mut settings = settings();
+    settings.max_connections = 2;
+    let server = start(settings, Script::default()).await;
+    let first = TcpStream::connect(server.address).await.unwrap();
+    let _second = TcpStream::connect(server.address).await.unwrap();
+    let mut third = TcpStream::connect(server.address).await.unwrap();
+    third.write_all(&post("/receive", V1, b"x")).await.unwrap();
+    let waited = tokio::time::timeout(Duration::from_millis(200), read_answer(&mut third)).await;
+    assert!(waited.is_err(), "nobody answers yet");
+    drop(first);
+    assert_eq!(read_answer(&mut third).await.unwrap().status, 204);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_answers_is_cut_off() {
+    let mut settings = settings();
+    settings.timeouts.stalled_answer = Duration::from_millis(200);
+    let server = start(settings, Script::default()).await;
+    let mut greedy = TcpStream::connect(server.address).await.unwrap();
+    let request = head("GET", "/metrics", "");
+    // Until neither side's buffers hold more.
+    let flood = async { while greedy.write_all(request.as_bytes()).await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(20), flood).await.expect("the server closes");
+    eventually(async || server.metrics.http_connections.get() == 0).await;
+}
+
+#[tokio::test]
+async fn an_endless_head_is_refused() {
+    let server = start(settings(), Script::default()).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: ").await;
+    for _ in 0..100 {
+        if stream.write_all(&[b'a'; 4096]).await.is_err() {
+            break;
+        }
+    }
+    if let Some(answer) = read_answer(&mut stream).await {
+        assert_eq!(answer.status, 431);
+    }
+}

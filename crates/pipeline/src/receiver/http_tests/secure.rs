@@ -1,0 +1,81 @@
+//! TLS.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use rustls::ClientConfig;
+use rustls::RootCertStore;
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::client::{Answer, V1, post, read_answer};
+use super::*;
+use crate::receiver::TlsFiles;
+
+/// Writes a new certificate and key; gives the certificate back.
+fn issue(cert: &Path, key: &Path) -> CertificateDer<'static> {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    fs::write(cert, made.cert.pem()).unwrap();
+    fs::write(key, made.signing_key.serialize_pem()).unwrap();
+    made.cert.der().clone()
+}
+
+async fn write(address: SocketAddr, trusted: &CertificateDer<'static>) -> Option<Answer> {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted.clone()).unwrap();
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.ok()?;
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+    stream.write_all(&post("/receive", V1, b"x")).await.unwrap();
+    read_answer(&mut stream).await
+}
+
+#[tokio::test]
+async fn a_round_trip_and_a_changed_certificate() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = TlsFiles { cert: directory.path().join("tls.crt"), key: directory.path().join("tls.key") };
+    let first = issue(&files.cert, &files.key);
+    let server = start(HttpSettings { tls: Some(files.clone()), ..settings() }, Script::default()).await;
+    assert_eq!(write(server.address, &first).await.unwrap().status, 204);
+
+    let second = issue(&files.cert, &files.key);
+    eventually(async || write(server.address, &second).await.is_some_and(|answer| answer.status == 204)).await;
+    assert!(write(server.address, &first).await.is_none(), "the old certificate is gone");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_does_not_speak_tls_is_cut_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = TlsFiles { cert: directory.path().join("tls.crt"), key: directory.path().join("tls.key") };
+    issue(&files.cert, &files.key);
+    let mut settings = HttpSettings { tls: Some(files), ..settings() };
+    settings.timeouts.tls_handshake = Duration::from_millis(200);
+    let server = start(settings, Script::default()).await;
+    for first in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"", b"\x16\x03\x01"] {
+        let mut plain = TcpStream::connect(server.address).await.unwrap();
+        plain.write_all(first).await.unwrap();
+        assert!(read_answer(&mut plain).await.is_none());
+    }
+    eventually(async || server.metrics.http_connections.get() == 0).await;
+}
+
+#[tokio::test]
+async fn a_broken_certificate_at_the_start_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = TlsFiles { cert: directory.path().join("tls.crt"), key: directory.path().join("tls.key") };
+    let settings = HttpSettings { tls: Some(files), ..settings() };
+    let refused = Server::bind(settings, Script::default(), Arc::new(Metrics::new())).await.err().unwrap().to_string();
+    assert!(refused.contains("tls.crt"), "{refused}");
+}

@@ -1,0 +1,98 @@
+//! Disk space held back for a flush.
+//!
+//! With WAL and archive on one disk, a full disk would leave no way out: the WAL is purged only after a flush, and a flush needs space. So a file of
+//! allocated blocks stands in the archive's directory. When the disk is full it is given up to the flush; while it is gone, nothing is
+//! appended to the WAL that could eat the space.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Name of the file in the archive's directory.
+pub const RESERVE_FILE: &str = ".promarchive.reserve";
+
+/// The file, there or given up.
+#[derive(Debug)]
+pub(super) struct Reserve {
+    path: PathBuf,
+    bytes: u64,
+    held: AtomicBool,
+}
+
+impl Reserve {
+    /// Space of so many bytes in the archive's directory; not taken yet.
+    pub(super) fn new(directory: &std::path::Path, bytes: u64) -> Self {
+        Self { path: directory.join(RESERVE_FILE), bytes, held: AtomicBool::new(false) }
+    }
+
+    /// Whether the space is there.
+    pub(super) fn is_held(&self) -> bool {
+        self.held.load(Ordering::Acquire)
+    }
+
+    /// Takes the space, if it is not held.
+    pub(super) fn take(&self) -> io::Result<()> {
+        if self.is_held() {
+            return Ok(());
+        }
+        let taken = self.allocate();
+        if taken.is_err() {
+            self.give_up();
+        }
+        self.held.store(taken.is_ok(), Ordering::Release);
+        taken
+    }
+
+    fn allocate(&self) -> io::Result<()> {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&self.path)?;
+        if file.metadata()?.len() != self.bytes {
+            file.set_len(0)?;
+        }
+        allocate(&file, self.bytes)?;
+        file.sync_all()
+    }
+
+    /// Gives the space up to a flush, if the disk is so full that it needs it.
+    pub(super) fn give_up_if_full(&self) {
+        let directory = self.path.parent().unwrap_or(&self.path);
+        let free = rustix::fs::statvfs(directory).map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize));
+        if self.is_held() && free.is_ok_and(|free| free < self.bytes) {
+            tracing::warn!(
+                bytes = self.bytes,
+                "the archive's disk is full: the space held back for flushes is given up to one"
+            );
+            self.give_up();
+        }
+    }
+
+    fn give_up(&self) {
+        self.held.store(false, Ordering::Release);
+        if let Err(error) = std::fs::remove_file(&self.path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, file = %self.path.display(), "cannot remove the file that holds space back");
+        }
+    }
+}
+
+/// Allocates blocks; a file system that cannot gets zeros written.
+fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => write_zeros(file, bytes),
+        other => Ok(other?),
+    }
+}
+
+fn write_zeros(mut file: &File, bytes: u64) -> io::Result<()> {
+    use std::io::Write;
+    const CHUNK: usize = 1 << 20;
+    let zeros = vec![0; CHUNK];
+    let mut left = bytes;
+    while left > 0 {
+        let chunk = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+        file.write_all(zeros.get(..chunk).unwrap_or(&zeros))?;
+        left -= chunk as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,263 @@
+//! A receiver from start to stop.
+//!
+//! It listens first, and says that it is not ready; takes its locks; opens archive and WAL, again and again while the fault may pass;
+//! works; and stops in order: no new requests, those in flight answered, a last flush, as far as the grace period allows.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::committer;
+use super::core::{Core, Environment};
+use super::flusher::Flusher;
+use super::health::{Health, Part};
+use super::ingest::{Channels, Ingest, Open};
+use super::lock::{DirectoryLock, LockError};
+use super::metrics::Metrics;
+use super::recovery::{self, OpenOptions, RecoveryError};
+use super::reserve::Reserve;
+use super::server::{ServeError, Server};
+use super::settings::Settings;
+use crate::flush::Policy;
+use crate::table::{Archive, ArchiveError, Location, create_dir_durably};
+use crate::wal::{Disk, Options, RealDisk, Recovery};
+
+/// Name of the lock file in the archive's directory.
+pub const ARCHIVE_LOCK_FILE: &str = ".promarchive.lock";
+/// Name of the lock file in the WAL directory.
+const WAL_LOCK_FILE: &str = "lock";
+/// Requests that may wait for the WAL.
+const WAITING_REQUESTS: usize = 4096;
+/// Time between two tries to open.
+const OPEN_BACKOFF: Duration = Duration::from_secs(1);
+
+/// What the last flush gets in any case, when requests in flight have used the grace period up.
+const LAST_GRACE: Duration = Duration::from_secs(1);
+
+/// Why a receiver could not start, or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiverError {
+    /// HTTP.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// Another receiver.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The tables.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// What an earlier process left.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// A directory cannot be made.
+    #[error("cannot make the directory {path}: {source}")]
+    Directory {
+        /// Which.
+        path: String,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// No thread for the WAL.
+    #[error("cannot start the thread of the WAL: {0}")]
+    Thread(std::io::Error),
+}
+
+impl ReceiverError {
+    fn is_retryable(&self) -> bool {
+        match self {
+            Self::Lock(e) => e.is_retryable(),
+            Self::Archive(e) => e.is_retryable(),
+            Self::Recovery(e) => e.is_retryable(),
+            Self::Directory { .. } => true,
+            Self::Serve(_) | Self::Thread(_) => false,
+        }
+    }
+}
+
+/// What a receiver holds while it works.
+struct Opened {
+    core: Arc<Core>,
+    disk: Arc<dyn Disk>,
+    _locks: [DirectoryLock; 2],
+}
+
+/// Runs a receiver until `shutdown` resolves and everything is put away.
+pub async fn run(
+    settings: Settings,
+    environment: Environment,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ReceiverError> {
+    let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
+    health.fault(Part::Start, "the receiver is starting");
+    let ingest = Ingest::new(&settings, environment.clock.clone(), health.clone(), metrics.clone());
+    let server = Server::bind(settings.http.clone(), ingest.clone(), metrics.clone()).await?;
+    let (stop, stopped) = tokio::sync::watch::channel(None::<Instant>);
+    let (failed, failure) = tokio::sync::oneshot::channel::<()>();
+    tokio::spawn(async move {
+        tokio::select! { () = shutdown => {}, _ = failure => {} }
+        stop.send_replace(Some(Instant::now()));
+    });
+    let until_stopped = {
+        let mut stopped = stopped.clone();
+        async move { drop(stopped.wait_for(Option::is_some).await) }
+    };
+    let serving = tokio::spawn(server.run(until_stopped));
+    let opened = match open_until(&settings, &environment, &health, stopped.clone()).await {
+        Ok(opened) => opened,
+        Err(error) => {
+            drop(failed);
+            let _ = serving.await;
+            return Err(error);
+        }
+    };
+    let Some(opened) = opened else {
+        let _ = serving.await;
+        return Ok(());
+    };
+    let working = start(&settings, &opened, &ingest, &health, &metrics)?;
+    health.works(Part::Start);
+    tracing::info!(archive = %settings.archive.display(), wal = %settings.wal.display(), "ready");
+    let result = serving.await;
+    if let Err(error) = result {
+        tracing::error!(%error, "the HTTP side ended");
+    }
+    let since = stopped.borrow().map_or(Duration::ZERO, |signal| signal.elapsed());
+    working.stop(&ingest, settings.shutdown_grace.saturating_sub(since).max(LAST_GRACE)).await;
+    drop(failed);
+    Ok(())
+}
+
+/// Opens, again and again while the fault may pass; none when told to stop meanwhile.
+async fn open_until(
+    settings: &Settings,
+    environment: &Environment,
+    health: &Health,
+    mut stopped: tokio::sync::watch::Receiver<Option<Instant>>,
+) -> Result<Option<Opened>, ReceiverError> {
+    loop {
+        match open(settings, environment).await {
+            Ok(opened) => return Ok(Some(opened)),
+            Err(error) if !error.is_retryable() => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "cannot start yet");
+                health.fault(Part::Start, format!("cannot start yet: {error}"));
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(OPEN_BACKOFF) => {}
+            _ = stopped.wait_for(Option::is_some) => return Ok(None),
+        }
+    }
+}
+
+async fn open(settings: &Settings, environment: &Environment) -> Result<Opened, ReceiverError> {
+    let location = Location::at(&settings.archive)?;
+    make_directory(location.directory())?;
+    make_directory(&settings.wal)?;
+    let locks = [
+        DirectoryLock::take("archive", location.directory(), ARCHIVE_LOCK_FILE)?,
+        DirectoryLock::take("WAL directory", &settings.wal, WAL_LOCK_FILE)?,
+    ];
+    let (clock, entropy) = (environment.clock.as_ref(), environment.entropy.as_ref());
+    let archive = Archive::open_or_create(&location, settings.label_columns.clone(), clock, entropy).await?;
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(&settings.wal).map_err(|source| failed(&settings.wal, source))?);
+    let options = OpenOptions {
+        keep: settings.dedup_horizon,
+        flush_bytes: usize::try_from(settings.flush_bytes).unwrap_or(usize::MAX),
+        wal: Options::default(),
+    };
+    let (core, recovery) = recovery::open(archive, disk.clone(), environment.clone(), options).await?;
+    report(&recovery);
+    Ok(Opened { core, disk, _locks: locks })
+}
+
+fn failed(path: &Path, source: std::io::Error) -> ReceiverError {
+    ReceiverError::Directory { path: path.display().to_string(), source }
+}
+
+fn make_directory(path: &Path) -> Result<(), ReceiverError> {
+    create_dir_durably(path).map_err(|source| failed(path, source))
+}
+
+fn report(recovery: &Recovery) {
+    for torn in &recovery.torn {
+        tracing::info!("{torn}");
+    }
+    for damage in &recovery.damage {
+        tracing::error!("{damage}");
+    }
+    if let Some(behind) = &recovery.behind {
+        let (first, last) = (behind.start(), behind.end());
+        tracing::warn!(
+            "the tables hold WAL positions {first} to {last}, which the WAL has never seen: it is an older copy, or segments are lost"
+        );
+    }
+    if recovery.records > 0 {
+        tracing::info!(records = recovery.records, bytes = recovery.body_bytes, "replayed the WAL");
+    }
+}
+
+/// The threads and tasks of a receiver at work.
+struct Working {
+    committer: std::thread::JoinHandle<()>,
+    flusher: tokio::task::JoinHandle<()>,
+    core: Arc<Core>,
+}
+
+fn start(
+    settings: &Settings,
+    opened: &Opened,
+    ingest: &Ingest,
+    health: &Arc<Health>,
+    metrics: &Arc<Metrics>,
+) -> Result<Working, ReceiverError> {
+    let (waiting, to_commit) = mpsc::channel(WAITING_REQUESTS);
+    let (flushes, to_flush) = mpsc::channel(16);
+    let reserve = Arc::new(Reserve::new(&settings.archive, settings.flush_bytes / 2));
+    if let Err(error) = reserve.take() {
+        health.fault(Part::Reserve, format!("the archive's disk has no space to hold back for a flush: {error}"));
+    }
+    let committer = {
+        let (core, health, metrics) = (opened.core.clone(), health.clone(), metrics.clone());
+        let run = move || committer::run(&core, to_commit, &health, &metrics);
+        std::thread::Builder::new().name("wal".to_owned()).spawn(run).map_err(ReceiverError::Thread)?
+    };
+    let flusher = Flusher {
+        core: opened.core.clone(),
+        policy: Policy {
+            interval: settings.flush_interval,
+            memtable_bytes: settings.flush_bytes,
+            wal_bytes: settings.wal_max_bytes / 2,
+        },
+        memory_limit: settings.memory_limit.saturating_sub(settings.http.in_flight_bytes),
+        health: health.clone(),
+        metrics: metrics.clone(),
+        reserve: reserve.clone(),
+        disk: opened.disk.clone(),
+    };
+    let flusher = tokio::spawn(flusher.run(to_flush));
+    let channels = Mutex::new(Some(Arc::new(Channels { waiting, flushes })));
+    ingest.open(Open { core: opened.core.clone(), reserve, channels });
+    Ok(Working { committer, flusher, core: opened.core.clone() })
+}
+
+impl Working {
+    /// Lets the requests that wait become durable, then flushes. What does not fit into the grace period is in the WAL.
+    async fn stop(self, ingest: &Ingest, grace: Duration) {
+        ingest.close();
+        let Self { committer, flusher, core } = self;
+        let put_away = async move {
+            let _ = tokio::task::spawn_blocking(move || committer.join()).await;
+            let _ = flusher.await;
+            core.flush().await
+        };
+        match tokio::time::timeout(grace, put_away).await {
+            Ok(Ok(_)) => tracing::info!("stopped; everything is in the tables"),
+            Ok(Err(error)) => tracing::warn!(%error, "stopped; the WAL keeps what is not in the tables"),
+            Err(_) => tracing::warn!("stopped at the end of the grace period; the WAL keeps what is not in the tables"),
+        }
+    }
+}
