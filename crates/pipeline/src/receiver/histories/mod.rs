@@ -20,7 +20,7 @@ use proptest::sample::select;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
-use self::request::request;
+use self::request::{Request, request};
 use self::world::{FlushStep, Lie, Restart, Setup, Step, WALS, World};
 use crate::schema::Table;
 use crate::table::{DAY_MS, PutFault};
@@ -73,9 +73,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 const MINUTE: i64 = 60_000;
 
 fn setup(lie: Lie) -> impl Strategy<Value = Setup> {
-    // Replay flushes in between only where the horizon is one of time: else one replay alone is longer than the horizon.
-    let horizon = select(&[(0, usize::MAX), (10 * MINUTE, usize::MAX), (10 * MINUTE, 1)][..]);
-    (any::<u64>(), horizon).prop_map(move |(seed, (keep, flush_bytes))| {
+    let (keep, flush_bytes) = (select(&[0, 10 * MINUTE][..]), prop_oneof![3 => Just(usize::MAX), 1 => Just(1)]);
+    (any::<u64>(), keep, flush_bytes).prop_map(move |(seed, keep, flush_bytes)| {
         let keep = Duration::from_millis(keep.unsigned_abs());
         Setup { seed, keep, flush_bytes, lie }
     })
@@ -94,7 +93,7 @@ fn run(setup: Setup, steps: &[Step]) -> Result<(), String> {
 /// As many as a normal run has time for; `PROPTEST_CASES` asks for more.
 fn config() -> ProptestConfig {
     let asked = std::env::var_os("PROPTEST_CASES").is_some();
-    let config = ProptestConfig { max_shrink_iters: 4000, ..ProptestConfig::default() };
+    let config = ProptestConfig { max_shrink_iters: 100_000, failure_persistence: None, ..ProptestConfig::default() };
     if asked { config } else { ProptestConfig { cases: 500, ..config } }
 }
 
@@ -105,6 +104,78 @@ proptest! {
     fn every_history_keeps_what_was_promised(setup in setup(Lie::Nothing), steps in steps()) {
         run(setup, &steps).map_err(TestCaseError::fail)?;
     }
+}
+
+fn write(samples: &[(i64, f64)]) -> Step {
+    Step::Write(vec![Request::of_samples(samples)])
+}
+
+fn flushed() -> Step {
+    Step::Flush(FlushStep::default())
+}
+
+fn without_purge() -> Step {
+    Step::Flush(FlushStep { no_purge: true, ..FlushStep::default() })
+}
+
+fn restarted() -> Step {
+    Step::Restart(Restart { power_loss: false, wal: 0, die_at: None })
+}
+
+/// Runs a history with the shortest horizon.
+fn run_short(flush_bytes: usize, steps: &[Step]) {
+    let setup = Setup { seed: 1, keep: Duration::ZERO, flush_bytes, lie: Lie::Nothing };
+    run(setup, steps).unwrap();
+}
+
+#[test]
+fn flushes_without_rows_do_not_push_out_one_that_has_rows() {
+    let again = || Step::Retry(vec![0]);
+    run_short(usize::MAX, &[write(&[(1, 1.0)]), flushed(), again(), flushed(), again(), flushed(), again()]);
+}
+
+#[test]
+fn a_flush_whose_rows_were_superseded_does_not_become_the_last_one() {
+    run_short(usize::MAX, &[
+        write(&[(1, 1.0)]),
+        flushed(),
+        write(&[(2, 1.0)]),
+        flushed(),
+        write(&[(1, 2.0), (3, 1.0)]),
+        flushed(),
+        restarted(),
+        Step::Retry(vec![1]),
+    ]);
+}
+
+#[test]
+fn what_was_known_when_it_came_is_known_when_it_is_replayed() {
+    // Nothing of the retry is committed: only the WAL says that it was dealt with, and the WAL is not purged.
+    let mut steps = vec![write(&[(1, 1.0)]), flushed(), Step::Retry(vec![0]), without_purge()];
+    for at in 2..5 {
+        steps.extend([write_exemplar(at), without_purge()]);
+    }
+    steps.push(restarted());
+    run_short(usize::MAX, &steps);
+}
+
+fn write_exemplar(timestamp: i64) -> Step {
+    Step::Write(vec![Request::of_exemplar(timestamp)])
+}
+
+#[test]
+fn replay_that_flushes_in_between_does_not_outrun_the_horizon() {
+    let writes = || (1..6).map(|at| write(&[(at, 1.0)]));
+    let again = || Step::Retry(vec![0]);
+    run_short(1, &writes().chain([again(), restarted()]).collect::<Vec<_>>());
+    let dying = Step::Restart(Restart { power_loss: true, wal: 0, die_at: Some(4) });
+    run_short(1, &writes().chain([again(), dying]).collect::<Vec<_>>());
+}
+
+#[test]
+fn metadata_that_is_replayed_late_is_known() {
+    let metadata = || Step::Write(vec![Request::of_metadata()]);
+    run_short(usize::MAX, &[metadata(), flushed(), metadata(), Step::Wait(3 * DAY_MS), restarted()]);
 }
 
 /// Whether one of 300 histories breaks a promise in this way.

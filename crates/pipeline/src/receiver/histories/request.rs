@@ -60,7 +60,7 @@ const VALUES: [u64; 10] = [
 ];
 
 /// One series of a request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Part {
     labels: usize,
     samples: Vec<Sample>,
@@ -186,12 +186,26 @@ impl Part {
 }
 
 impl Request {
+    fn of(part: Part) -> Self {
+        Self { protocol: Protocol::V2, parts: vec![part] }
+    }
+
     /// A request with float samples of one series only.
     pub(super) fn of_samples(samples: &[(i64, f64)]) -> Self {
         let sample = |&(timestamp, value): &(i64, f64)| Sample { timestamp, value: value.to_bits(), start_timestamp: 0 };
-        let samples = samples.iter().map(sample).collect();
-        let part = Part { labels: 0, samples, histograms: vec![], exemplars: vec![], metadata: None };
-        Self { protocol: Protocol::V2, parts: vec![part] }
+        Self::of(Part { samples: samples.iter().map(sample).collect(), ..Part::default() })
+    }
+
+    /// A request with one exemplar only.
+    pub(super) fn of_exemplar(timestamp: i64) -> Self {
+        let exemplar = SentExemplar { labels: vec![], timestamp, value: 0 };
+        Self::of(Part { exemplars: vec![exemplar], ..Part::default() })
+    }
+
+    /// A request with metadata only.
+    pub(super) fn of_metadata() -> Self {
+        let metadata = SentMetadata { kind: 1, help: "Help.", unit: "s" };
+        Self::of(Part { metadata: Some(metadata), ..Part::default() })
     }
 
     /// Decompressed.
