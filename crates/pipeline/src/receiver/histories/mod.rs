@@ -173,6 +173,21 @@ fn replay_that_flushes_in_between_does_not_outrun_the_horizon() {
 }
 
 #[test]
+fn a_flush_that_a_restart_interrupts_counts_once() {
+    let half = FlushStep { commit: Some((Table::Exemplars, PutFault::Before)), ..FlushStep::default() };
+    let first = Step::Write(vec![Request::of_samples(&[(1, 1.0)]), Request::of_exemplar(1)]);
+    run_short(usize::MAX, &[
+        first,
+        Step::Flush(half),
+        restarted(),
+        flushed(),
+        write(&[(2, 1.0)]),
+        flushed(),
+        Step::Retry(vec![0]),
+    ]);
+}
+
+#[test]
 fn metadata_that_is_replayed_late_is_known() {
     let metadata = || Step::Write(vec![Request::of_metadata()]);
     run_short(usize::MAX, &[metadata(), flushed(), metadata(), Step::Wait(3 * DAY_MS), restarted()]);
