@@ -44,11 +44,17 @@ fn histogram(timestamp: i64, zero: u64) -> Histogram {
 }
 
 fn series() -> impl Strategy<Value = SentSeries> {
-    let sample = (timestamp(), any::<u64>(), timestamp())
-        .prop_map(|(timestamp, value, start_timestamp)| Sample { timestamp, value, start_timestamp });
+    let sample = (timestamp(), any::<u64>(), timestamp()).prop_map(|(timestamp, value, start_timestamp)| Sample {
+        timestamp,
+        value,
+        start_timestamp,
+    });
     let own = [vec![], vec![("t", "1")], vec![("t", "1"), ("t", "2")], vec![("", "1")]];
-    let exemplar = (select(own.to_vec()), timestamp())
-        .prop_map(|(labels, timestamp)| SentExemplar { labels, timestamp, value: 1 });
+    let exemplar = (select(own.to_vec()), timestamp()).prop_map(|(labels, timestamp)| SentExemplar {
+        labels,
+        timestamp,
+        value: 1,
+    });
     let metadata = (0_u64..9, select(&["", "h"][..])).prop_map(|(kind, help)| SentMetadata { kind, help, unit: "u" });
     // Not all of the observations are in buckets: invalid, now and then.
     let histogram = (timestamp(), 0_u64..2).prop_map(|(timestamp, zero)| histogram(timestamp, zero));

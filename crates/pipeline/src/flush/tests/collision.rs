@@ -28,7 +28,8 @@ const BOUNDS: TimestampBounds = TimestampBounds { earliest: EARLIEST_TIMESTAMP, 
 
 fn series(metric: &str, value: u64) -> SentSeries {
     let labels = vec![(b"__name__".to_vec(), metric.as_bytes().to_vec())];
-    let samples = vec![Sample { timestamp: 1, value, start_timestamp: 0 }, Sample { timestamp: 2, value, start_timestamp: 0 }];
+    let samples =
+        vec![Sample { timestamp: 1, value, start_timestamp: 0 }, Sample { timestamp: 2, value, start_timestamp: 0 }];
     SentSeries { labels, samples, ..SentSeries::default() }
 }
 

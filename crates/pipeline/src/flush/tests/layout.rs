@@ -94,7 +94,8 @@ fn large_label_sets_end_row_groups() {
     let values: Vec<String> = (0..40).map(|at| format!("{at:02}").repeat(1 << 20)).collect();
     let sets: Vec<_> = values.iter().map(|value| ("up", vec![("path", value.as_str())])).collect();
     let sets = Sets::new(&sets);
-    let rows = vec![vec![Row::Sample(Sample::default()), Row::Sample(Sample { timestamp: 1, ..Sample::default() })]; 40];
+    let rows =
+        vec![vec![Row::Sample(Sample::default()), Row::Sample(Sample { timestamp: 1, ..Sample::default() })]; 40];
     let file: Bytes = encode(Table::Samples, &sets, &rows).bytes.into();
     assert!(reader(file.clone()).num_row_groups() >= 3);
     let pages = dictionary_pages(&file);
@@ -116,7 +117,8 @@ fn one_of_each(table: Table) -> Bytes {
             custom_values: vec![],
         })
     };
-    let metadata = MetadataRow { metric: "up".into(), kind: "gauge", unit: String::new(), help: "Help".into(), received_at: 1 };
+    let metadata =
+        MetadataRow { metric: "up".into(), kind: "gauge", unit: String::new(), help: "Help".into(), received_at: 1 };
     let rows = match table {
         Table::Samples => vec![Row::Sample(Sample { timestamp: 1, value: f64::NAN.to_bits(), start_timestamp: 1 })],
         Table::Histograms => vec![
@@ -149,22 +151,33 @@ fn encodings_are_the_documented_ones() {
         let reader = reader(one_of_each(table));
         let metadata = reader.metadata();
         for described in crate::schema::columns(table, &columns()) {
-            let leaves = metadata.row_group(0).columns().iter().filter(|leaf| leaf.column_path().parts()[0] == described.name);
+            let leaves =
+                metadata.row_group(0).columns().iter().filter(|leaf| leaf.column_path().parts()[0] == described.name);
             for leaf in leaves {
                 let data = |encoding: Encoding| leaf.encodings().any(|has| has == encoding);
                 assert!(matches!(leaf.compression(), Compression::ZSTD(_)), "{}", described.name);
                 let dictionary = matches!(described.kind, Kind::Text | Kind::RepeatedLong);
                 assert_eq!(leaf.dictionary_page_offset().is_some(), dictionary, "{}", described.name);
                 assert_eq!(data(Encoding::RLE_DICTIONARY), dictionary, "{}", described.name);
-                assert_eq!(data(Encoding::DELTA_BINARY_PACKED), described.kind == Kind::Timestamp, "{}", described.name);
+                assert_eq!(
+                    data(Encoding::DELTA_BINARY_PACKED),
+                    described.kind == Kind::Timestamp,
+                    "{}",
+                    described.name
+                );
             }
         }
         if table.has_series() {
             let key_values = metadata.file_metadata().key_value_metadata().unwrap();
-            assert_eq!(key_values.iter().map(|entry| entry.key.as_str()).collect::<Vec<_>>(), [SCHEMA_VERSION_PROPERTY]);
+            assert_eq!(
+                key_values.iter().map(|entry| entry.key.as_str()).collect::<Vec<_>>(),
+                [SCHEMA_VERSION_PROPERTY]
+            );
             let sorting = metadata.row_group(0).sorting_columns().unwrap();
-            let names: Vec<String> =
-                sorting.iter().map(|by| metadata.row_group(0).column(by.column_idx as usize).column_path().string()).collect();
+            let names: Vec<String> = sorting
+                .iter()
+                .map(|by| metadata.row_group(0).column(by.column_idx as usize).column_path().string())
+                .collect();
             assert_eq!(names, ["metric", "labels", "timestamp"]);
         }
     }

@@ -12,7 +12,9 @@ use proptest::sample::select;
 use super::decode::{for_each_exemplar, for_each_histogram, for_each_metadata, for_each_sample, open_file};
 use super::{EncodedFile, FileEncoder};
 use crate::memtable::{ExemplarRow, Index, MetadataRow, SeriesView};
-use crate::remote_write::{Counts, EARLIEST_TIMESTAMP, Histogram, LATEST_TIMESTAMP, LabelSet, ResetHint, STALE_NAN, Sample, Span};
+use crate::remote_write::{
+    Counts, EARLIEST_TIMESTAMP, Histogram, LATEST_TIMESTAMP, LabelSet, ResetHint, STALE_NAN, Sample, Span,
+};
 use crate::schema::{LabelColumns, Table, labels_text};
 
 /// A row of any table.
@@ -104,14 +106,20 @@ fn decode(table: Table, file: impl Into<Bytes>) -> Rows {
         let mut push = |metric: &str, labels: &str, row: Row| rows.push((metric.to_owned(), labels.to_owned(), row));
         match table {
             Table::Samples => for_each_sample(&batch, |metric, labels, row| push(metric, labels, Row::Sample(row))),
-            Table::Histograms => for_each_histogram(&batch, |metric, labels, row| push(metric, labels, Row::Histogram(row))),
+            Table::Histograms => {
+                for_each_histogram(&batch, |metric, labels, row| push(metric, labels, Row::Histogram(row)))
+            }
             Table::Exemplars => for_each_exemplar(&batch, |metric, labels, timestamp, value, own| {
                 push(metric, labels, Row::Exemplar(timestamp, value, own.to_owned()));
             }),
             Table::Metadata => for_each_metadata(&batch, |metric, kind, unit, help, received_at| {
                 let kind = KINDS.into_iter().find(|known| *known == kind).unwrap();
                 let [unit, help] = [unit, help].map(str::to_owned);
-                push(metric, "", Row::Metadata(MetadataRow { metric: metric.to_owned(), kind, unit, help, received_at }));
+                push(
+                    metric,
+                    "",
+                    Row::Metadata(MetadataRow { metric: metric.to_owned(), kind, unit, help, received_at }),
+                );
             }),
         }
         .unwrap();
@@ -134,7 +142,11 @@ fn start() -> impl Strategy<Value = i64> {
 }
 
 fn sample() -> impl Strategy<Value = Sample> {
-    (timestamp(), bits(), start()).prop_map(|(timestamp, value, start_timestamp)| Sample { timestamp, value, start_timestamp })
+    (timestamp(), bits(), start()).prop_map(|(timestamp, value, start_timestamp)| Sample {
+        timestamp,
+        value,
+        start_timestamp,
+    })
 }
 
 prop_compose! {

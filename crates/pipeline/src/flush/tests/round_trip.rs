@@ -85,6 +85,9 @@ fn stale_markers_are_null_to_readers() {
     let batch = open_file(Table::Samples, &columns(), file.bytes.into(), None).unwrap().next().unwrap().unwrap();
     let value = batch.column_by_name("value").unwrap().as_primitive::<Float64Type>();
     let stale = batch.column_by_name("stale").unwrap().as_boolean();
-    assert_eq!(value.iter().map(|value| value.map(f64::to_bits)).collect::<Vec<_>>(), [None, Some(values[1]), Some(values[2])]);
+    assert_eq!(
+        value.iter().map(|value| value.map(f64::to_bits)).collect::<Vec<_>>(),
+        [None, Some(values[1]), Some(values[2])]
+    );
     assert_eq!(stale.iter().collect::<Vec<_>>(), [Some(true), Some(false), Some(false)]);
 }
