@@ -94,7 +94,7 @@ fn run(setup: Setup, steps: &[Step]) -> Result<(), String> {
 fn config() -> ProptestConfig {
     let asked = std::env::var_os("PROPTEST_CASES").is_some();
     let config = ProptestConfig { max_shrink_iters: 100_000, failure_persistence: None, ..ProptestConfig::default() };
-    if asked { config } else { ProptestConfig { cases: 500, ..config } }
+    if asked { config } else { ProptestConfig { cases: 2000, ..config } }
 }
 
 proptest! {
