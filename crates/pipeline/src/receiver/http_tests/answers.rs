@@ -127,7 +127,7 @@ async fn readiness_and_flush() {
     assert_eq!(get("/-/healthy").await.status, 200);
     assert_eq!(get("/-/ready").await.status, 200);
     let flushed = exchange(server.address, post("/-/flush", "", b"")).await;
-    assert_eq!((flushed.status, flushed.body.as_str()), (200, "{\"committed\":1}"));
+    assert_eq!((flushed.status, flushed.body.as_str()), (200, "{\"committed\":1}\n"));
     assert_eq!(flushed.header("content-type"), Some("application/json"));
 
     *target.not_ready.lock().unwrap() = Some("replaying the WAL, 3 of 7 segments".to_owned());
