@@ -178,8 +178,12 @@ async fn recent_files(
     }
     let mut by_time: Vec<(FlushId, FlushFiles)> = flushes.into_iter().collect();
     by_time.sort_by_key(|(id, flush)| (flush.committed_at, *id));
-    let replayed = by_time.iter().position(|&((writer, position), _)| writer == first.0 && position >= first.1);
-    let before = by_time.get(..replayed.unwrap_or(by_time.len())).unwrap_or_default();
+    // The oldest record came after the last flush of its own WAL that does not hold it, whatever other WALs flushed since.
+    let of_the_wal = |&((writer, _), _): &(FlushId, FlushFiles)| writer == first.0;
+    let holds_it = |&((_, position), _): &(FlushId, FlushFiles)| position >= first.1;
+    let preceding = by_time.iter().rposition(|flush| of_the_wal(flush) && !holds_it(flush)).map(|at| at + 1);
+    let came = preceding.or_else(|| by_time.iter().position(of_the_wal)).unwrap_or(by_time.len());
+    let before = by_time.get(..came).unwrap_or_default();
     let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
     let oldest = before.last().map_or(0, |(_, newest)| newest.committed_at.saturating_sub(keep));
     let kept = before.iter().rev().enumerate();
