@@ -85,14 +85,25 @@ struct Pending {
     plan: Arc<Plan>,
 }
 
+/// How far replay is: its rows came when the horizon reached further back, and need all of what was read.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Replay {
+    /// More rows may come.
+    #[default]
+    Running,
+    /// Rows wait for a flush.
+    Buffered,
+    /// All its rows are settled.
+    Done,
+}
+
 #[derive(Default)]
 struct Buffer {
     live: Memtable,
     /// Taken for a flush, not laid out yet.
     frozen: Option<Arc<Memtable>>,
     horizon: Arc<Horizon>,
-    /// The WAL is being replayed: rows may come for which all of the horizon is needed.
-    replaying: bool,
+    replay: Replay,
     horizon_bytes: usize,
     pending_bytes: usize,
     /// Received time of the oldest row that a failed flush holds.
@@ -165,12 +176,7 @@ impl Core {
             committed,
             horizon_ms: i64::try_from(keep.as_millis()).unwrap_or(i64::MAX),
             index: Mutex::new(index),
-            buffer: Mutex::new(Buffer {
-                horizon: Arc::new(horizon),
-                replaying: true,
-                horizon_bytes,
-                ..Buffer::default()
-            }),
+            buffer: Mutex::new(Buffer { horizon: Arc::new(horizon), horizon_bytes, ..Buffer::default() }),
             wal: Mutex::new(None),
             wal_bytes: AtomicU64::new(0),
             flushed: AtomicU64::new(flushed),
@@ -253,7 +259,10 @@ impl Core {
 
     /// Takes the WAL, once it is replayed.
     pub fn attach(&self, wal: Wal) {
-        locked(&self.buffer).replaying = false;
+        let mut buffer = locked(&self.buffer);
+        let buffered = buffer.live.position() > 0 || buffer.frozen.is_some();
+        buffer.replay = if buffered { Replay::Buffered } else { Replay::Done };
+        drop(buffer);
         *locked(&self.wal) = Some(wal);
         self.with_wal(|_| ());
     }
@@ -376,7 +385,12 @@ impl Core {
         let mut buffer = locked(&self.buffer);
         let mut horizon = (*buffer.horizon).clone();
         horizon.replace(changed);
-        horizon.push(generation, if buffer.replaying { i64::MAX } else { self.horizon_ms });
+        if buffer.replay == Replay::Running {
+            horizon.push(generation, i64::MAX);
+        } else {
+            horizon.push(generation, self.horizon_ms);
+            buffer.replay = Replay::Done;
+        }
         buffer.horizon_bytes = horizon.heap_bytes();
         buffer.horizon = Arc::new(horizon);
         buffer.pending_bytes = 0;
@@ -404,10 +418,12 @@ impl Core {
         let no_flush = self.flushing.lock().await;
         {
             let mut buffer = locked(&self.buffer);
-            let mut horizon = (*buffer.horizon).clone();
-            horizon.shrink();
-            buffer.horizon_bytes = horizon.heap_bytes();
-            buffer.horizon = Arc::new(horizon);
+            if buffer.replay == Replay::Done {
+                let mut horizon = (*buffer.horizon).clone();
+                horizon.shrink();
+                buffer.horizon_bytes = horizon.heap_bytes();
+                buffer.horizon = Arc::new(horizon);
+            }
         }
         if no_flush.is_none() && locked(&self.buffer).frozen.is_none() {
             self.forget_unused();

@@ -1,6 +1,6 @@
 //! Opening what an earlier process left: what the tables hold, what was flushed lately, what only the WAL has.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::memtable::{
 };
 use crate::remote_write::{DecodeError, LabelSet, MetricKind, Sample, decompress};
 use crate::schema::{MalformedLabels, Table, parse_labels_text};
-use crate::table::{Archive, DataFilePath, LogError};
+use crate::table::{Archive, DataFilePath, Date, LogError};
 use crate::wal::{Disk, Options, Position, Record, Recovery, Wal, WalError, WriterId};
 
 /// A WAL record's body was accepted once, under limits that may have changed: this bounds what is believed of its length.
@@ -305,10 +305,10 @@ impl SeriesFinder<'_> {
 async fn read_metadata(archive: &Archive, known: &mut MetadataIndex) -> Result<(), RecoveryError> {
     let Some((root, log)) = archive.table(Table::Metadata) else { return Ok(()) };
     let Some(snapshot) = log.load().await? else { return Ok(()) };
-    let days = i32::try_from(MetadataIndex::DAYS).unwrap_or(1);
     let files = snapshot.files().await?;
-    let newest = files.iter().map(|file| file.date.0).max().unwrap_or_default();
-    for file in files.iter().filter(|file| file.date.0.saturating_add(days) > newest) {
+    let days: BTreeSet<Date> = files.iter().map(|file| file.date).collect();
+    let last: BTreeSet<Date> = days.into_iter().rev().take(MetadataIndex::DAYS).collect();
+    for file in files.iter().filter(|file| last.contains(&file.date)) {
         let location = place(root, &file.path);
         let failed = |cause: DecodeFileError| RecoveryError::File { path: location.to_string(), cause };
         let bytes = read(archive.store().as_ref(), &location).await?;
