@@ -8,7 +8,7 @@ use bytes::Bytes;
 use object_store::path::Path;
 
 use super::core::{Core, Environment};
-use crate::failpoint::{self, FailPoint};
+use crate::failpoint::{self, FailPoint, Sabotage};
 use crate::flush::decode::{
     DecodeFileError, for_each_exemplar, for_each_histogram, for_each_metadata, for_each_sample, open_file,
 };
@@ -98,7 +98,7 @@ pub async fn open(
     let now = environment.clock.now_ms();
     let horizon = read_horizon(&archive, &mut index, now, options.keep).await?;
     read_metadata(&archive, &mut index.metadata, now).await?;
-    let floor = committed.values().copied().max().unwrap_or(0);
+    let floor = committed.values().copied().max().filter(|_| !failpoint::sabotaged(Sabotage::RestartPositions)).unwrap_or(0);
     let core = Arc::new(Core::new(archive, environment.clone(), writer, committed, index, horizon, options.keep));
     let (replaying, runtime) = (core.clone(), tokio::runtime::Handle::current());
     let replay = tokio::task::spawn_blocking(move || {
@@ -127,7 +127,9 @@ async fn committed(archive: &Archive, writer: WriterId) -> Result<BTreeMap<Table
     let mut committed = BTreeMap::new();
     for (table, _, log) in archive.tables() {
         let Some(snapshot) = log.load().await? else { continue };
-        if let Some(position) = snapshot.transaction(writer).await? {
+        if let Some(position) = snapshot.transaction(writer).await?
+            && !failpoint::sabotaged(Sabotage::ForgetTransaction)
+        {
             committed.insert(table, position);
         }
     }
