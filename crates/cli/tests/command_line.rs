@@ -1,5 +1,7 @@
 //! The program as people start it: flags, environment, file, exit codes, signals.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

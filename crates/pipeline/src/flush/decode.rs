@@ -89,7 +89,10 @@ pub fn for_each_sample(batch: &RecordBatch, mut each: impl FnMut(&str, &str, Sam
 }
 
 /// Calls `each` with metric, labels and histogram of every row.
-pub fn for_each_histogram(batch: &RecordBatch, mut each: impl FnMut(&str, &str, Histogram)) -> Result<(), DecodeFileError> {
+pub fn for_each_histogram(
+    batch: &RecordBatch,
+    mut each: impl FnMut(&str, &str, Histogram),
+) -> Result<(), DecodeFileError> {
     let (metric, labels) = (Text::of(batch, "metric")?, Text::of(batch, "labels")?);
     for row in 0..batch.num_rows() {
         each(metric.get(row).unwrap_or_default(), labels.get(row).unwrap_or_default(), histogram(batch, row)?);
@@ -128,7 +131,10 @@ fn histogram(batch: &RecordBatch, row: usize) -> Result<Histogram, DecodeFileErr
         schema: primitive!(batch, "schema", Int32Type).value(row),
         zero_threshold: double("zero_threshold")?,
         sum: if sums.is_valid(row) { sums.value(row).to_bits() } else { STALE_NAN },
-        reset_hint: hints.into_iter().find(|known| known.as_str() == hint).ok_or(DecodeFileError::Column("reset_hint"))?,
+        reset_hint: hints
+            .into_iter()
+            .find(|known| known.as_str() == hint)
+            .ok_or(DecodeFileError::Column("reset_hint"))?,
         counts,
         positive_spans: spans(batch, "positive_spans", row)?,
         negative_spans: spans(batch, "negative_spans", row)?,
@@ -161,7 +167,11 @@ fn spans(batch: &RecordBatch, name: &'static str, row: usize) -> Result<Vec<Span
         values.map(|values| values.values().to_vec()).ok_or(DecodeFileError::Column(name))
     };
     let (offsets, lengths) = (field("offset")?, field("length")?);
-    Ok(offsets.into_iter().zip(lengths).map(|(offset, length)| Span { offset, length: length.cast_unsigned() }).collect())
+    Ok(offsets
+        .into_iter()
+        .zip(lengths)
+        .map(|(offset, length)| Span { offset, length: length.cast_unsigned() })
+        .collect())
 }
 
 /// Calls `each` with metric, labels, timestamp, value's bits and own labels of every exemplar.

@@ -11,7 +11,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use serde::Serialize;
 
 use super::encode::{EncodeError, EncodedFile};
-use super::plan::{FilePlan, Plan};
+use super::plan::{FilePlan, Plan, SupersedingFiles};
 use super::supersede::{RewriteError, rewrite};
 use crate::environment::{Clock, Entropy};
 use crate::failpoint::{self, FailPoint};
@@ -110,7 +110,13 @@ impl Job<'_> {
         Ok(reports)
     }
 
-    async fn table(&self, plan: &Arc<Plan>, table: Table, root: &Path, log: &dyn TableLog) -> Result<TableReport, FlushError> {
+    async fn table(
+        &self,
+        plan: &Arc<Plan>,
+        table: Table,
+        root: &Path,
+        log: &dyn TableLog,
+    ) -> Result<TableReport, FlushError> {
         let failed = |cause: CommitError| FlushError::Commit { table: table.name(), cause };
         let files = plan.files(table);
         let superseding = plan.encode_superseding(table, self.archive.label_columns());
@@ -124,8 +130,12 @@ impl Job<'_> {
             return Ok(TableReport { version: Some(snapshot.version()), ..TableReport::default() });
         }
         let mut report = TableReport::default();
-        let mut change =
-            Commit { transaction: (self.writer, self.position), add: Vec::new(), remove: Vec::new(), time: self.clock.now_ms() };
+        let mut change = Commit {
+            transaction: (self.writer, self.position),
+            add: Vec::new(),
+            remove: Vec::new(),
+            time: self.clock.now_ms(),
+        };
         for (date, file) in files {
             let file = self.encode(plan, table, date, file).await?;
             report.rows += file.stats.rows;
@@ -150,7 +160,13 @@ impl Job<'_> {
     }
 
     /// Encoding takes the processor for a while: not on the threads that answer requests.
-    async fn encode(&self, plan: &Arc<Plan>, table: Table, date: Date, file: FilePlan) -> Result<EncodedFile, FlushError> {
+    async fn encode(
+        &self,
+        plan: &Arc<Plan>,
+        table: Table,
+        date: Date,
+        file: FilePlan,
+    ) -> Result<EncodedFile, FlushError> {
         let (plan, label_columns) = (plan.clone(), self.archive.label_columns().clone());
         let encoded = tokio::task::spawn_blocking(move || plan.encode(table, date, &file, &label_columns)).await;
         let encoded = encoded.map_err(|e| FlushError::Cut(e.to_string()))?;
@@ -178,7 +194,7 @@ impl Job<'_> {
         table: Table,
         root: &Path,
         files: &[DataFile],
-        superseding: BTreeMap<((WriterId, u64), Date), EncodedFile>,
+        superseding: SupersedingFiles,
         change: &mut Commit,
         report: &mut TableReport,
     ) -> Result<(), FlushError> {
@@ -201,12 +217,19 @@ impl Job<'_> {
         Ok(())
     }
 
-    async fn rewrite(&self, table: Table, root: &Path, old: &DataFile, rows: EncodedFile) -> Result<Vec<u8>, FlushError> {
+    async fn rewrite(
+        &self,
+        table: Table,
+        root: &Path,
+        old: &DataFile,
+        rows: EncodedFile,
+    ) -> Result<Vec<u8>, FlushError> {
         let location = place(root, &old.path);
         let failed = |cause: String| FlushError::Rewrite { path: location.to_string(), cause };
         let file = read(self.archive.store().as_ref(), &location).await.map_err(|e| failed(e.to_string()))?;
         let label_columns: LabelColumns = self.archive.label_columns().clone();
-        let rewritten = tokio::task::spawn_blocking(move || rewrite(table, &label_columns, file, rows.bytes.into())).await;
+        let rewritten =
+            tokio::task::spawn_blocking(move || rewrite(table, &label_columns, file, rows.bytes.into())).await;
         let rewritten: Result<Vec<u8>, RewriteError> = rewritten.map_err(|e| FlushError::Cut(e.to_string()))?;
         rewritten.map_err(|e| failed(e.to_string()))
     }

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::encode::{EncodeError, EncodedFile, FileEncoder};
 use super::settle::Settled;
-use crate::memtable::{ExemplarRow, Labels, SeriesRef, SeriesView, SortedRun};
+use crate::memtable::{ExemplarRow, FlushId, Labels, SeriesRef, SeriesView, SortedRun};
 use crate::remote_write::{Histogram, Sample};
 use crate::schema::{LabelColumns, Table};
 use crate::table::Date;
-use crate::wal::WriterId;
 
 /// Settled rows with the labels of their series, in the order of files.
 #[derive(Debug)]
@@ -25,6 +24,9 @@ pub struct Plan {
 pub struct FilePlan {
     series: Vec<usize>,
 }
+
+/// Superseding rows as files, by the flush and the day of the file that each changes.
+pub type SupersedingFiles = BTreeMap<(FlushId, Date), EncodedFile>;
 
 impl Plan {
     /// Lays out settled rows; `view` has the labels of all their series.
@@ -71,7 +73,13 @@ impl Plan {
     }
 
     /// The file of a table and a day.
-    pub fn encode(&self, table: Table, date: Date, plan: &FilePlan, label_columns: &LabelColumns) -> Result<EncodedFile, EncodeError> {
+    pub fn encode(
+        &self,
+        table: Table,
+        date: Date,
+        plan: &FilePlan,
+        label_columns: &LabelColumns,
+    ) -> Result<EncodedFile, EncodeError> {
         let mut file = FileEncoder::new(table, label_columns)?;
         let settled = &self.settled;
         for (series, labels) in plan.series.iter().filter_map(|&place| self.series(place)) {
@@ -84,7 +92,8 @@ impl Plan {
                 }
                 Table::Histograms => histograms(&mut file, rows_of(&settled.histograms, series), date)?,
                 Table::Exemplars => {
-                    let mut rows = rows_of(&settled.exemplars, series).iter().filter(|row| Date::of(row.timestamp) == date);
+                    let mut rows =
+                        rows_of(&settled.exemplars, series).iter().filter(|row| Date::of(row.timestamp) == date);
                     rows.try_for_each(|row| file.exemplar(row))?;
                 }
                 Table::Metadata => {}
@@ -102,7 +111,7 @@ impl Plan {
         &self,
         table: Table,
         label_columns: &LabelColumns,
-    ) -> Result<BTreeMap<((WriterId, u64), Date), EncodedFile>, EncodeError> {
+    ) -> Result<SupersedingFiles, EncodeError> {
         let mut files = BTreeMap::new();
         for (flush, rows) in &self.settled.superseding {
             let plans = match table {
@@ -115,7 +124,8 @@ impl Plan {
                 for (series, labels) in plan.series.iter().filter_map(|&place| self.series(place)) {
                     file.series(labels)?;
                     if table == Table::Samples {
-                        let mut rows = rows_of(&rows.samples, series).iter().filter(|(_, s)| Date::of(s.timestamp) == date);
+                        let mut rows =
+                            rows_of(&rows.samples, series).iter().filter(|(_, s)| Date::of(s.timestamp) == date);
                         rows.try_for_each(|(_, sample)| file.sample(*sample))?;
                     } else {
                         histograms(&mut file, rows_of(&rows.histograms, series), date)?;

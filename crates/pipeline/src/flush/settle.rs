@@ -9,11 +9,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::memtable::{
-    ExemplarRow, Generation, Horizon, Memtable, MetadataRow, SampleRun, SeriesRef, SortedRun, histogram_rank, sample_rank,
+    ExemplarRow, FlushId, Generation, HistogramRank, Horizon, Memtable, MetadataRow, SampleRun, SeriesRef, SortedRun,
+    histogram_rank, sample_rank,
 };
 use crate::remote_write::{Histogram, Sample};
 use crate::table::Date;
-use crate::wal::WriterId;
+
+/// A histogram with its place in the total order.
+type Ranked<'a> = (HistogramRank, &'a Histogram);
 
 /// Rows to write, sorted by series, then by time.
 #[derive(Debug, Default)]
@@ -27,7 +30,7 @@ pub struct Settled {
     /// Metadata, sorted by day and metric.
     pub metadata: Vec<MetadataRow>,
     /// Rows that take the place of rows in tables, by the flush that wrote those.
-    pub superseding: BTreeMap<(WriterId, u64), Superseding>,
+    pub superseding: BTreeMap<FlushId, Superseding>,
     /// Rows dropped because the same row is there.
     pub duplicates: u64,
     /// Rows that claimed a place with another content.
@@ -67,10 +70,9 @@ impl Settled {
     }
 
     /// What the horizon is to remember of it.
-    pub fn generation(&self, flush: (WriterId, u64), committed_at: i64) -> Generation {
-        let place = |(series, histogram): &(SeriesRef, Histogram)| {
-            ((*series, histogram.timestamp), histogram_rank(histogram))
-        };
+    pub fn generation(&self, flush: FlushId, committed_at: i64) -> Generation {
+        let place =
+            |(series, histogram): &(SeriesRef, Histogram)| ((*series, histogram.timestamp), histogram_rank(histogram));
         Generation {
             samples: self.samples.clone(),
             histograms: self.histograms.iter().map(place).collect(),
@@ -81,7 +83,7 @@ impl Settled {
 
     /// The generations that superseding rows have changed.
     pub fn changed_generations(&self, horizon: &Horizon) -> Vec<Generation> {
-        let find = |flush: &(WriterId, u64)| horizon.generations().find(|generation| generation.flush == *flush);
+        let find = |flush: &FlushId| horizon.generations().find(|generation| generation.flush == *flush);
         let changed = self.superseding.iter().filter_map(|(flush, rows)| Some((find(flush)?, rows)));
         changed.map(|(generation, rows)| rows.apply_to(generation)).collect()
     }
@@ -128,7 +130,7 @@ impl Settled {
     }
 
     fn histograms(&mut self, rows: &[(SeriesRef, Histogram)], horizon: &Horizon) {
-        let mut best: BTreeMap<(SeriesRef, i64), ((bool, u128), &Histogram)> = BTreeMap::new();
+        let mut best: BTreeMap<(SeriesRef, i64), Ranked<'_>> = BTreeMap::new();
         for (series, histogram) in rows {
             let (place, rank) = ((*series, histogram.timestamp), histogram_rank(histogram));
             let Some(there) = best.get_mut(&place) else {
@@ -141,7 +143,8 @@ impl Settled {
             }
         }
         for (place, (rank, histogram)) in best {
-            let written = horizon.generations().find_map(|generation| Some((generation, *generation.histograms.get(&place)?)));
+            let written =
+                horizon.generations().find_map(|generation| Some((generation, *generation.histograms.get(&place)?)));
             match written {
                 None => self.histograms.push((place.0, histogram.clone())),
                 Some((generation, old)) => {
@@ -166,12 +169,16 @@ impl Settled {
                 self.exemplars.push(row.clone());
             }
         }
-        self.exemplars.sort_by(|a, b| (a.series, a.timestamp, &a.labels, a.value).cmp(&(b.series, b.timestamp, &b.labels, b.value)));
+        self.exemplars.sort_by(|a, b| {
+            (a.series, a.timestamp, &a.labels, a.value).cmp(&(b.series, b.timestamp, &b.labels, b.value))
+        });
     }
 
     fn metadata(&mut self, rows: &[MetadataRow]) {
         self.metadata = rows.to_vec();
-        let key = |row: &MetadataRow| (Date::of(row.received_at), row.metric.clone(), row.kind, row.unit.clone(), row.help.clone());
+        let key = |row: &MetadataRow| {
+            (Date::of(row.received_at), row.metric.clone(), row.kind, row.unit.clone(), row.help.clone())
+        };
         self.metadata.sort_by_cached_key(|row| (key(row), row.received_at));
         self.metadata.dedup_by(|later, first| key(later) == key(first));
     }

@@ -41,7 +41,12 @@ impl From<parquet::errors::ParquetError> for RewriteError {
 type Places = HashMap<(String, String), HashMap<i64, usize>>;
 
 /// The file with each row that `replacement` (a file too) has the same place for replaced; order and row groups stay.
-pub fn rewrite(table: Table, label_columns: &LabelColumns, file: Bytes, replacement: Bytes) -> Result<Vec<u8>, RewriteError> {
+pub fn rewrite(
+    table: Table,
+    label_columns: &LabelColumns,
+    file: Bytes,
+    replacement: Bytes,
+) -> Result<Vec<u8>, RewriteError> {
     let schema = arrow_schema(table, label_columns);
     let batches = open_file(table, label_columns, replacement, None)?.collect::<Result<Vec<_>, _>>()?;
     let replacement = concat_batches(&schema, &batches)?;

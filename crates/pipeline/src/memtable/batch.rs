@@ -7,8 +7,8 @@ use super::metadata::{MetadataIndex, MetadataRow};
 use super::series::{EpochGuard, SeriesRef};
 use super::symbols::Symbol;
 use crate::remote_write::{
-    DecodeError, Decoder, Exemplar, Histogram, Invalid, LabelSet, METRIC_NAME, Metadata, Protocol, RawLabels, RawMetadata,
-    Refusals, Sample, TimeSeries, TimestampBounds,
+    DecodeError, Decoder, Exemplar, Histogram, Invalid, LabelSet, METRIC_NAME, Metadata, Protocol, RawLabels,
+    RawMetadata, Refusals, Sample, TimeSeries, TimestampBounds,
 };
 use crate::schema::labels_text;
 

@@ -4,13 +4,14 @@ use super::batch::{Batch, ExemplarRow};
 use super::metadata::MetadataRow;
 use super::run::SampleRun;
 use super::series::SeriesRef;
-use crate::remote_write::{Counts, Histogram, Span};
+use crate::remote_write::{Counts, Histogram, Sample, Span};
 use crate::schema::Table;
 
 /// Rows by series, in the order of arrival; duplicates included.
 #[derive(Debug, Default)]
 pub struct Memtable {
-    /// By [`SeriesRef`]; many may be empty.
+    /// By [`SeriesRef`]: one more than the place of the series' run, 0 for none. Series that are known and silent cost no run.
+    places: Vec<u32>,
     runs: Vec<SampleRun>,
     histograms: Vec<(SeriesRef, Histogram)>,
     exemplars: Vec<ExemplarRow>,
@@ -46,19 +47,31 @@ impl Memtable {
         }
     }
 
-    fn add_sample(&mut self, series: SeriesRef, sample: crate::remote_write::Sample) {
+    fn add_sample(&mut self, series: SeriesRef, sample: Sample) {
+        let Some(run) = self.run(series) else { return };
+        let before = run.heap_bytes();
+        run.push(sample);
+        let grown = run.heap_bytes() - before;
+        self.bytes += grown;
+        self.samples += 1;
+    }
+
+    /// The run of a series, made if it has none.
+    fn run(&mut self, series: SeriesRef) -> Option<&mut SampleRun> {
         let at = series as usize;
-        if self.runs.len() <= at {
+        if self.places.len() <= at {
+            let before = self.places.capacity();
+            self.places.resize(at + 1, 0);
+            self.bytes += (self.places.capacity() - before) * size_of::<u32>();
+        }
+        let place = self.places.get_mut(at)?;
+        if *place == 0 {
             let before = self.runs.capacity();
-            self.runs.resize_with(at + 1, SampleRun::default);
+            self.runs.push(SampleRun::default());
             self.bytes += (self.runs.capacity() - before) * size_of::<SampleRun>();
+            *place = u32::try_from(self.runs.len()).ok()?;
         }
-        if let Some(run) = self.runs.get_mut(at) {
-            let before = run.heap_bytes();
-            run.push(sample);
-            self.bytes += run.heap_bytes() - before;
-            self.samples += 1;
-        }
+        self.runs.get_mut(*place as usize - 1)
     }
 
     /// The last position in it, 0 for none.
@@ -83,7 +96,9 @@ impl Memtable {
 
     /// The samples of each series that has any, by series.
     pub fn runs(&self) -> impl Iterator<Item = (SeriesRef, &SampleRun)> {
-        (0..).zip(&self.runs).filter(|(_, run)| !run.is_empty())
+        let run =
+            |(series, &place): (SeriesRef, &u32)| Some((series, self.runs.get((place as usize).checked_sub(1)?)?));
+        (0..).zip(&self.places).filter_map(run)
     }
 
     /// Histograms, in the order of arrival.

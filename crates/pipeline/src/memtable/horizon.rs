@@ -14,24 +14,30 @@ use crate::wal::WriterId;
 /// Flushes within the horizon, however long ago they were.
 pub const MIN_GENERATIONS: usize = 2;
 
+/// Which flush: whose WAL, and up to which position. The names of the files that it wrote say the same.
+pub type FlushId = (WriterId, u64);
+
+/// Place of a histogram in the total order: see [`super::histogram_rank`].
+pub type HistogramRank = (bool, u128);
+
 /// The rows of one flush.
 #[derive(Clone, Debug)]
 pub struct Generation {
-    /// Whose flush, and up to which position: the files' names say the same.
-    pub flush: (WriterId, u64),
+    /// Which flush.
+    pub flush: FlushId,
     /// When it was committed, milliseconds since the epoch.
     pub committed_at: i64,
     /// Sorted by series.
     pub samples: Vec<(SeriesRef, SortedRun)>,
     /// Rank of the histogram of each (series, timestamp).
-    pub histograms: HashMap<(SeriesRef, i64), (bool, u128)>,
+    pub histograms: HashMap<(SeriesRef, i64), HistogramRank>,
     /// Series and hash of each exemplar.
     pub exemplars: HashSet<(SeriesRef, u128)>,
 }
 
 impl Generation {
     /// An empty one.
-    pub fn new(flush: (WriterId, u64), committed_at: i64) -> Self {
+    pub fn new(flush: FlushId, committed_at: i64) -> Self {
         Self { flush, committed_at, samples: Vec::new(), histograms: HashMap::new(), exemplars: HashSet::new() }
     }
 
@@ -46,7 +52,7 @@ impl Generation {
         let samples: usize = self.samples.iter().map(|(_, run)| run.heap_bytes()).sum();
         samples
             + self.samples.capacity() * size_of::<(SeriesRef, SortedRun)>()
-            + self.histograms.capacity() * (size_of::<((SeriesRef, i64), (bool, u128))>() + 1)
+            + self.histograms.capacity() * (size_of::<((SeriesRef, i64), HistogramRank)>() + 1)
             + self.exemplars.capacity() * (size_of::<(SeriesRef, u128)>() + 1)
     }
 }

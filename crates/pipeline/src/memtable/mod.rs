@@ -14,7 +14,7 @@ mod symbols;
 
 pub use batch::{Batch, ExemplarRow, resolve};
 pub use buffer::Memtable;
-pub use horizon::{Generation, Horizon, MIN_GENERATIONS};
+pub use horizon::{FlushId, Generation, HistogramRank, Horizon, MIN_GENERATIONS};
 pub use metadata::{MetadataIndex, MetadataRow};
 pub use rank::{histogram_rank, sample_rank};
 pub use run::{SampleRun, Samples, SortedRun};

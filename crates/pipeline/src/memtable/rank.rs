@@ -60,7 +60,8 @@ mod tests {
 
     #[test]
     fn total_order_is_ieee_total_order() {
-        let ordered = [f64::NEG_INFINITY, -1.0, -f64::MIN_POSITIVE / 2.0, -0.0, 0.0, 5e-324, 1.0, f64::INFINITY, f64::NAN];
+        let ordered =
+            [f64::NEG_INFINITY, -1.0, -f64::MIN_POSITIVE / 2.0, -0.0, 0.0, 5e-324, 1.0, f64::INFINITY, f64::NAN];
         assert!(ordered.windows(2).all(|pair| total_order(pair[0].to_bits()) < total_order(pair[1].to_bits())));
         let rank = |value: u64, start_timestamp: i64| sample_rank(Sample { timestamp: 0, value, start_timestamp });
         assert!(rank(STALE_NAN, 9) < rank(f64::NEG_INFINITY.to_bits(), 0));

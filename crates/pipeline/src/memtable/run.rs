@@ -55,12 +55,7 @@ impl SampleRun {
         if start != 0 {
             push_varint(&mut self.bytes, zigzag(start));
         }
-        *previous = Previous {
-            timestamp: sample.timestamp,
-            step,
-            value: sample.value,
-            start: sample.start_timestamp,
-        };
+        *previous = Previous { timestamp: sample.timestamp, step, value: sample.value, start: sample.start_timestamp };
         self.count += 1;
     }
 
@@ -205,10 +200,17 @@ mod tests {
 
     fn samples() -> impl Strategy<Value = Vec<Sample>> {
         let timestamp = prop_oneof![any::<i64>(), 0..100_i64, Just(i64::MIN), Just(i64::MAX)];
-        let value = prop_oneof![any::<u64>(), any::<f64>().prop_map(f64::to_bits), (0..50_u32).prop_map(|v| f64::from(v).to_bits())];
+        let value = prop_oneof![
+            any::<u64>(),
+            any::<f64>().prop_map(f64::to_bits),
+            (0..50_u32).prop_map(|v| f64::from(v).to_bits())
+        ];
         let start = prop_oneof![Just(0), any::<i64>()];
-        let sample = (timestamp, value, start)
-            .prop_map(|(timestamp, value, start_timestamp)| Sample { timestamp, value, start_timestamp });
+        let sample = (timestamp, value, start).prop_map(|(timestamp, value, start_timestamp)| Sample {
+            timestamp,
+            value,
+            start_timestamp,
+        });
         proptest::collection::vec(sample, 0..50)
     }
 
@@ -226,7 +228,11 @@ mod tests {
     fn a_regular_constant_series_costs_a_byte_a_sample() {
         let mut run = SampleRun::default();
         for i in 0..1000 {
-            run.push(Sample { timestamp: 1_763_000_000_000 + i * 15_000, value: 1.0_f64.to_bits(), start_timestamp: 0 });
+            run.push(Sample {
+                timestamp: 1_763_000_000_000 + i * 15_000,
+                value: 1.0_f64.to_bits(),
+                start_timestamp: 0,
+            });
         }
         assert!(run.bytes.len() < 1020, "{} bytes", run.bytes.len());
     }

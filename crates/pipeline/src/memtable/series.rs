@@ -220,7 +220,7 @@ impl SeriesIndex {
         let mut forgotten = 0;
         for index in 0..SeriesRef::try_from(self.series.len()).unwrap_or(SeriesRef::MAX) {
             let Some(slot) = self.series.get_mut(index as usize) else { continue };
-            if !slot.as_ref().is_some_and(|series| series.touched < oldest) || is_used(index) {
+            if slot.as_ref().is_none_or(|series| series.touched >= oldest) || is_used(index) {
                 continue;
             }
             if let Some(series) = slot.take() {

@@ -1,13 +1,13 @@
 //! Group commit: one thread writes and syncs for all requests that wait, then buffers their rows, then answers them.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::core::{Accepted, CommitGroupError, Core};
 use super::health::{Health, Part};
-use super::metrics::Metrics;
+use super::metrics::{Metrics, PositionLabel};
 use crate::failpoint::{self, Sabotage};
 
 /// Requests in a group, at most.
@@ -60,7 +60,8 @@ fn answer(replies: &mut Vec<oneshot::Sender<Result<(), String>>>, result: &Resul
 fn commit(core: &Core, group: &mut [Accepted], health: &Health, metrics: &Metrics) -> Result<(), String> {
     let started = Instant::now();
     let committed = core.commit_group(group);
-    metrics.wal_sync_duration_seconds.observe(started.elapsed().as_secs_f64());
+    let exemplar = committed.as_ref().ok().map(|positions| PositionLabel { position: positions.end().get() });
+    metrics.wal_sync_duration_seconds.observe(started.elapsed().as_secs_f64(), exemplar, Some(SystemTime::now()));
     metrics.wal_syncs.inc();
     match committed {
         Ok(_) => {

@@ -173,13 +173,25 @@ impl Core {
     }
 
     /// Resolves a request. `decoded` is the body decompressed. Rows after `accept_until` (milliseconds since the epoch) are refused.
-    pub fn accept(&self, protocol: Protocol, body: Bytes, decoded: &[u8], accept_until: i64) -> Result<Accepted, DecodeError> {
+    pub fn accept(
+        &self,
+        protocol: Protocol,
+        body: Bytes,
+        decoded: &[u8],
+        accept_until: i64,
+    ) -> Result<Accepted, DecodeError> {
         let received_at = self.environment.clock.now_ms();
         let batch = self.resolve(protocol, decoded, received_at, accept_until)?;
         Ok(Accepted { protocol, received_at, accept_until, body, batch })
     }
 
-    fn resolve(&self, protocol: Protocol, decoded: &[u8], received_at: i64, accept_until: i64) -> Result<Batch, DecodeError> {
+    fn resolve(
+        &self,
+        protocol: Protocol,
+        decoded: &[u8],
+        received_at: i64,
+        accept_until: i64,
+    ) -> Result<Batch, DecodeError> {
         let bounds = TimestampBounds { earliest: EARLIEST_TIMESTAMP, latest: accept_until };
         resolve(&mut locked(&self.index), protocol, decoded, bounds, received_at)
     }

@@ -46,7 +46,9 @@ impl Flusher {
         loop {
             self.look_after().await;
             let load = self.core.load();
-            let due = self.policy.decide(load).is_some() && Instant::now() >= not_before;
+            // A WAL that fails may have no space left, which a flush gives back.
+            let short_of_space = load.age.is_some() && self.health.of(Part::Wal).is_some();
+            let due = (short_of_space || self.policy.decide(load).is_some()) && Instant::now() >= not_before;
             if due {
                 self.count(&mut failures, &mut not_before, self.flush().await.is_ok());
                 continue;
@@ -141,7 +143,8 @@ impl Flusher {
                 }
             }
         }
-        if self.health.of(Part::Wal).is_some() && try_out(self.disk.as_ref()).is_ok() {
+        let flushed = self.core.load().age.is_none();
+        if flushed && self.health.of(Part::Wal).is_some() && try_out(self.disk.as_ref()).is_ok() {
             self.health.works(Part::Wal);
         }
     }

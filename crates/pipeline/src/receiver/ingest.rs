@@ -6,8 +6,8 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::committer::Waiting;
-use super::core::{Accepted, Core};
 pub use super::core::FlushReport;
+use super::core::{Accepted, Core};
 use super::flusher::FlushRequest;
 use super::health::{Health, Part};
 use super::metrics::{Metrics, ProtocolLabel, ReasonLabel};
@@ -145,7 +145,11 @@ impl Ingest {
         }
         let (reply, done) = oneshot::channel();
         let stopping = |_| Self::unavailable("the receiver is stopping");
-        channels.waiting.send(Waiting { accepted, reply }).await.map_err(|_| Self::unavailable("the receiver is stopping"))?;
+        channels
+            .waiting
+            .send(Waiting { accepted, reply })
+            .await
+            .map_err(|_| Self::unavailable("the receiver is stopping"))?;
         drop(channels);
         done.await.map_err(stopping)?.map_err(Self::unavailable)?;
         Ok(written)
@@ -156,11 +160,15 @@ impl Ingest {
         let limits = self.shared.limits;
         if usage.wal_bytes >= limits.wal_bytes {
             let (used, limit) = (usage.wal_bytes >> 20, limits.wal_bytes >> 20);
-            return Err(Self::unavailable(format!("the WAL has {used} MiB of {limit} MiB; it shrinks with the next flush")));
+            return Err(Self::unavailable(format!(
+                "the WAL has {used} MiB of {limit} MiB; it shrinks with the next flush"
+            )));
         }
         if usage.memory_bytes() as u64 >= limits.memory_bytes {
             let (used, limit) = (usage.memory_bytes() >> 20, limits.memory_bytes >> 20);
-            return Err(Self::unavailable(format!("memory is at {used} MiB of {limit} MiB; it shrinks with the next flush")));
+            return Err(Self::unavailable(format!(
+                "memory is at {used} MiB of {limit} MiB; it shrinks with the next flush"
+            )));
         }
         if !open.reserve.is_held() {
             return Err(Self::unavailable("the archive's disk is full"));
@@ -183,7 +191,8 @@ impl Ingest {
         let (metrics, batch) = (&self.shared.metrics, &accepted.batch);
         let label = ProtocolLabel { protocol: if protocol == Protocol::V1 { "v1" } else { "v2" } };
         let [samples, histograms, exemplars, metadata] =
-            [batch.samples.len(), batch.histograms.len(), batch.exemplars.len(), batch.metadata.len()].map(|n| n as u64);
+            [batch.samples.len(), batch.histograms.len(), batch.exemplars.len(), batch.metadata.len()]
+                .map(|n| n as u64);
         metrics.samples_received.get_or_create(&label).inc_by(samples);
         metrics.histograms_received.get_or_create(&label).inc_by(histograms);
         metrics.exemplars_received.get_or_create(&label).inc_by(exemplars);

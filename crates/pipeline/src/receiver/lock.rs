@@ -42,7 +42,8 @@ impl DirectoryLock {
     /// Takes the lock, a file `name` in `directory`; does not wait.
     pub(super) fn take(what: &'static str, directory: &Path, name: &str) -> Result<Self, LockError> {
         let failed = |source| LockError::Io { what, directory: directory.to_path_buf(), source };
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(directory.join(name)).map_err(failed)?;
+        let file =
+            OpenOptions::new().create(true).truncate(false).write(true).open(directory.join(name)).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => Ok(Self(file)),
             Err(TryLockError::WouldBlock) => Err(LockError::Held { what, directory: directory.to_path_buf() }),

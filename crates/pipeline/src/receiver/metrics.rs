@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -46,6 +47,13 @@ label!(/// The version of the program.
     BuildLabel, version);
 label!(/// Which kind of file: "tokens" or "tls".
     FileLabel, file);
+
+/// Which group a time was of: the exemplar's label.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PositionLabel {
+    /// Last position of the group in the WAL.
+    pub position: u64,
+}
 
 /// A sender, as the tokens file names it, and how it was answered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -93,8 +101,8 @@ pub struct Metrics {
     pub wal_bytes: Gauge,
     /// Syncs of the WAL.
     pub wal_syncs: Counter,
-    /// Time of one sync of the WAL.
-    pub wal_sync_duration_seconds: Histogram,
+    /// Time to make one group of requests durable.
+    pub wal_sync_duration_seconds: HistogramWithExemplars<PositionLabel>,
     /// Appends to the WAL that failed.
     pub wal_append_failures: Counter,
     /// Flushes.
@@ -180,8 +188,8 @@ impl Metrics {
             wal_syncs: r.add("wal_syncs", "Syncs of the write-ahead log", Counter::default()),
             wal_sync_duration_seconds: r.add(
                 "wal_sync_duration_seconds",
-                "Time of one sync of the write-ahead log, in seconds",
-                Histogram::new(SECONDS),
+                "Time to write and sync a group of requests to the write-ahead log, in seconds; exemplars name its last position",
+                HistogramWithExemplars::new(SECONDS.into_iter()),
             ),
             wal_append_failures: r.add(
                 "wal_append_failures",
@@ -271,11 +279,19 @@ fn to_text_format(openmetrics: &str) -> String {
             }
             text.push_str(&format!("# TYPE {name}{suffix} {kind}\n"));
         } else if !line.starts_with('#') {
-            text.push_str(line);
+            text.push_str(without_exemplar(line));
             text.push('\n');
         }
     }
     text
+}
+
+/// The older format knows no exemplars, which buckets may carry.
+fn without_exemplar(line: &str) -> &str {
+    match line.split_once("} ") {
+        Some((name, _)) if name.contains("_bucket{") => line.split_once(" # {").map_or(line, |(sample, _)| sample),
+        _ => line,
+    }
 }
 
 #[cfg(test)]
@@ -347,6 +363,16 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\nis not in\n{text}");
         }
+    }
+
+    #[test]
+    fn exemplars_are_in_openmetrics_only() {
+        let metrics = Metrics::new();
+        metrics.wal_sync_duration_seconds.observe(0.002, Some(PositionLabel { position: 7 }), None);
+        assert!(metrics.encode_openmetrics().contains("# {position=\"7\"} 0.002"));
+        let text = metrics.encode_text();
+        assert!(!text.contains("# {"), "{text}");
+        assert!(text.contains("promarchive_wal_sync_duration_seconds_bucket{le=\"0.0025\"} 1\n"), "{text}");
     }
 
     #[test]

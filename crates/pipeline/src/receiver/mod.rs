@@ -26,8 +26,8 @@ pub use http::WriteTarget;
 pub use ingest::{FlushError, FlushReport, Ingest, WriteError, Written};
 pub use lock::LockError;
 pub use metrics::{
-    BuildLabel, FileLabel, HttpLabels, Metrics, PathLabel, ProtocolLabel, ReasonLabel, ResultLabel, SenderLabel,
-    TableLabel,
+    BuildLabel, FileLabel, HttpLabels, Metrics, PathLabel, PositionLabel, ProtocolLabel, ReasonLabel, ResultLabel,
+    SenderLabel, TableLabel,
 };
 pub use reserve::RESERVE_FILE;
 pub use run::{ARCHIVE_LOCK_FILE, ReceiverError, run};

@@ -14,11 +14,12 @@ use crate::flush::decode::{
 };
 use crate::flush::{FlushError, exemplar_hash, place, read};
 use crate::memtable::{
-    ExemplarRow, Generation, Horizon, Index, MIN_GENERATIONS, MetadataIndex, MetadataRow, SeriesRef, SortedRun, histogram_rank,
+    ExemplarRow, FlushId, Generation, Horizon, Index, MIN_GENERATIONS, MetadataIndex, MetadataRow, SeriesRef,
+    SortedRun, histogram_rank,
 };
 use crate::remote_write::{DecodeError, LabelSet, MetricKind, Sample, decompress};
 use crate::schema::{MalformedLabels, Table, parse_labels_text};
-use crate::table::{Archive, DataFile, DataFilePath, Date, LogError};
+use crate::table::{Archive, DataFilePath, Date, LogError};
 use crate::wal::{Disk, Options, Position, Record, Recovery, Wal, WalError, WriterId};
 
 /// A WAL record's body was accepted once, under limits that may have changed: this bounds what is believed of its length.
@@ -50,7 +51,9 @@ pub enum RecoveryError {
         cause: MalformedLabels,
     },
     /// A record that was accepted once cannot be decoded: this program is older than the one that wrote it, or at fault.
-    #[error("WAL record {position} cannot be decoded ({cause}): start the promarchive version that wrote it, let it flush, and report this")]
+    #[error(
+        "WAL record {position} cannot be decoded ({cause}): start the promarchive version that wrote it, let it flush, and report this"
+    )]
     Record {
         /// Which.
         position: Position,
@@ -105,7 +108,8 @@ pub async fn open(
         let mut decoded = Vec::new();
         let visit = |position: Position, record: Record<'_>| -> Result<(), RecoveryError> {
             let failed = |cause: DecodeError| RecoveryError::Record { position, cause };
-            failpoint::reach(FailPoint::ReplayRecord).map_err(|e| RecoveryError::Flush(FlushError::Cut(e.to_string())))?;
+            failpoint::reach(FailPoint::ReplayRecord)
+                .map_err(|e| RecoveryError::Flush(FlushError::Cut(e.to_string())))?;
             decompress(record.body, MAX_DECODED_BYTES, &mut decoded).map_err(failed)?;
             replaying.replay(position, &record, &decoded).map_err(failed)?;
             if replaying.usage().memtable_bytes >= options.flush_bytes {
@@ -136,39 +140,44 @@ async fn committed(archive: &Archive, writer: WriterId) -> Result<BTreeMap<Table
     Ok(committed)
 }
 
-/// Which flush wrote a file.
-type Flush = (WriterId, u64);
+/// The files of one flush, and when the last of them was committed, milliseconds since the epoch.
+#[derive(Debug, Default)]
+struct FlushFiles {
+    committed_at: i64,
+    files: Vec<(Table, Path)>,
+}
 
-/// The files of the last flushes, by flush, whoever the writer was: a new WAL directory does not make old rows new.
-async fn recent_files(
-    archive: &Archive,
-    now: i64,
-    keep: Duration,
-) -> Result<BTreeMap<Flush, (i64, Vec<(Table, Path, DataFile)>)>, LogError> {
-    let mut flushes: BTreeMap<Flush, (i64, Vec<(Table, Path, DataFile)>)> = BTreeMap::new();
+/// The files of the last flushes, whoever the writer was: a new WAL directory does not make old rows new.
+async fn recent_files(archive: &Archive, now: i64, keep: Duration) -> Result<BTreeMap<FlushId, FlushFiles>, LogError> {
+    let mut flushes: BTreeMap<FlushId, FlushFiles> = BTreeMap::new();
     for (table, root, log) in archive.tables().filter(|(table, ..)| table.has_series()) {
         let Some(snapshot) = log.load().await? else { continue };
         for file in snapshot.files().await? {
             let Some(path) = DataFilePath::parse(&file.path) else { continue };
-            let (time, files) = flushes.entry((path.writer, path.position)).or_default();
-            *time = file.modification_time.max(*time);
-            files.push((table, place(root, &file.path), file));
+            let flush = flushes.entry((path.writer, path.position)).or_default();
+            flush.committed_at = file.modification_time.max(flush.committed_at);
+            flush.files.push((table, place(root, &file.path)));
         }
     }
-    let mut by_time: Vec<(i64, Flush)> = flushes.iter().map(|(flush, (time, _))| (*time, *flush)).collect();
+    let mut by_time: Vec<(i64, FlushId)> = flushes.iter().map(|(id, flush)| (flush.committed_at, *id)).collect();
     by_time.sort_unstable();
     let oldest = now.saturating_sub(i64::try_from(keep.as_millis()).unwrap_or(i64::MAX));
-    let last: BTreeSet<Flush> = by_time.iter().rev().take(MIN_GENERATIONS).map(|&(_, flush)| flush).collect();
-    flushes.retain(|flush, (time, _)| *time >= oldest || last.contains(flush));
+    let last: BTreeSet<FlushId> = by_time.iter().rev().take(MIN_GENERATIONS).map(|&(_, id)| id).collect();
+    flushes.retain(|id, flush| flush.committed_at >= oldest || last.contains(id));
     Ok(flushes)
 }
 
 /// The horizon, from the tables.
-async fn read_horizon(archive: &Archive, index: &mut Index, now: i64, keep: Duration) -> Result<Horizon, RecoveryError> {
+async fn read_horizon(
+    archive: &Archive,
+    index: &mut Index,
+    now: i64,
+    keep: Duration,
+) -> Result<Horizon, RecoveryError> {
     let mut generations = Vec::new();
-    for (flush, (committed_at, files)) in recent_files(archive, now, keep).await? {
-        let mut rows = GenerationRows::new(Generation::new(flush, committed_at));
-        for (table, location, _) in files {
+    for (id, flush) in recent_files(archive, now, keep).await? {
+        let mut rows = GenerationRows::new(Generation::new(id, flush.committed_at));
+        for (table, location) in flush.files {
             let bytes = read(archive.store().as_ref(), &location).await?;
             rows.read(archive, index, table, &location, bytes)?;
         }
@@ -190,7 +199,14 @@ impl GenerationRows {
         Self { generation, samples: HashMap::new() }
     }
 
-    fn read(&mut self, archive: &Archive, index: &mut Index, table: Table, location: &Path, file: Bytes) -> Result<(), RecoveryError> {
+    fn read(
+        &mut self,
+        archive: &Archive,
+        index: &mut Index,
+        table: Table,
+        location: &Path,
+        file: Bytes,
+    ) -> Result<(), RecoveryError> {
         let path = location.to_string();
         let failed = |cause: DecodeFileError| RecoveryError::File { path: path.clone(), cause };
         let mut finder = SeriesFinder { index, last: None, malformed: None };
@@ -276,7 +292,8 @@ async fn read_metadata(archive: &Archive, known: &mut MetadataIndex, now: i64) -
         let bytes = read(archive.store().as_ref(), &location).await?;
         for batch in open_file(Table::Metadata, archive.label_columns(), bytes, None).map_err(failed)? {
             for_each_metadata(&batch.map_err(|e| failed(e.into()))?, |metric, kind, unit, help, received_at| {
-                let kind = MetricKind::ALL.into_iter().find(|known| known.as_str() == kind).unwrap_or(MetricKind::Unknown);
+                let kind =
+                    MetricKind::ALL.into_iter().find(|known| known.as_str() == kind).unwrap_or(MetricKind::Unknown);
                 let [metric, unit, help] = [metric, unit, help].map(str::to_owned);
                 known.insert(&MetadataRow { metric, kind: kind.as_str(), unit, help, received_at });
             })

@@ -58,7 +58,10 @@ impl Reserve {
         let directory = self.path.parent().unwrap_or(&self.path);
         let free = rustix::fs::statvfs(directory).map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize));
         if self.is_held() && free.is_ok_and(|free| free < self.bytes) {
-            tracing::warn!(bytes = self.bytes, "the archive's disk is full: the space held back for flushes is given up to one");
+            tracing::warn!(
+                bytes = self.bytes,
+                "the archive's disk is full: the space held back for flushes is given up to one"
+            );
             self.give_up();
         }
     }

@@ -192,7 +192,9 @@ fn report(recovery: &Recovery) {
     }
     if let Some(behind) = &recovery.behind {
         let (first, last) = (behind.start(), behind.end());
-        tracing::warn!("the tables hold WAL positions {first} to {last}, which the WAL has never seen: it is an older copy, or segments are lost");
+        tracing::warn!(
+            "the tables hold WAL positions {first} to {last}, which the WAL has never seen: it is an older copy, or segments are lost"
+        );
     }
     if recovery.records > 0 {
         tracing::info!(records = recovery.records, bytes = recovery.body_bytes, "replayed the WAL");

@@ -270,7 +270,10 @@ impl Settings {
         })?;
         let most = self.memory_limit / 4;
         bytes("flushBytes", self.flush_bytes, (1..=most).contains(&self.flush_bytes), || {
-            format!("want 1 byte to {}, a quarter of memoryLimit, because writing goes on during a flush", ByteSize(most))
+            format!(
+                "want 1 byte to {}, a quarter of memoryLimit, because writing goes on during a flush",
+                ByteSize(most)
+            )
         })?;
         bytes_between("walMaxBytes", self.wal_max_bytes, MIB, u64::MAX)?;
 
@@ -420,7 +423,7 @@ mod tests {
             ("listen: 10.0.0.1:1\ninsecure: false", "10.0.0.1:1"),
             ("maxFuture: 23h", "maxFuture is 23h: want 1d to"),
             ("memoryLimit: 100Mi", "memoryLimit is 100Mi: want at least 256Mi"),
-            ("flushBytes: 600Mi", "flushBytes is 600Mi: want 1 byte to 512Mi"),
+            ("flushBytes: 600Mi", "flushBytes is 600Mi: want 1 byte to 256Mi"),
             ("flushBytes: 0", "flushBytes"),
             ("maxRequestBytes: 2Gi", "maxRequestBytes is 2Gi: want 1Ki to 1Gi"),
             ("maxDecodedBytes: 0", "maxDecodedBytes"),

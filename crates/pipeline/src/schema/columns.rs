@@ -88,7 +88,11 @@ fn own_columns(table: Table) -> Vec<Column> {
         ],
         Table::Exemplars => vec![column("value", Kind::Double, false), column("exemplar_labels", Kind::Text, false)],
         Table::Metadata => {
-            vec![column("type", Kind::Text, false), column("unit", Kind::Text, false), column("help", Kind::Text, false)]
+            vec![
+                column("type", Kind::Text, false),
+                column("unit", Kind::Text, false),
+                column("help", Kind::Text, false),
+            ]
         }
     }
 }
@@ -114,10 +118,7 @@ fn arrow_type(kind: Kind) -> DataType {
 
 /// The fields of a bucket span.
 pub(crate) fn span_fields() -> Fields {
-    Fields::from(vec![
-        Field::new("offset", DataType::Int32, false),
-        Field::new("length", DataType::Int32, false),
-    ])
+    Fields::from(vec![Field::new("offset", DataType::Int32, false), Field::new("length", DataType::Int32, false)])
 }
 
 /// The schema that files of a table are written with.
@@ -177,7 +178,8 @@ mod tests {
             let labels = LabelColumns::default();
             let arrow: Vec<String> = arrow_schema(table, &labels).fields().iter().map(|f| f.name().clone()).collect();
             let delta = delta_schema(table, &labels);
-            let delta: Vec<&str> = delta["fields"].as_array().unwrap().iter().map(|f| f["name"].as_str().unwrap()).collect();
+            let delta: Vec<&str> =
+                delta["fields"].as_array().unwrap().iter().map(|f| f["name"].as_str().unwrap()).collect();
             assert_eq!(arrow.iter().map(String::as_str).chain([DATE]).collect::<Vec<_>>(), delta);
         }
     }

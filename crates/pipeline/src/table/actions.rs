@@ -1,11 +1,9 @@
 //! Delta's actions as JSON lines (PROTOCOL.md, "Actions"), for protocol version (1, 2): the only one that is written here.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::log::{Commit, DataFile, Definition, FileStats};
-use crate::schema::{
-    DATE, LABEL_COLUMNS_PROPERTY, SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, delta_schema,
-};
+use crate::schema::{DATE, LABEL_COLUMNS_PROPERTY, SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, delta_schema};
 
 /// Protocol versions of reader and writer that these tables need and allow.
 pub(super) const PROTOCOL: (i32, i32) = (1, 2);
@@ -83,24 +81,18 @@ fn remove(file: &DataFile, time: i64) -> Value {
 
 /// Statistics as Delta wants them; a long text is cut so that it stays a bound.
 fn stats_json(stats: &FileStats) -> Value {
-    let mut bounds = [json!({}), json!({})];
-    let mut null_count = json!({});
+    let [mut mins, mut maxs, mut nulls] = [(); 3].map(|()| Map::new());
     if let Some((min, max)) = &stats.metric {
-        let [mins, maxs] = &mut bounds;
-        mins["metric"] = json!(lower_bound(min));
-        if let Some(max) = upper_bound(max) {
-            maxs["metric"] = json!(max);
-        }
-        null_count["metric"] = json!(0);
+        mins.insert("metric".to_owned(), json!(lower_bound(min)));
+        maxs.extend(upper_bound(max).map(|max| ("metric".to_owned(), json!(max))));
+        nulls.insert("metric".to_owned(), json!(0));
     }
     if let Some((min, max)) = stats.timestamp {
-        let [mins, maxs] = &mut bounds;
-        mins["timestamp"] = json!(iso_timestamp(min));
-        maxs["timestamp"] = json!(iso_timestamp(max));
-        null_count["timestamp"] = json!(0);
+        mins.insert("timestamp".to_owned(), json!(iso_timestamp(min)));
+        maxs.insert("timestamp".to_owned(), json!(iso_timestamp(max)));
+        nulls.insert("timestamp".to_owned(), json!(0));
     }
-    let [mins, maxs] = bounds;
-    json!({"numRecords": stats.rows, "minValues": mins, "maxValues": maxs, "nullCount": null_count})
+    json!({"numRecords": stats.rows, "minValues": mins, "maxValues": maxs, "nullCount": nulls})
 }
 
 /// Statistics out of Delta's text; `None` when there are none to read.
@@ -158,14 +150,14 @@ fn parse_iso(text: &str) -> Option<i64> {
     i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000)).ok()
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn stats_round_trip() {
-        let stats = FileStats { rows: 3, metric: Some(("a".into(), "b".into())), timestamp: Some((-1, 1_763_000_000_123)) };
+        let stats =
+            FileStats { rows: 3, metric: Some(("a".into(), "b".into())), timestamp: Some((-1, 1_763_000_000_123)) };
         assert_eq!(parse_stats(&stats_json(&stats).to_string()), Some(stats));
     }
 

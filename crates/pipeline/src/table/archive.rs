@@ -37,7 +37,9 @@ pub enum ArchiveError {
     #[error(transparent)]
     Log(#[from] LogError),
     /// Written by another version of this program.
-    #[error("{table}: schema version {found}, and this program writes {SCHEMA_VERSION}; use the program that wrote the archive, or a newer one")]
+    #[error(
+        "{table}: schema version {found}, and this program writes {SCHEMA_VERSION}; use the program that wrote the archive, or a newer one"
+    )]
     SchemaVersion {
         /// Which table.
         table: &'static str,
@@ -45,7 +47,9 @@ pub enum ArchiveError {
         found: String,
     },
     /// Other label columns than asked for.
-    #[error("the archive has the label columns {found}, fixed when it was created, not {wanted}; leave the setting out, or start a new archive")]
+    #[error(
+        "the archive has the label columns {found}, fixed when it was created, not {wanted}; leave the setting out, or start a new archive"
+    )]
     LabelColumnsDiffer {
         /// Those of the archive.
         found: String,
@@ -108,7 +112,11 @@ pub struct Archive {
 
 impl Archive {
     /// An archive over given logs, as a simulation needs it.
-    pub fn new(store: Arc<dyn ObjectStore>, tables: Vec<(Table, Path, Arc<dyn TableLog>)>, label_columns: LabelColumns) -> Self {
+    pub fn new(
+        store: Arc<dyn ObjectStore>,
+        tables: Vec<(Table, Path, Arc<dyn TableLog>)>,
+        label_columns: LabelColumns,
+    ) -> Self {
         Self { store, tables, label_columns }
     }
 
@@ -126,7 +134,8 @@ impl Archive {
     pub async fn open(location: &Location) -> Result<Self, ArchiveError> {
         let mut archive = Self::at(location)?;
         let columns = archive.existing_label_columns().await?;
-        archive.label_columns = columns.ok_or_else(|| ArchiveError::Missing(location.directory.display().to_string()))?;
+        archive.label_columns =
+            columns.ok_or_else(|| ArchiveError::Missing(location.directory.display().to_string()))?;
         Ok(archive)
     }
 

@@ -23,7 +23,7 @@ use url::Url;
 
 use super::actions;
 use super::log::{Commit, DataFile, Definition, LogError, Put, Snapshot, TableLog, Version};
-use super::path::{Date, DataFilePath};
+use super::path::{DataFilePath, Date};
 use crate::wal::WriterId;
 
 type KernelEngine = DefaultEngine<TokioMultiThreadExecutor>;
@@ -90,9 +90,11 @@ impl DeltaLog {
         let (engine, url) = (self.engine.clone(), self.url.clone());
         let snapshot = blocking(&self.url, move || {
             let engine: &dyn Engine = engine.as_ref();
-            match known {
-                Some(known) => delta_kernel::Snapshot::builder_from(known).build(engine),
-                None => delta_kernel::Snapshot::builder_for(&url).build(engine),
+            let newer = known.map(|known| delta_kernel::Snapshot::builder_from(known).build(engine));
+            match newer {
+                Some(Ok(snapshot)) => Ok(snapshot),
+                // What the known snapshot rests on may be gone: the log was restored, or cleaned up.
+                Some(Err(_)) | None => delta_kernel::Snapshot::builder_for(&url).build(engine),
             }
         })
         .await?;
@@ -186,7 +188,8 @@ fn read_files(url: &Url, batch: &RecordBatch, selected: &[bool], files: &mut Vec
     let refused = |problem: String| LogError::Refused { place: url.to_string(), problem, advice: FOREIGN };
     let column = |name: &str| batch.column_by_name(name).ok_or_else(|| refused(format!("no {name} of its files")));
     let paths = column("path")?.as_string_opt::<i32>().ok_or_else(|| refused("paths are not text".into()))?;
-    let sizes = column("size")?.as_primitive_opt::<Int64Type>().ok_or_else(|| refused("sizes are not numbers".into()))?;
+    let sizes =
+        column("size")?.as_primitive_opt::<Int64Type>().ok_or_else(|| refused("sizes are not numbers".into()))?;
     let times = column("modificationTime")?.as_primitive_opt::<Int64Type>();
     let stats = column("stats")?.as_string_opt::<i32>();
     let vectors = column("deletionVector")?;

@@ -75,7 +75,10 @@ impl TableLog for ModelLog {
         }
         let next = 1 + state.commits.len() as Version;
         if version > next {
-            return Err(LogError::Store { place: "model".into(), cause: format!("version {version} after {}", next - 1) });
+            return Err(LogError::Store {
+                place: "model".into(),
+                cause: format!("version {version} after {}", next - 1),
+            });
         }
         if version < next {
             return Ok(Put::Taken);

@@ -33,7 +33,11 @@ impl KeyColumns {
         Self {
             metric: DictionaryColumn::default(),
             labels: DictionaryColumn::default(),
-            label_columns: label_columns.names().iter().map(|name| (name.clone(), DictionaryColumn::default())).collect(),
+            label_columns: label_columns
+                .names()
+                .iter()
+                .map(|name| (name.clone(), DictionaryColumn::default()))
+                .collect(),
             series_ids: Vec::new(),
             current: Key { metric: "".into(), labels: "{}".into(), label_columns: Vec::new(), series_id: 0 },
         }
@@ -51,7 +55,8 @@ impl KeyColumns {
         };
         let label_columns =
             self.label_columns.iter().enumerate().map(|(at, (name, _))| share(at, value(name))).collect();
-        let metric = if *self.current.metric == *labels.metric() { self.current.metric.clone() } else { labels.metric().into() };
+        let metric =
+            if *self.current.metric == *labels.metric() { self.current.metric.clone() } else { labels.metric().into() };
         let series_id = series_id(&metric, &text);
         let bytes = text.len();
         self.current = Key { metric, labels: text.into(), label_columns, series_id };

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayBuilder, ArrayRef, BooleanBuilder, Float64Array, Float64Builder, Int32Builder, Int64Builder, ListBuilder, StructBuilder,
-    TimestampMillisecondArray,
+    ArrayBuilder, ArrayRef, BooleanBuilder, Float64Array, Float64Builder, Int32Builder, Int64Builder, ListBuilder,
+    StructBuilder, TimestampMillisecondArray,
 };
 use arrow::datatypes::{DataType, Field};
 use arrow::error::ArrowError;

@@ -89,7 +89,17 @@ impl FileEncoder {
         };
         let stats = FileStats { rows: 0, metric: None, timestamp: None };
         let keys = KeyColumns::new(label_columns);
-        Ok(Self { schema, keys, own, writer, batch_rows: 0, pending_rows: 0, group_rows: 0, group_label_bytes: 0, stats })
+        Ok(Self {
+            schema,
+            keys,
+            own,
+            writer,
+            batch_rows: 0,
+            pending_rows: 0,
+            group_rows: 0,
+            group_label_bytes: 0,
+            stats,
+        })
     }
 
     /// The rows that follow belong to this series.
@@ -192,7 +202,10 @@ fn widen(bounds: &mut Option<(String, String)>, value: &str) {
 }
 
 /// How each column is encoded.
-pub(in crate::flush) fn writer_properties(table: Table, label_columns: &LabelColumns) -> Result<WriterProperties, EncodeError> {
+pub(in crate::flush) fn writer_properties(
+    table: Table,
+    label_columns: &LabelColumns,
+) -> Result<WriterProperties, EncodeError> {
     let mut properties = WriterProperties::builder()
         .set_created_by(concat!("promarchive ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
@@ -212,7 +225,9 @@ pub(in crate::flush) fn writer_properties(table: Table, label_columns: &LabelCol
         properties = match column.kind {
             Kind::Text | Kind::RepeatedLong => properties.set_column_dictionary_enabled(path, true),
             Kind::Timestamp => properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
-            Kind::Long | Kind::Int | Kind::Double | Kind::Boolean | Kind::Longs | Kind::Doubles | Kind::Spans => properties,
+            Kind::Long | Kind::Int | Kind::Double | Kind::Boolean | Kind::Longs | Kind::Doubles | Kind::Spans => {
+                properties
+            }
         };
     }
     for name in ["metric", "timestamp"] {
