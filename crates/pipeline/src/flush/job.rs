@@ -211,7 +211,8 @@ impl Job<'_> {
             let bytes = self.rewrite(table, root, old, rows).await?;
             let stats = old.stats.clone().unwrap_or(FileStats { rows: 0, metric: None, timestamp: None });
             let new = self.put(root, self.path(date, position, writer), EncodedFile { bytes, stats }).await?;
-            change.add.push(DataFile { stats: old.stats.clone(), ..new });
+            // The time stays: to recovery it says when the flush was whose rows these are.
+            change.add.push(DataFile { stats: old.stats.clone(), modification_time: old.modification_time, ..new });
             change.remove.push(old.clone());
         }
         Ok(())

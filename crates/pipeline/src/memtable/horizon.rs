@@ -41,6 +41,20 @@ impl Generation {
         Self { flush, committed_at, samples: Vec::new(), histograms: HashMap::new(), exemplars: HashSet::new() }
     }
 
+    /// Whether the flush wrote no rows of its own.
+    pub fn is_empty(&self) -> bool {
+        self.samples.is_empty() && self.histograms.is_empty() && self.exemplars.is_empty()
+    }
+
+    /// Adds what the same flush wrote after a restart, to the tables that it had not committed before.
+    fn complete(&mut self, rest: Self) {
+        self.committed_at = self.committed_at.max(rest.committed_at);
+        self.samples.extend(rest.samples);
+        self.samples.sort_by_key(|&(series, _)| series);
+        self.histograms.extend(rest.histograms);
+        self.exemplars.extend(rest.exemplars);
+    }
+
     /// The samples of a series.
     pub fn run(&self, series: SeriesRef) -> Option<&SortedRun> {
         let at = self.samples.binary_search_by_key(&series, |&(series, _)| series).ok()?;
@@ -69,8 +83,15 @@ impl Horizon {
         self.generations.iter()
     }
 
-    /// Adds the newest, and drops those older than `keep_ms` before it.
+    /// Adds the newest, and drops those older than `keep_ms` before it. A flush that wrote no rows is none: it must not push one out that did.
     pub fn push(&mut self, generation: Generation, keep_ms: i64) {
+        if generation.is_empty() {
+            return;
+        }
+        if let Some(begun) = self.generations.iter_mut().find(|begun| begun.flush == generation.flush) {
+            Arc::make_mut(begun).complete(generation);
+            return;
+        }
         let oldest = generation.committed_at.saturating_sub(keep_ms);
         self.generations.push_back(Arc::new(generation));
         while self.generations.len() > MIN_GENERATIONS

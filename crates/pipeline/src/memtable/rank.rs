@@ -9,8 +9,9 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::remote_write::{Counts, Histogram, STALE_NAN, Sample, Span};
 
 /// Place of a sample in the order; the largest stays. Equal ranks are equal samples.
-pub fn sample_rank(sample: Sample) -> (bool, u64, i64) {
-    (sample.value != STALE_NAN, total_order(sample.value), sample.start_timestamp)
+pub fn sample_rank(sample: Sample) -> (bool, u64, bool, i64) {
+    let start = sample.start_timestamp;
+    (sample.value != STALE_NAN, total_order(sample.value), start != 0, start)
 }
 
 /// IEEE 754 `totalOrder` as the order of unsigned numbers.
@@ -65,6 +66,6 @@ mod tests {
         assert!(ordered.windows(2).all(|pair| total_order(pair[0].to_bits()) < total_order(pair[1].to_bits())));
         let rank = |value: u64, start_timestamp: i64| sample_rank(Sample { timestamp: 0, value, start_timestamp });
         assert!(rank(STALE_NAN, 9) < rank(f64::NEG_INFINITY.to_bits(), 0));
-        assert!(rank(0, 0) < rank(0, 1));
+        assert!(rank(0, 0) < rank(0, -2) && rank(0, -2) < rank(0, -1) && rank(0, -1) < rank(0, 1));
     }
 }

@@ -91,6 +91,8 @@ struct Buffer {
     /// Taken for a flush, not laid out yet.
     frozen: Option<Arc<Memtable>>,
     horizon: Arc<Horizon>,
+    /// The WAL is being replayed: rows may come for which all of the horizon is needed.
+    replaying: bool,
     horizon_bytes: usize,
     pending_bytes: usize,
     /// Received time of the oldest row that a failed flush holds.
@@ -160,7 +162,7 @@ impl Core {
             committed,
             horizon_ms: i64::try_from(keep.as_millis()).unwrap_or(i64::MAX),
             index: Mutex::new(index),
-            buffer: Mutex::new(Buffer { horizon: Arc::new(horizon), horizon_bytes, ..Buffer::default() }),
+            buffer: Mutex::new(Buffer { horizon: Arc::new(horizon), replaying: true, horizon_bytes, ..Buffer::default() }),
             wal: Mutex::new(None),
             wal_bytes: AtomicU64::new(0),
             flushing: tokio::sync::Mutex::new(None),
@@ -242,6 +244,7 @@ impl Core {
 
     /// Takes the WAL, once it is replayed.
     pub fn attach(&self, wal: Wal) {
+        locked(&self.buffer).replaying = false;
         *locked(&self.wal) = Some(wal);
         self.with_wal(|_| ());
     }
@@ -363,7 +366,7 @@ impl Core {
         let mut buffer = locked(&self.buffer);
         let mut horizon = (*buffer.horizon).clone();
         horizon.replace(changed);
-        horizon.push(generation, self.horizon_ms);
+        horizon.push(generation, if buffer.replaying { i64::MAX } else { self.horizon_ms });
         buffer.horizon_bytes = horizon.heap_bytes();
         buffer.horizon = Arc::new(horizon);
         buffer.pending_bytes = 0;

@@ -37,4 +37,6 @@ pub use tls::TlsError;
 pub use tokens::TokensError;
 
 #[cfg(test)]
+mod histories;
+#[cfg(test)]
 mod http_tests;

@@ -1,6 +1,6 @@
 //! Opening what an earlier process left: what the tables hold, what was flushed lately, what only the WAL has.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::memtable::{
 };
 use crate::remote_write::{DecodeError, LabelSet, MetricKind, Sample, decompress};
 use crate::schema::{MalformedLabels, Table, parse_labels_text};
-use crate::table::{Archive, DataFilePath, Date, LogError};
+use crate::table::{Archive, DataFilePath, LogError};
 use crate::wal::{Disk, Options, Position, Record, Recovery, Wal, WalError, WriterId};
 
 /// A WAL record's body was accepted once, under limits that may have changed: this bounds what is believed of its length.
@@ -98,9 +98,9 @@ pub async fn open(
     let writer = WriterId::load_or_create(disk.as_ref(), environment.entropy.as_ref())?;
     let committed = committed(&archive, writer).await?;
     let mut index = Index::new(environment.entropy.next_u64());
-    let now = environment.clock.now_ms();
-    let horizon = read_horizon(&archive, &mut index, now, options.keep).await?;
-    read_metadata(&archive, &mut index.metadata, now).await?;
+    let first = Wal::first_position(disk.as_ref())?;
+    let horizon = read_horizon(&archive, &mut index, (writer, first.get()), options.keep).await?;
+    read_metadata(&archive, &mut index.metadata).await?;
     let floor = committed.values().copied().max().filter(|_| !failpoint::sabotaged(Sabotage::RestartPositions)).unwrap_or(0);
     let core = Arc::new(Core::new(archive, environment.clone(), writer, committed, index, horizon, options.keep));
     let (replaying, runtime) = (core.clone(), tokio::runtime::Handle::current());
@@ -148,7 +148,14 @@ struct FlushFiles {
 }
 
 /// The files of the last flushes, whoever the writer was: a new WAL directory does not make old rows new.
-async fn recent_files(archive: &Archive, now: i64, keep: Duration) -> Result<BTreeMap<FlushId, FlushFiles>, LogError> {
+///
+/// Replay settles rows as they would have been settled when they were received, so the horizon is the one of the oldest record in the
+/// WAL, `first`: all flushes that may hold it or a later one, and of those before them what the horizon held then.
+async fn recent_files(
+    archive: &Archive,
+    first: FlushId,
+    keep: Duration,
+) -> Result<Vec<(FlushId, FlushFiles)>, LogError> {
     let mut flushes: BTreeMap<FlushId, FlushFiles> = BTreeMap::new();
     for (table, root, log) in archive.tables().filter(|(table, ..)| table.has_series()) {
         let Some(snapshot) = log.load().await? else { continue };
@@ -159,33 +166,34 @@ async fn recent_files(archive: &Archive, now: i64, keep: Duration) -> Result<BTr
             flush.files.push((table, place(root, &file.path)));
         }
     }
-    let mut by_time: Vec<(i64, FlushId)> = flushes.iter().map(|(id, flush)| (flush.committed_at, *id)).collect();
-    by_time.sort_unstable();
-    let oldest = now.saturating_sub(i64::try_from(keep.as_millis()).unwrap_or(i64::MAX));
-    let last: BTreeSet<FlushId> = by_time.iter().rev().take(MIN_GENERATIONS).map(|&(_, id)| id).collect();
-    flushes.retain(|id, flush| flush.committed_at >= oldest || last.contains(id));
-    Ok(flushes)
+    let mut by_time: Vec<(FlushId, FlushFiles)> = flushes.into_iter().collect();
+    by_time.sort_by_key(|(id, flush)| (flush.committed_at, *id));
+    let replayed = by_time.iter().position(|&((writer, position), _)| writer == first.0 && position >= first.1);
+    let before = by_time.get(..replayed.unwrap_or(by_time.len())).unwrap_or_default();
+    let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+    let oldest = before.last().map_or(0, |(_, newest)| newest.committed_at.saturating_sub(keep));
+    let kept = before.iter().rev().enumerate();
+    let kept = kept.take_while(|&(age, (_, flush))| age < MIN_GENERATIONS || flush.committed_at >= oldest).count();
+    let dropped = before.len() - kept;
+    Ok(by_time.split_off(dropped))
 }
 
 /// The horizon, from the tables.
 async fn read_horizon(
     archive: &Archive,
     index: &mut Index,
-    now: i64,
+    first: FlushId,
     keep: Duration,
 ) -> Result<Horizon, RecoveryError> {
-    let mut generations = Vec::new();
-    for (id, flush) in recent_files(archive, now, keep).await? {
+    let mut horizon = Horizon::default();
+    for (id, flush) in recent_files(archive, first, keep).await? {
         let mut rows = GenerationRows::new(Generation::new(id, flush.committed_at));
         for (table, location) in flush.files {
             let bytes = read(archive.store().as_ref(), &location).await?;
             rows.read(archive, index, table, &location, bytes)?;
         }
-        generations.push(rows.finish());
+        horizon.push(rows.finish(), i64::MAX);
     }
-    generations.sort_by_key(|generation| (generation.committed_at, generation.flush));
-    let mut horizon = Horizon::default();
-    generations.into_iter().for_each(|generation| horizon.push(generation, i64::MAX));
     Ok(horizon)
 }
 
@@ -278,15 +286,15 @@ impl SeriesFinder<'_> {
     }
 }
 
-/// What is known of metadata for the last days, from its table.
-async fn read_metadata(archive: &Archive, known: &mut MetadataIndex, now: i64) -> Result<(), RecoveryError> {
+/// What is known of metadata for the last days that its table has: records that were received then may be replayed now, however late
+/// it is.
+async fn read_metadata(archive: &Archive, known: &mut MetadataIndex) -> Result<(), RecoveryError> {
     let Some((root, log)) = archive.table(Table::Metadata) else { return Ok(()) };
     let Some(snapshot) = log.load().await? else { return Ok(()) };
     let days = i32::try_from(MetadataIndex::DAYS).unwrap_or(1);
-    for file in snapshot.files().await? {
-        if file.date.0.saturating_add(days) <= Date::of(now).0 {
-            continue;
-        }
+    let files = snapshot.files().await?;
+    let newest = files.iter().map(|file| file.date.0).max().unwrap_or_default();
+    for file in files.iter().filter(|file| file.date.0.saturating_add(days) > newest) {
         let location = place(root, &file.path);
         let failed = |cause: DecodeFileError| RecoveryError::File { path: location.to_string(), cause };
         let bytes = read(archive.store().as_ref(), &location).await?;

@@ -30,6 +30,8 @@ mod decode;
 mod decompress;
 mod error;
 mod exemplar;
+#[cfg(test)]
+pub(crate) mod hand_made;
 mod histogram;
 mod labels;
 mod metadata;

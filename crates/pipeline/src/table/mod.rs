@@ -2,6 +2,8 @@
 
 mod actions;
 mod archive;
+#[cfg(test)]
+mod conformance;
 mod delta;
 mod local;
 mod log;

@@ -37,6 +37,11 @@ impl ModelLog {
         self.lock().fault = Some(fault);
     }
 
+    /// Forgets a fault that has not struck.
+    pub fn clear_fault(&self) {
+        self.lock().fault = None;
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

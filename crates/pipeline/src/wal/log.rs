@@ -105,6 +105,17 @@ impl Wal {
         Ok((wal, recovery))
     }
 
+    /// Where the oldest segment in a directory begins: no record that may be replayed has a lower position. [`Position::MAX`] when
+    /// there is no segment.
+    ///
+    /// # Errors
+    /// [`WalError::Io`] if the directory cannot be listed.
+    pub fn first_position(disk: &dyn Disk) -> Result<Position, WalError> {
+        let names = disk.list().map_err(WalError::io("list", "the files"))?;
+        let first = names.iter().filter_map(|name| SegmentName::parse(name)).min();
+        Ok(first.map_or(Position::MAX, SegmentName::first))
+    }
+
     /// The last position given out, also to a group that failed; never lower than `durable`.
     pub fn tail(&self) -> Position {
         self.tail

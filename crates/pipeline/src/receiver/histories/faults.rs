@@ -1,0 +1,138 @@
+//! An object store and table logs that fail when told to, and logs that lie.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions,
+    PutPayload, PutResult, Result,
+};
+
+use crate::table::{Commit, DataFile, Definition, LogError, ModelLog, Put, PutFault, Snapshot, TableLog, Version};
+use crate::wal::WriterId;
+
+/// A store in memory of which the n-th put from now fails, before or after it has happened.
+#[derive(Debug, Default)]
+pub(super) struct FaultyStore {
+    inner: InMemory,
+    fault: Mutex<Option<(u64, PutFault)>>,
+}
+
+impl FaultyStore {
+    pub(super) fn set_fault(&self, fault: Option<(u64, PutFault)>) {
+        *self.fault.lock().unwrap() = fault;
+    }
+
+    fn strikes(&self) -> Option<PutFault> {
+        let mut fault = self.fault.lock().unwrap();
+        let (left, kind) = fault.take()?;
+        if left == 0 {
+            return Some(kind);
+        }
+        *fault = Some((left - 1, kind));
+        None
+    }
+}
+
+impl fmt::Display for FaultyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("faulty store")
+    }
+}
+
+fn injected() -> object_store::Error {
+    object_store::Error::Generic { store: "faulty store", source: "injected fault".into() }
+}
+
+#[async_trait]
+impl ObjectStore for FaultyStore {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+        match self.strikes() {
+            None => self.inner.put_opts(location, payload, opts).await,
+            Some(PutFault::Before) => Err(injected()),
+            Some(PutFault::After) => self.inner.put_opts(location, payload, opts).await.and(Err(injected())),
+        }
+    }
+
+    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, opts).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+/// A log that says, while `forgets` is set, that nobody ever committed.
+#[derive(Clone, Debug)]
+pub(super) struct ForgetfulLog {
+    pub(super) inner: ModelLog,
+    pub(super) forgets: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct ForgetfulSnapshot {
+    inner: Arc<dyn Snapshot>,
+    forgets: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl TableLog for ForgetfulLog {
+    async fn load(&self) -> std::result::Result<Option<Arc<dyn Snapshot>>, LogError> {
+        let forgetful =
+            |inner| Arc::new(ForgetfulSnapshot { inner, forgets: self.forgets.clone() }) as Arc<dyn Snapshot>;
+        Ok(self.inner.load().await?.map(forgetful))
+    }
+
+    async fn create(&self, definition: &Definition) -> std::result::Result<Put, LogError> {
+        self.inner.create(definition).await
+    }
+
+    async fn put(&self, version: Version, commit: &Commit) -> std::result::Result<Put, LogError> {
+        self.inner.put(version, commit).await
+    }
+
+    async fn checkpoint(&self) -> std::result::Result<(), LogError> {
+        self.inner.checkpoint().await
+    }
+}
+
+#[async_trait]
+impl Snapshot for ForgetfulSnapshot {
+    fn version(&self) -> Version {
+        self.inner.version()
+    }
+
+    fn properties(&self) -> &std::collections::BTreeMap<String, String> {
+        self.inner.properties()
+    }
+
+    async fn transaction(&self, writer: WriterId) -> std::result::Result<Option<u64>, LogError> {
+        if self.forgets.load(Ordering::SeqCst) { Ok(None) } else { self.inner.transaction(writer).await }
+    }
+
+    async fn files(&self) -> std::result::Result<Vec<DataFile>, LogError> {
+        self.inner.files().await
+    }
+}

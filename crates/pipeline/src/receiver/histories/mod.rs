@@ -1,0 +1,218 @@
+//! Random histories of the write path, on disks that forget and stores that fail, held against a plain map of what was promised.
+//!
+//! Acknowledged is durable; every place stands exactly once, with the winning content, for every reader at every moment; what was not
+//! acknowledged stands at most once; nothing else is there. Beyond the horizon a row that is sent again may stand twice: the model
+//! knows from when on.
+
+#![allow(clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+
+mod faults;
+mod model;
+mod request;
+mod rows;
+mod tables;
+mod world;
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+
+use self::request::{Request, request};
+use self::world::{FlushStep, Lie, Restart, Setup, Step, WALS, World};
+use crate::schema::Table;
+use crate::table::{DAY_MS, PutFault};
+
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)*) => {
+        if !$condition {
+            return Err(format!($($message)*));
+        }
+    };
+}
+use ensure;
+
+fn put_fault() -> impl Strategy<Value = PutFault> {
+    select(&[PutFault::Before, PutFault::After][..])
+}
+
+fn flush() -> impl Strategy<Value = FlushStep> {
+    (
+        prop::option::weighted(0.1, (0_u64..6, put_fault())),
+        prop::option::weighted(0.2, (select(&Table::ALL[..]), put_fault())),
+        prop::bool::weighted(0.2),
+        prop::option::weighted(0.2, request()),
+    )
+        .prop_map(|(file, commit, no_purge, meanwhile)| FlushStep { file, commit, no_purge, meanwhile })
+}
+
+fn restart() -> impl Strategy<Value = Restart> {
+    (any::<bool>(), prop_oneof![5 => Just(0), 1 => 1..WALS], prop::option::weighted(0.2, 1_u64..9))
+        .prop_map(|(power_loss, wal, die_at)| Restart { power_loss, wal, die_at })
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    use prop::collection::vec;
+    let step = prop_oneof![
+        6 => vec(request(), 1..4).prop_map(Step::Write),
+        4 => vec(0_usize..100, 1..4).prop_map(Step::Retry),
+        6 => flush().prop_map(Step::Flush),
+        3 => restart().prop_map(Step::Restart),
+        1 => (1_u64..4).prop_map(Step::FailSync),
+        1 => (1_u64..4).prop_map(Step::FailWrite),
+        1 => (1_u64..9).prop_map(Step::DieAt),
+        1 => Just(Step::Heal),
+        1 => select(&[1000, MINUTE, 11 * MINUTE, DAY_MS, 3 * DAY_MS][..]).prop_map(Step::Wait),
+        1 => Just(Step::Relieve),
+    ];
+    vec(step, 1..25)
+}
+
+const MINUTE: i64 = 60_000;
+
+fn setup(lie: Lie) -> impl Strategy<Value = Setup> {
+    let (keep, flush_bytes) = (select(&[0, 10 * MINUTE][..]), prop_oneof![3 => Just(usize::MAX), 1 => Just(1)]);
+    (any::<u64>(), keep, flush_bytes).prop_map(move |(seed, keep, flush_bytes)| {
+        let keep = Duration::from_millis(keep.unsigned_abs());
+        Setup { seed, keep, flush_bytes, lie }
+    })
+}
+
+/// Runs a history; tells which promise was broken first.
+fn run(setup: Setup, steps: &[Step]) -> Result<(), String> {
+    let mut world = World::new(setup);
+    world.open()?;
+    for (number, step) in steps.iter().enumerate() {
+        world.step(step).map_err(|broken| format!("step {number}: {broken}"))?;
+    }
+    world.finish().map_err(|broken| format!("at the end: {broken}"))
+}
+
+/// As many as a normal run has time for; `PROPTEST_CASES` asks for more.
+fn config() -> ProptestConfig {
+    let asked = std::env::var_os("PROPTEST_CASES").is_some();
+    let config = ProptestConfig { max_shrink_iters: 100_000, failure_persistence: None, ..ProptestConfig::default() };
+    if asked { config } else { ProptestConfig { cases: 500, ..config } }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn every_history_keeps_what_was_promised(setup in setup(Lie::Nothing), steps in steps()) {
+        run(setup, &steps).map_err(TestCaseError::fail)?;
+    }
+}
+
+fn write(samples: &[(i64, f64)]) -> Step {
+    Step::Write(vec![Request::of_samples(samples)])
+}
+
+fn flushed() -> Step {
+    Step::Flush(FlushStep::default())
+}
+
+fn without_purge() -> Step {
+    Step::Flush(FlushStep { no_purge: true, ..FlushStep::default() })
+}
+
+fn restarted() -> Step {
+    Step::Restart(Restart { power_loss: false, wal: 0, die_at: None })
+}
+
+/// Runs a history with the shortest horizon.
+fn run_short(flush_bytes: usize, steps: &[Step]) {
+    let setup = Setup { seed: 1, keep: Duration::ZERO, flush_bytes, lie: Lie::Nothing };
+    run(setup, steps).unwrap();
+}
+
+#[test]
+fn flushes_without_rows_do_not_push_out_one_that_has_rows() {
+    let again = || Step::Retry(vec![0]);
+    run_short(usize::MAX, &[write(&[(1, 1.0)]), flushed(), again(), flushed(), again(), flushed(), again()]);
+}
+
+#[test]
+fn a_flush_whose_rows_were_superseded_does_not_become_the_last_one() {
+    run_short(usize::MAX, &[
+        write(&[(1, 1.0)]),
+        flushed(),
+        write(&[(2, 1.0)]),
+        flushed(),
+        write(&[(1, 2.0), (3, 1.0)]),
+        flushed(),
+        restarted(),
+        Step::Retry(vec![1]),
+    ]);
+}
+
+#[test]
+fn what_was_known_when_it_came_is_known_when_it_is_replayed() {
+    // Nothing of the retry is committed: only the WAL says that it was dealt with, and the WAL is not purged.
+    let mut steps = vec![write(&[(1, 1.0)]), flushed(), Step::Retry(vec![0]), without_purge()];
+    for at in 2..5 {
+        steps.extend([write_exemplar(at), without_purge()]);
+    }
+    steps.push(restarted());
+    run_short(usize::MAX, &steps);
+}
+
+fn write_exemplar(timestamp: i64) -> Step {
+    Step::Write(vec![Request::of_exemplar(timestamp)])
+}
+
+#[test]
+fn replay_that_flushes_in_between_does_not_outrun_the_horizon() {
+    let writes = || (1..6).map(|at| write(&[(at, 1.0)]));
+    let again = || Step::Retry(vec![0]);
+    run_short(1, &writes().chain([again(), restarted()]).collect::<Vec<_>>());
+    let dying = Step::Restart(Restart { power_loss: true, wal: 0, die_at: Some(4) });
+    run_short(1, &writes().chain([again(), dying]).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_flush_that_a_restart_interrupts_counts_once() {
+    let half = FlushStep { commit: Some((Table::Exemplars, PutFault::Before)), ..FlushStep::default() };
+    let first = Step::Write(vec![Request::of_samples(&[(1, 1.0)]), Request::of_exemplar(1)]);
+    run_short(usize::MAX, &[
+        first,
+        Step::Flush(half),
+        restarted(),
+        flushed(),
+        write(&[(2, 1.0)]),
+        flushed(),
+        Step::Retry(vec![0]),
+    ]);
+}
+
+#[test]
+fn metadata_that_is_replayed_late_is_known() {
+    let metadata = || Step::Write(vec![Request::of_metadata()]);
+    run_short(usize::MAX, &[metadata(), flushed(), metadata(), Step::Wait(3 * DAY_MS), restarted()]);
+}
+
+/// Whether one of 300 histories breaks a promise in this way.
+fn finds(lie: Lie, violation: &str) -> bool {
+    let mut runner = TestRunner::deterministic();
+    (0..300).any(|_| {
+        let (setup, steps) = (setup(lie), steps()).new_tree(&mut runner).unwrap().current();
+        run(setup, &steps).is_err_and(|broken| broken.contains(violation))
+    })
+}
+
+#[test]
+fn the_check_notices_a_missing_sync() {
+    assert!(finds(Lie::Sync, "acknowledged and lost"));
+}
+
+#[test]
+fn the_check_notices_a_forgotten_transaction() {
+    assert!(finds(Lie::Transactions, "twice"));
+}
+
+#[test]
+fn the_check_notices_positions_that_restart() {
+    assert!(finds(Lie::Positions, "acknowledged and lost"));
+}

@@ -1,0 +1,170 @@
+//! The tables as a reader finds them, each file held against what it promises about itself.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::ensure;
+use super::rows::{Content, Place, Series};
+use crate::flush::decode::{
+    Text, for_each_exemplar, for_each_histogram, for_each_metadata, for_each_sample, open_file,
+};
+use crate::schema::{LabelColumns, Table, parse_labels_text};
+use crate::table::{DataFile, DataFilePath, Date};
+use crate::wal::WriterId;
+
+/// The archive's label columns.
+pub(super) const LABEL_COLUMNS: [&str; 2] = ["job", "namespace"];
+
+pub(super) fn label_columns() -> LabelColumns {
+    LabelColumns::new(LABEL_COLUMNS.map(str::to_owned).to_vec()).unwrap()
+}
+
+/// Which flush wrote a row.
+pub(super) type Flush = (WriterId, u64);
+type Rows = Vec<(Place, Content)>;
+
+/// All rows that the tables hold.
+#[derive(Default)]
+pub(super) struct Contents {
+    pub(super) rows: BTreeMap<Place, Vec<(Flush, Content)>>,
+    /// The flushes that wrote rows of series, and when they were committed.
+    pub(super) flushes: BTreeMap<Flush, i64>,
+}
+
+/// Files that were read already; none ever changes.
+#[derive(Default)]
+pub(super) struct Reader {
+    known: HashMap<(Table, String), Arc<Rows>>,
+}
+
+impl Reader {
+    /// Adds one file to the contents.
+    pub(super) fn add(&mut self, contents: &mut Contents, table: Table, file: &DataFile, bytes: Bytes) -> Result<(), String> {
+        let path = DataFilePath::parse(&file.path).ok_or_else(|| format!("{}: a strange name", file.path))?;
+        let flush = (path.writer, path.position);
+        let key = (table, file.path.clone());
+        let rows = match self.known.get(&key) {
+            Some(rows) => rows.clone(),
+            None => {
+                let rows = Arc::new(read(table, file, bytes).map_err(|wrong| format!("{} {}: {wrong}", table.name(), file.path))?);
+                self.known.insert(key, rows.clone());
+                rows
+            }
+        };
+        for (place, content) in rows.iter() {
+            contents.rows.entry(place.clone()).or_default().push((flush, content.clone()));
+        }
+        if table.has_series() {
+            let committed = contents.flushes.entry(flush).or_insert(file.modification_time);
+            *committed = (*committed).max(file.modification_time);
+        }
+        Ok(())
+    }
+}
+
+/// Reads a file and checks it.
+fn read(table: Table, file: &DataFile, bytes: Bytes) -> Result<Rows, String> {
+    ensure!(bytes.len() as u64 == file.size, "{} bytes, not {}", bytes.len(), file.size);
+    let mut rows = Vec::new();
+    for batch in open_file(table, &label_columns(), bytes, None).map_err(|e| e.to_string())? {
+        let batch = batch.map_err(|e| e.to_string())?;
+        if table.has_series() {
+            check_keys(&batch)?;
+        }
+        read_batch(table, &batch, &mut rows).map_err(|e| e.to_string())?;
+    }
+    check_order(&rows)?;
+    check_stats(file, &rows)?;
+    Ok(rows)
+}
+
+fn read_batch(table: Table, batch: &RecordBatch, rows: &mut Rows) -> Result<(), crate::flush::decode::DecodeFileError> {
+    let series = |metric: &str, labels: &str| (metric.to_owned(), labels.to_owned());
+    match table {
+        Table::Samples => for_each_sample(batch, |metric, labels, sample| {
+            rows.push((Place::Sample(series(metric, labels), sample.timestamp), Content::Sample(sample)));
+        }),
+        Table::Histograms => for_each_histogram(batch, |metric, labels, histogram| {
+            rows.push((Place::Histogram(series(metric, labels), histogram.timestamp), Content::Histogram(histogram)));
+        }),
+        Table::Exemplars => for_each_exemplar(batch, |metric, labels, timestamp, value, own| {
+            rows.push((Place::Exemplar(series(metric, labels), timestamp, value, own.to_owned()), Content::Exemplar));
+        }),
+        Table::Metadata => for_each_metadata(batch, |metric, kind, unit, help, received_at| {
+            let [metric, kind, unit, help] = [metric, kind, unit, help].map(str::to_owned);
+            let day = i64::from(Date::of(received_at).0);
+            rows.push((Place::Metadata(day, metric, kind, unit, help), Content::Metadata(received_at)));
+        }),
+    }
+}
+
+/// Label columns and `series_id` follow from metric and labels.
+fn check_keys(batch: &RecordBatch) -> Result<(), String> {
+    let text = |name: &'static str| Text::of(batch, name).map_err(|e| e.to_string());
+    let (metrics, labels) = (text("metric")?, text("labels")?);
+    let ids = batch.column_by_name("series_id").and_then(|ids| ids.as_primitive_opt::<Int64Type>()).ok_or("no series_id")?;
+    for row in 0..batch.num_rows() {
+        let (metric, labels) = (metrics.get(row).ok_or("no metric")?, labels.get(row).ok_or("no labels")?);
+        let hashed = xxh3_64(format!("{metric}\0{labels}").as_bytes()) as i64;
+        ensure!(ids.value(row) == hashed, "series_id {} of {metric}{labels}", ids.value(row));
+        let parsed = parse_labels_text(labels).map_err(|e| e.to_string())?;
+        for column in LABEL_COLUMNS {
+            let (have, want) = (text(column)?.get(row), parsed.get(column).map(String::as_str));
+            ensure!(have == want, "{column} is {have:?} in {labels}");
+        }
+    }
+    Ok(())
+}
+
+fn series_and_time(row: &(Place, Content)) -> Option<(&Series, i64)> {
+    match &row.0 {
+        Place::Sample(series, timestamp) | Place::Histogram(series, timestamp) | Place::Exemplar(series, timestamp, ..) => {
+            Some((series, *timestamp))
+        }
+        Place::Metadata(..) => None,
+    }
+}
+
+fn timestamp(row: &(Place, Content)) -> i64 {
+    match &row.1 {
+        Content::Metadata(received_at) => *received_at,
+        _ => series_and_time(row).map_or(0, |(_, timestamp)| timestamp),
+    }
+}
+
+fn metric(row: &(Place, Content)) -> &str {
+    match &row.0 {
+        Place::Metadata(_, metric, ..) => metric,
+        Place::Sample((metric, _), _) | Place::Histogram((metric, _), _) | Place::Exemplar((metric, _), ..) => metric,
+    }
+}
+
+/// Rows sort by the bytes of metric and labels, then by time; a place stands once in a file.
+fn check_order(rows: &Rows) -> Result<(), String> {
+    for pair in rows.windows(2) {
+        let sorted = match (series_and_time(&pair[0]), series_and_time(&pair[1])) {
+            (Some(a), Some(b)) => a <= b,
+            _ => metric(&pair[0]) <= metric(&pair[1]),
+        };
+        ensure!(sorted && pair[0].0 != pair[1].0, "{:?} before {:?}", pair[0], pair[1]);
+    }
+    Ok(())
+}
+
+fn check_stats(file: &DataFile, rows: &Rows) -> Result<(), String> {
+    let stats = file.stats.as_ref().ok_or("no statistics")?;
+    ensure!(!rows.is_empty() && stats.rows == rows.len() as u64, "{} rows, not {}", rows.len(), stats.rows);
+    for row in rows {
+        let (metric, timestamp) = (metric(row), timestamp(row));
+        ensure!(Date::of(timestamp) == file.date, "a row of {timestamp} in {}", file.date);
+        let metrics = stats.metric.as_ref().is_some_and(|(min, max)| min.as_str() <= metric && metric <= max.as_str());
+        let times = stats.timestamp.is_some_and(|(min, max)| (min..=max).contains(&timestamp));
+        ensure!(metrics && times, "{metric} at {timestamp} is outside of {stats:?}");
+    }
+    Ok(())
+}
