@@ -79,7 +79,7 @@ pub(crate) fn reach(point: FailPoint) -> std::io::Result<()> {
 pub(crate) enum Sabotage {
     /// `ack-before-write`: senders are answered, and the WAL is written a little later, as by a log that works in the background.
     AckBeforeWrite,
-    /// `forget-transaction`: replay does not ask the tables what they have.
+    /// `forget-transaction`: nobody asks the tables what they have been given already.
     ForgetTransaction,
     /// `restart-positions`: new positions follow the WAL alone, whatever the tables have.
     RestartPositions,
