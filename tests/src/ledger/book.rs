@@ -123,7 +123,8 @@ impl Book {
     /// Compares tables with the ledger. `before` are the notes from before the flush that the tables were read after; senders may
     /// go on all the while.
     pub fn check(&self, before: &Notes, tables: &Tables) -> Result<Checked, Violations> {
-        let mut check = Check { base: self.base, after: self.notes(), seen: Seen::default(), violations: Violations::default() };
+        let mut check =
+            Check { base: self.base, after: self.notes(), seen: Seen::default(), violations: Violations::default() };
         tables.samples.iter().for_each(|batch| check.samples(batch));
         tables.histograms.iter().for_each(|batch| check.histograms(batch));
         tables.exemplars.iter().for_each(|batch| check.exemplars(batch));
@@ -197,7 +198,10 @@ impl Check {
             let stale = column(batch, "stale").as_boolean().value(at);
             let found = (long(batch, "bits", at), long(batch, "start_ms", at), stale, row.is_histogram());
             if want != found {
-                self.wrong(format!("samples: row {} is {found:?} (bits, start, stale, histogram) instead of {want:?}", row.id));
+                self.wrong(format!(
+                    "samples: row {} is {found:?} (bits, start, stale, histogram) instead of {want:?}",
+                    row.id
+                ));
             }
         }
     }
@@ -214,7 +218,14 @@ impl Check {
             } else {
                 (plain(content.count()), plain(content.zero), content.buckets.map(plain))
             };
-            let want = (true, Some(content.sum.to_bits().cast_signed()), Some(count), Some(zero), Some(buckets.to_vec()), start_of(row));
+            let want = (
+                true,
+                Some(content.sum.to_bits().cast_signed()),
+                Some(count),
+                Some(zero),
+                Some(buckets.to_vec()),
+                start_of(row),
+            );
             let [count, zero, buckets] = match content.float {
                 true => ["float_count_bits", "float_zero_count_bits", "float_positive_counts_bits"],
                 false => ["count", "zero_count", "positive_counts"],
@@ -279,7 +290,8 @@ impl Check {
         let untold = told_metrics.iter().filter(|metric| !known.contains(metric.as_str()));
         let twice = self.seen.metadata.iter().filter(|(_, times)| **times > 1);
         let untold = untold.map(|metric| format!("metadata: that of {metric} was acknowledged and is lost"));
-        let twice = twice.map(|((metric, _), times)| format!("metadata: that of {metric} is there {times} times for one day"));
+        let twice =
+            twice.map(|((metric, _), times)| format!("metadata: that of {metric} is there {times} times for one day"));
         self.violations.wrong.extend(untold.chain(twice));
         if !self.violations.is_empty() {
             return Err(self.violations);

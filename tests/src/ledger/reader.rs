@@ -36,7 +36,8 @@ pub struct Tables {
 pub fn read_tables(tool: Tool, archive: &Path) -> Result<Tables, String> {
     static READER: OnceLock<Mutex<Reader>> = OnceLock::new();
     let mut reader = READER.get_or_init(|| Mutex::new(Reader::start())).lock().unwrap_or_else(PoisonError::into_inner);
-    let mut read = |table: &str| reader.read(tool, archive, table).map_err(|error| format!("{tool:?}, table {table}: {error}"));
+    let mut read =
+        |table: &str| reader.read(tool, archive, table).map_err(|error| format!("{tool:?}, table {table}: {error}"));
     Ok(Tables {
         samples: read("samples")?,
         histograms: read("histograms")?,
@@ -54,12 +55,15 @@ struct Reader {
 
 impl Reader {
     fn start() -> Self {
-        let python = std::env::var("PROMARCHIVE_PYTHON").expect("PROMARCHIVE_PYTHON is not set: run `make test` or `make crash`");
+        let python = std::env::var("PROMARCHIVE_PYTHON")
+            .expect("PROMARCHIVE_PYTHON is not set: run `make test` or `make crash`");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/ledger_reader.py");
         let mut command = Command::new(&python);
         command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {python}: {error}"));
-        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else { unreachable!("both are piped") };
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            unreachable!("both are piped")
+        };
         Self { _child: child, input, output: BufReader::new(output) }
     }
 
@@ -74,7 +78,8 @@ impl Reader {
         writeln!(self.input, "{request}").map_err(broken)?;
         let mut line = String::new();
         self.output.read_line(&mut line).map_err(broken)?;
-        let answer: Value = serde_json::from_str(&line).map_err(|error| format!("ledger_reader.py said {line:?}: {error}"))?;
+        let answer: Value =
+            serde_json::from_str(&line).map_err(|error| format!("ledger_reader.py said {line:?}: {error}"))?;
         if let Some(error) = answer.get("error") {
             return Err(error.to_string());
         }

@@ -28,7 +28,8 @@ pub struct Home {
 impl Home {
     /// New and empty ones.
     pub fn new() -> Self {
-        let directory = tempfile::Builder::new().prefix("promarchive-ledger-").tempdir().expect("a temporary directory");
+        let directory =
+            tempfile::Builder::new().prefix("promarchive-ledger-").tempdir().expect("a temporary directory");
         let root = directory.path().to_path_buf();
         Self { directory: Some(directory), root, starts: std::cell::Cell::new(0) }
     }
@@ -224,7 +225,9 @@ impl Receiver {
     /// Sends `POST /-/flush` and does not wait for the answer; the flush goes on while what is returned is dropped or kept.
     pub fn start_flush(&mut self) -> Option<JoinHandle<()>> {
         let address = self.address()?;
-        let flush = move || drop(Connection::open(address, PATIENCE).and_then(|mut connection| connection.call("POST", "/-/flush")));
+        let flush = move || {
+            drop(Connection::open(address, PATIENCE).and_then(|mut connection| connection.call("POST", "/-/flush")))
+        };
         Some(std::thread::spawn(flush))
     }
 

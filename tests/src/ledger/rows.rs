@@ -91,7 +91,12 @@ impl Row {
 
     pub(super) fn histogram(self) -> HistogramContent {
         let id = self.id;
-        HistogramContent { sum: id as f64 * 0.25, zero: id % 3, buckets: [1 + id % 5, 2, id % 11], float: id % 32 == 25 }
+        HistogramContent {
+            sum: id as f64 * 0.25,
+            zero: id % 3,
+            buckets: [1 + id % 5, 2, id % 11],
+            float: id % 32 == 25,
+        }
     }
 
     pub(super) fn exemplar_bits(self) -> u64 {
@@ -194,7 +199,8 @@ fn encode_v1(rows: &[Row]) -> v1::WriteRequest {
     for rows in series_of(rows) {
         let Some(first) = rows.first() else { continue };
         let label = |(name, value)| v1::Label { name, value };
-        let mut series = v1::TimeSeries { labels: first.labels().into_iter().map(label).collect(), ..Default::default() };
+        let mut series =
+            v1::TimeSeries { labels: first.labels().into_iter().map(label).collect(), ..Default::default() };
         for row in rows {
             if row.is_histogram() {
                 series.histograms.push(histogram_of(*row));
@@ -242,7 +248,11 @@ fn encode_v2(rows: &[Row]) -> v2::Request {
             }
             if row.has_exemplar() {
                 let labels_refs = vec![symbol("trace_id".to_owned()), symbol(row.trace_id())];
-                series.exemplars.push(v2::Exemplar { labels_refs, value: f64::from_bits(row.exemplar_bits()), timestamp });
+                series.exemplars.push(v2::Exemplar {
+                    labels_refs,
+                    value: f64::from_bits(row.exemplar_bits()),
+                    timestamp,
+                });
             }
         }
         if rows.iter().any(|row| row.tells_metadata()) {

@@ -93,7 +93,9 @@ impl Senders {
         let shared = Arc::new(Shared::default());
         let sender = |random: Random| {
             let shared = shared.clone();
-            std::thread::spawn(move || Sender { shared, manners, random, recent: VecDeque::new(), connection: None }.run())
+            std::thread::spawn(move || {
+                Sender { shared, manners, random, recent: VecDeque::new(), connection: None }.run()
+            })
         };
         let threads = (0..manners.connections).map(|_| sender(random.fork())).collect();
         Self { shared, threads }

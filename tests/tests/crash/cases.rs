@@ -47,7 +47,10 @@ fn sigterm_under_load_puts_everything_into_the_tables() {
     let (home, mut senders) = (Home::new(), under_load(Manners::default()));
     for round in 0..3 {
         let mut receiver = ready(&no_flushes(), &home);
-        assert!(!receiver.log().contains("replayed the WAL"), "round {round}: there was something to replay after SIGTERM");
+        assert!(
+            !receiver.log().contains("replayed the WAL"),
+            "round {round}: there was something to replay after SIGTERM"
+        );
         senders.aim(receiver.address());
         assert!(senders.wait_acknowledged(30, PATIENCE));
         stop(receiver);

@@ -13,6 +13,8 @@ use crate::{audit, rounds_asked_for, whole};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Pause between two requests for a flush.
 const FLUSH_EVERY: Duration = Duration::from_millis(60);
+/// Until requests in flight are answered.
+const LULL: Duration = Duration::from_millis(30);
 /// How long a step goes on failing.
 const FAULT: Duration = Duration::from_millis(1300);
 
@@ -66,13 +68,22 @@ impl Bench {
     }
 }
 
-/// Asks for flushes until `done` says that it is enough.
-fn drive(receiver: &mut Receiver, mut done: impl FnMut(&mut Receiver) -> bool) {
-    let mut flushed = Instant::now();
+/// Asks for flushes until `done` says that it is enough. Now and then nothing is sent during a flush: only then is all of the WAL's newest
+/// segment in the tables, so that the flush ends it.
+fn drive(bench: &Bench, receiver: &mut Receiver, mut done: impl FnMut(&mut Receiver) -> bool) {
+    let (mut flushes, mut flushed) = (0, Instant::now());
     while !done(receiver) {
         if flushed.elapsed() >= FLUSH_EVERY {
-            flushed = Instant::now();
-            drop(receiver.start_flush());
+            (flushes, flushed) = (flushes + 1, Instant::now());
+            if flushes % 4 == 0 {
+                bench.senders.aim(None);
+                std::thread::sleep(LULL);
+                // It may die of this, or fail: that is what it is for.
+                let _ = receiver.flush();
+                bench.senders.aim(receiver.address());
+            } else {
+                drop(receiver.start_flush());
+            }
         }
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -83,7 +94,7 @@ fn dies_at(bench: &Bench, point: &str, times: u32) {
     bench.prepare(point);
     let mut receiver = bench.start(&Start::at(&fail_point));
     let until = Instant::now() + PATIENCE;
-    drive(&mut receiver, |receiver| receiver.ended().is_some() || Instant::now() > until);
+    drive(bench, &mut receiver, |receiver| receiver.ended().is_some() || Instant::now() > until);
     assert!(receiver.dies_within(Duration::from_millis(1)), "{fail_point}: the point was not reached in {PATIENCE:?}");
     bench.senders.aim(None);
     bench.settle(&fail_point);
@@ -104,7 +115,11 @@ fn nothing_is_lost_or_doubled_by_a_kill_at_any_point() {
         eprintln!("killed at {point}: {} ms", began.elapsed().as_millis());
     }
     verify(&bench.home.archive()).unwrap_or_else(|error| panic!("{error}"));
-    eprintln!("killed at all {} points in {cases} cases; {} rows acknowledged", NAMES.len(), bench.senders.book().notes().acknowledged());
+    eprintln!(
+        "killed at all {} points in {cases} cases; {} rows acknowledged",
+        NAMES.len(),
+        bench.senders.book().notes().acknowledged()
+    );
 }
 
 /// The step fails: the receiver lives, or would start again; senders are told to wait, and nothing else.
@@ -114,7 +129,7 @@ fn fails_at(bench: &Bench, point: &str, action: &str) {
     let mut receiver = bench.start(&Start::at(&fail_point));
     let (mut reached, mut was_not_ready) = (false, false);
     let (enough, until) = (Instant::now() + FAULT, Instant::now() + PATIENCE);
-    drive(&mut receiver, |receiver| {
+    drive(bench, &mut receiver, |receiver| {
         let (told, now) = (format!("fail point {point}"), Instant::now());
         reached = reached || receiver.log().contains(&told) || bench.senders.tally().reason().contains(&told);
         was_not_ready = was_not_ready || !receiver.is_ready();

@@ -202,5 +202,8 @@ fn nothing_is_lost_or_doubled_by_kills_at_random_moments() {
         campaign.archive((rounds - campaign.kills()).min(KILLS_PER_ARCHIVE));
     }
     campaign.tell_now();
-    assert!(campaign.finished.acknowledged > 50 * rounds as usize, "hardly anything was written: the kills proved little");
+    assert!(
+        campaign.finished.acknowledged > 50 * rounds as usize,
+        "hardly anything was written: the kills proved little"
+    );
 }

@@ -47,7 +47,10 @@ impl Run {
 }
 
 /// Asserts that the check passes the honest run, and gives what it says of the sabotaged one.
-fn must_be_noticed(sabotage: &'static str, run: impl Fn(Option<&'static str>) -> Result<Checked, Violations>) -> Violations {
+fn must_be_noticed(
+    sabotage: &'static str,
+    run: impl Fn(Option<&'static str>) -> Result<Checked, Violations>,
+) -> Violations {
     if let Err(violations) = run(None) {
         panic!("without sabotage:\n{violations}");
     }
@@ -80,7 +83,8 @@ fn acknowledging_before_the_write_is_noticed() {
 fn forgetting_the_transaction_is_noticed() {
     let violations = must_be_noticed("forget-transaction", |sabotage| {
         let run = Run::new(sabotage, Manners::once());
-        let mut receiver = run.start(&Start { flush_interval: "1h", dedup_horizon: "2h", ..Start::at("commit-put-done=error") });
+        let mut receiver =
+            run.start(&Start { flush_interval: "1h", dedup_horizon: "2h", ..Start::at("commit-put-done=error") });
         run.load(10);
         let failure = receiver.flush().expect_err("the flush is to be reported failed");
         assert!(failure.contains("fail point commit-put-done"), "{failure}");

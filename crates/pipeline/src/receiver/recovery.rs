@@ -101,7 +101,8 @@ pub async fn open(
     let first = Wal::first_position(disk.as_ref())?;
     let horizon = read_horizon(&archive, &mut index, (writer, first.get()), options.keep).await?;
     read_metadata(&archive, &mut index.metadata).await?;
-    let floor = committed.values().copied().max().filter(|_| !failpoint::sabotaged(Sabotage::RestartPositions)).unwrap_or(0);
+    let floor =
+        committed.values().copied().max().filter(|_| !failpoint::sabotaged(Sabotage::RestartPositions)).unwrap_or(0);
     let core = Arc::new(Core::new(archive, environment.clone(), writer, committed, index, horizon, options.keep));
     let (replaying, runtime) = (core.clone(), tokio::runtime::Handle::current());
     let replay = tokio::task::spawn_blocking(move || {
