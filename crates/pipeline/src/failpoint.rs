@@ -53,7 +53,7 @@ points! {
     PurgeStart => "purge-start",
     /// One segment is deleted, others are not.
     PurgeSegment => "purge-segment",
-    /// Recovery is about to cut a torn tail or set damage aside.
+    /// Recovery has found a torn tail or damage, and goes on behind it.
     ReplayRepair => "replay-repair",
     /// A record is about to be replayed.
     ReplayRecord => "replay-record",

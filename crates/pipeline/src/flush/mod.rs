@@ -10,6 +10,8 @@ mod plan;
 mod policy;
 mod settle;
 mod supersede;
+#[cfg(test)]
+mod tests;
 
 pub use encode::{EncodeError, EncodedFile, FileEncoder};
 pub use job::{FlushError, Job, TableReport, place, read};

@@ -11,6 +11,8 @@ mod rank;
 mod run;
 mod series;
 mod symbols;
+#[cfg(test)]
+mod tests;
 
 pub use batch::{Batch, ExemplarRow, resolve};
 pub use buffer::Memtable;

@@ -135,6 +135,8 @@ pub struct Core {
     wal: Mutex<Option<Wal>>,
     /// The WAL's size, apart from it: its lock is held while the disk syncs.
     wal_bytes: AtomicU64,
+    /// Last position that a flush of this writer has put into the tables.
+    flushed: AtomicU64,
     flushing: tokio::sync::Mutex<Option<Pending>>,
 }
 
@@ -155,6 +157,7 @@ impl Core {
         keep: Duration,
     ) -> Self {
         let horizon_bytes = horizon.heap_bytes();
+        let flushed = committed.values().copied().max().unwrap_or(0);
         Self {
             archive,
             environment,
@@ -162,9 +165,15 @@ impl Core {
             committed,
             horizon_ms: i64::try_from(keep.as_millis()).unwrap_or(i64::MAX),
             index: Mutex::new(index),
-            buffer: Mutex::new(Buffer { horizon: Arc::new(horizon), replaying: true, horizon_bytes, ..Buffer::default() }),
+            buffer: Mutex::new(Buffer {
+                horizon: Arc::new(horizon),
+                replaying: true,
+                horizon_bytes,
+                ..Buffer::default()
+            }),
             wal: Mutex::new(None),
             wal_bytes: AtomicU64::new(0),
+            flushed: AtomicU64::new(flushed),
             flushing: tokio::sync::Mutex::new(None),
         }
     }
@@ -283,7 +292,7 @@ impl Core {
     pub async fn flush(self: &Arc<Self>) -> Result<FlushReport, FlushError> {
         let mut flushing = self.flushing.lock().await;
         let target = locked(&self.buffer).live.position();
-        let mut report = FlushReport::default();
+        let mut report = FlushReport { position: self.flushed.load(Ordering::Relaxed), ..FlushReport::default() };
         if let Some(pending) = flushing.clone() {
             report.add(self.flush_pending(&pending).await?);
             *flushing = None;
@@ -347,6 +356,7 @@ impl Core {
         let settled = &pending.plan.settled;
         let flush = (self.writer, pending.position);
         let generation = settled.generation(flush, self.environment.clock.now_ms());
+        self.flushed.fetch_max(pending.position, Ordering::Relaxed);
         self.remember(generation, settled.changed_generations(&self.horizon()));
         self.forget_unused();
         let purged = failpoint::reach(FailPoint::PurgeStart).map_err(|e| e.to_string()).and_then(|()| {

@@ -9,6 +9,7 @@ use super::core::{Core, FlushReport};
 use super::health::{Health, Part};
 use super::metrics::{Metrics, ResultLabel, TableLabel};
 use super::reserve::Reserve;
+use crate::environment::Clock;
 use crate::flush::Policy;
 use crate::wal::Disk;
 
@@ -34,6 +35,8 @@ pub(super) struct Flusher {
     pub metrics: Arc<Metrics>,
     /// Space for a flush on a full disk.
     pub reserve: Arc<Reserve>,
+    /// Time.
+    pub(crate) clock: Arc<dyn Clock>,
     /// Under the WAL: tried out while the WAL is at fault.
     pub disk: Arc<dyn Disk>,
 }
@@ -111,7 +114,7 @@ impl Flusher {
             metrics.commit_conflicts.inc_by(u64::from(sum.races));
             if sum.version.is_some() {
                 metrics.commits.get_or_create(&label).inc();
-                metrics.last_commit_timestamp_seconds.set(unix_seconds());
+                metrics.last_commit_timestamp_seconds.set(self.clock.now_ms() as f64 / 1000.0);
             }
         }
         let rows: u64 = report.tables.values().map(|table| table.rows).sum();
@@ -162,8 +165,4 @@ fn try_out(disk: &dyn Disk) -> std::io::Result<()> {
     file.write_all(&BLOCK)?;
     file.sync()?;
     disk.remove(NAME)
-}
-
-fn unix_seconds() -> f64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }

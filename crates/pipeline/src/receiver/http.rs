@@ -166,7 +166,7 @@ async fn flush<T: WriteTarget>(State(app): State<Arc<App<T>>>) -> Response {
     let target = app.target.clone();
     let flushed = tokio::spawn(async move { target.flush().await });
     match flushed.await {
-        Ok(Ok(report)) => ([(header::CONTENT_TYPE, "application/json")], report).into_response(),
+        Ok(Ok(report)) => ([(header::CONTENT_TYPE, "application/json")], report + "\n").into_response(),
         Ok(Err(reason)) => later(&reason, RETRY_AFTER_S),
         Err(error) => internal("flush", &error),
     }

@@ -50,6 +50,16 @@ pub enum RecoveryError {
         /// Why.
         cause: MalformedLabels,
     },
+    /// Another program writes to the table: an OPTIMIZE, say, whose files say nothing of flushes.
+    #[error(
+        "table {table}: {path} was not written by promarchive, which must be the only writer; restore the table's version before that (Delta's RESTORE), or start a new archive"
+    )]
+    Foreign {
+        /// Which table.
+        table: &'static str,
+        /// The file.
+        path: String,
+    },
     /// A record that was accepted once cannot be decoded: this program is older than the one that wrote it, or at fault.
     #[error(
         "WAL record {position} cannot be decoded ({cause}): start the promarchive version that wrote it, let it flush, and report this"
@@ -72,7 +82,7 @@ impl RecoveryError {
             Self::Wal(e) => e.is_retryable(),
             Self::Log(e) => e.is_retryable(),
             Self::Flush(_) => true,
-            Self::File { .. } | Self::Labels { .. } | Self::Record { .. } => false,
+            Self::File { .. } | Self::Labels { .. } | Self::Foreign { .. } | Self::Record { .. } => false,
         }
     }
 }
@@ -154,12 +164,14 @@ async fn recent_files(
     archive: &Archive,
     first: FlushId,
     keep: Duration,
-) -> Result<Vec<(FlushId, FlushFiles)>, LogError> {
+) -> Result<Vec<(FlushId, FlushFiles)>, RecoveryError> {
     let mut flushes: BTreeMap<FlushId, FlushFiles> = BTreeMap::new();
     for (table, root, log) in archive.tables().filter(|(table, ..)| table.has_series()) {
         let Some(snapshot) = log.load().await? else { continue };
         for file in snapshot.files().await? {
-            let Some(path) = DataFilePath::parse(&file.path) else { continue };
+            let Some(path) = DataFilePath::parse(&file.path) else {
+                return Err(RecoveryError::Foreign { table: table.name(), path: file.path });
+            };
             let flush = flushes.entry((path.writer, path.position)).or_default();
             flush.committed_at = file.modification_time.max(flush.committed_at);
             flush.files.push((table, place(root, &file.path)));

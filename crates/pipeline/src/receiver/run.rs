@@ -117,7 +117,7 @@ pub async fn run(
         let _ = serving.await;
         return Ok(());
     };
-    let working = start(&settings, &opened, &ingest, &health, &metrics)?;
+    let working = start(&settings, &environment, &opened, &ingest, &health, &metrics)?;
     health.works(Part::Start);
     tracing::info!(archive = %settings.archive.display(), wal = %settings.wal.display(), "ready");
     let result = serving.await;
@@ -210,6 +210,7 @@ struct Working {
 
 fn start(
     settings: &Settings,
+    environment: &Environment,
     opened: &Opened,
     ingest: &Ingest,
     health: &Arc<Health>,
@@ -237,6 +238,7 @@ fn start(
         health: health.clone(),
         metrics: metrics.clone(),
         reserve: reserve.clone(),
+        clock: environment.clock.clone(),
         disk: opened.disk.clone(),
     };
     let flusher = tokio::spawn(flusher.run(to_flush));

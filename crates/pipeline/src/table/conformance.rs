@@ -172,7 +172,11 @@ mod suite {
         let log = created(bench).await;
         let bounds = [(-2_208_988_800_000, -1), (-1, 0), (253_402_300_799_998, 253_402_300_799_999)];
         let with = |number: u64, stats: Option<FileStats>| DataFile { stats, ..file(number) };
-        let stats = |timestamp, metric: &str| FileStats { rows: 9, metric: Some((metric.into(), metric.into())), timestamp: Some(timestamp) };
+        let stats = |timestamp, metric: &str| FileStats {
+            rows: 9,
+            metric: Some((metric.into(), metric.into())),
+            timestamp: Some(timestamp),
+        };
         let mut add: Vec<DataFile> =
             (0..).zip(bounds).map(|(at, bounds)| with(at, Some(stats(bounds, "é \"\\\n\u{1}:x")))).collect();
         add.push(with(3, None));
@@ -185,7 +189,9 @@ mod suite {
     pub(super) async fn a_checkpoint_loses_nothing(bench: &impl Bench) {
         let log = created(bench).await;
         for version in 1..=5 {
-            log.put(version, &append(if version % 2 == 0 { OTHER } else { WRITER }, version, &[version])).await.unwrap();
+            log.put(version, &append(if version % 2 == 0 { OTHER } else { WRITER }, version, &[version]))
+                .await
+                .unwrap();
         }
         log.put(6, &Commit { remove: vec![file(2)], ..append(WRITER, 6, &[]) }).await.unwrap();
         log.checkpoint().await.unwrap();
@@ -313,7 +319,9 @@ async fn delta_does_not_read_past_a_hole() {
 /// A commit that landed and was reported failed is found; one that failed before it happened is made by the next try.
 #[tokio::test]
 async fn failed_puts_are_cleared_up_by_the_next_try() {
-    for (fault, second) in [(PutFault::After, Committed::Earlier), (PutFault::Before, Committed::Now { version: 1, races: 0 })] {
+    for (fault, second) in
+        [(PutFault::After, Committed::Earlier), (PutFault::Before, Committed::Now { version: 1, races: 0 })]
+    {
         let log = ModelLog::default();
         log.create(&definition(1)).await.unwrap();
         log.fail_next_put(fault);
@@ -388,9 +396,15 @@ async fn a_race_lost_to_the_removal_of_the_same_file_is_stale() {
 }
 
 const FOREIGN: [(&str, &str); 3] = [
-    ("protocol", r#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["deletionVectors"],"writerFeatures":["deletionVectors"]}}"#),
+    (
+        "protocol",
+        r#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["deletionVectors"],"writerFeatures":["deletionVectors"]}}"#,
+    ),
     ("protocol", r#"{"protocol":{"minReaderVersion":1,"minWriterVersion":4}}"#),
-    ("date partition", r#"{"add":{"path":"part-0.parquet","partitionValues":{"date":"2025-01-01"},"size":1,"modificationTime":1,"dataChange":true}}"#),
+    (
+        "date partition",
+        r#"{"add":{"path":"part-0.parquet","partitionValues":{"date":"2025-01-01"},"size":1,"modificationTime":1,"dataChange":true}}"#,
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -418,7 +432,8 @@ async fn a_deletion_vector_is_refused_by_name() {
     let bench = DeltaBench::new();
     let log = created(&bench).await;
     let path = file(1).path;
-    let vector = r#"{"storageType":"u","pathOrInlineDv":"vBn[lx{q8@P<9BNH/isA","offset":1,"sizeInBytes":36,"cardinality":2}"#;
+    let vector =
+        r#"{"storageType":"u","pathOrInlineDv":"vBn[lx{q8@P<9BNH/isA","offset":1,"sizeInBytes":36,"cardinality":2}"#;
     let add = format!(
         r#"{{"add":{{"path":"{path}","partitionValues":{{"date":"2025-11-08"}},"size":1,"modificationTime":1,"dataChange":true,"deletionVector":{vector}}}}}"#
     );

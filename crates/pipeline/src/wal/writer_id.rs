@@ -33,6 +33,9 @@ impl WriterId {
             Err(error) => return Err(WalError::io("read", FILE)(error)),
         };
         if let Some(id) = stored.as_deref().and_then(Self::parse_line) {
+            // The process that made it may have been killed before it synced: what was read may be in memory only.
+            disk.sync(FILE).map_err(WalError::io("sync", FILE))?;
+            disk.sync_dir().map_err(WalError::io("sync the directory entry of", FILE))?;
             return Ok(id);
         }
         let names = disk.list().map_err(WalError::io("list", "the files"))?;

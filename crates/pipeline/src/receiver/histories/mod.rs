@@ -94,7 +94,7 @@ fn run(setup: Setup, steps: &[Step]) -> Result<(), String> {
 fn config() -> ProptestConfig {
     let asked = std::env::var_os("PROPTEST_CASES").is_some();
     let config = ProptestConfig { max_shrink_iters: 100_000, failure_persistence: None, ..ProptestConfig::default() };
-    if asked { config } else { ProptestConfig { cases: 500, ..config } }
+    if asked { config } else { ProptestConfig { cases: 2000, ..config } }
 }
 
 proptest! {
@@ -136,16 +136,19 @@ fn flushes_without_rows_do_not_push_out_one_that_has_rows() {
 
 #[test]
 fn a_flush_whose_rows_were_superseded_does_not_become_the_last_one() {
-    run_short(usize::MAX, &[
-        write(&[(1, 1.0)]),
-        flushed(),
-        write(&[(2, 1.0)]),
-        flushed(),
-        write(&[(1, 2.0), (3, 1.0)]),
-        flushed(),
-        restarted(),
-        Step::Retry(vec![1]),
-    ]);
+    run_short(
+        usize::MAX,
+        &[
+            write(&[(1, 1.0)]),
+            flushed(),
+            write(&[(2, 1.0)]),
+            flushed(),
+            write(&[(1, 2.0), (3, 1.0)]),
+            flushed(),
+            restarted(),
+            Step::Retry(vec![1]),
+        ],
+    );
 }
 
 #[test]
@@ -176,15 +179,10 @@ fn replay_that_flushes_in_between_does_not_outrun_the_horizon() {
 fn a_flush_that_a_restart_interrupts_counts_once() {
     let half = FlushStep { commit: Some((Table::Exemplars, PutFault::Before)), ..FlushStep::default() };
     let first = Step::Write(vec![Request::of_samples(&[(1, 1.0)]), Request::of_exemplar(1)]);
-    run_short(usize::MAX, &[
-        first,
-        Step::Flush(half),
-        restarted(),
-        flushed(),
-        write(&[(2, 1.0)]),
-        flushed(),
-        Step::Retry(vec![0]),
-    ]);
+    run_short(
+        usize::MAX,
+        &[first, Step::Flush(half), restarted(), flushed(), write(&[(2, 1.0)]), flushed(), Step::Retry(vec![0])],
+    );
 }
 
 #[test]

@@ -61,7 +61,8 @@ impl Model {
     /// Rows may come to the tables from now on; `flushes_before` have taken their rows already.
     pub(super) fn send(&mut self, rows: Vec<(Place, Content)>, wal: usize, flushes_before: usize) {
         for (place, content) in rows {
-            let sending = Sending { content, serial: self.serial, wal, acknowledged: false, owed: false, flushes_before };
+            let sending =
+                Sending { content, serial: self.serial, wal, acknowledged: false, owed: false, flushes_before };
             self.sent.entry(place).or_default().push(sending);
         }
         self.serial += 1;
@@ -73,7 +74,9 @@ impl Model {
 
     /// What was sent with these serial numbers is acknowledged.
     pub(super) fn acknowledge(&mut self, serials: std::ops::Range<u64>) {
-        self.sendings().filter(|sending| serials.contains(&sending.serial)).for_each(|sending| sending.acknowledged = true);
+        self.sendings()
+            .filter(|sending| serials.contains(&sending.serial))
+            .for_each(|sending| sending.acknowledged = true);
     }
 
     /// A flush of this WAL has succeeded, which began when `serial` was next.
@@ -107,7 +110,9 @@ impl Model {
             let rows = contents.rows.get(place).map_or(&[][..], Vec::as_slice);
             let greatest = rows.iter().map(|(_, content)| content).max_by(|a, b| a.order(b));
             for owed in sendings.iter().filter(|sending| sending.owed) {
-                let Some(greatest) = greatest else { return Err(format!("acknowledged and lost: {place:?} {:?}", owed.content)) };
+                let Some(greatest) = greatest else {
+                    return Err(format!("acknowledged and lost: {place:?} {:?}", owed.content));
+                };
                 let order = greatest.order(&owed.content);
                 ensure!(order != Ordering::Less, "{place:?} is {greatest:?}, and {:?} was acknowledged", owed.content);
             }
@@ -115,7 +120,10 @@ impl Model {
         for (place, rows) in &contents.rows {
             let Some(sendings) = self.sent.get(place) else { return Err(format!("never sent: {place:?} {rows:?}")) };
             for (_, content) in rows {
-                ensure!(sendings.iter().any(|sending| sending.content == *content), "never sent: {place:?} {content:?}");
+                ensure!(
+                    sendings.iter().any(|sending| sending.content == *content),
+                    "never sent: {place:?} {content:?}"
+                );
             }
             self.check_once(place, rows, sendings)?;
         }
@@ -138,7 +146,11 @@ impl Model {
             // One more, because a flush that had taken rows may have found nothing new in them.
             let before = |sending: &Sending| sending.flushes_before <= second + 1;
             let excused = sendings.iter().any(|sending| before(sending) && !self.remembers(sending, first));
-            ensure!(first != second && excused, "twice: {place:?} {rows:?}, by the flushes {flushes:?} of {:?}", self.flushes);
+            ensure!(
+                first != second && excused,
+                "twice: {place:?} {rows:?}, by the flushes {flushes:?} of {:?}",
+                self.flushes
+            );
         }
         Ok(())
     }

@@ -100,7 +100,8 @@ fn histogram_of_kind(kind: usize, timestamp: i64) -> Histogram {
         negative_spans: spans(0),
         custom_values: Vec::new(),
     };
-    let floats = Counts::Float { count: 7, zero: 1 << 62, positive: vec![0x7ff8_0000_0000_0005, 1 << 63], negative: vec![] };
+    let floats =
+        Counts::Float { count: 7, zero: 1 << 62, positive: vec![0x7ff8_0000_0000_0005, 1 << 63], negative: vec![] };
     match kind {
         0 => plain,
         1 => Histogram { start_timestamp: 9, schema: 52, reset_hint: ResetHint::No, ..plain },
@@ -192,7 +193,8 @@ impl Request {
 
     /// A request with float samples of one series only.
     pub(super) fn of_samples(samples: &[(i64, f64)]) -> Self {
-        let sample = |&(timestamp, value): &(i64, f64)| Sample { timestamp, value: value.to_bits(), start_timestamp: 0 };
+        let sample =
+            |&(timestamp, value): &(i64, f64)| Sample { timestamp, value: value.to_bits(), start_timestamp: 0 };
         Self::of(Part { samples: samples.iter().map(sample).collect(), ..Part::default() })
     }
 

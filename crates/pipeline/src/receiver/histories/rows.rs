@@ -56,13 +56,8 @@ impl Content {
 /// XXH3-128 over all fields as 64-bit numbers, each list behind its length: an order that files already written rely on.
 fn hash(histogram: &Histogram) -> u128 {
     let Histogram { start_timestamp, schema, zero_threshold, sum, reset_hint, .. } = histogram;
-    let mut numbers: Vec<u64> = vec![
-        *start_timestamp as u64,
-        i64::from(*schema) as u64,
-        *zero_threshold,
-        *sum,
-        *reset_hint as u64,
-    ];
+    let mut numbers: Vec<u64> =
+        vec![*start_timestamp as u64, i64::from(*schema) as u64, *zero_threshold, *sum, *reset_hint as u64];
     for spans in [&histogram.positive_spans, &histogram.negative_spans] {
         numbers.push(spans.len() as u64);
         numbers.extend(spans.iter().map(|span| (u64::from(span.offset as u32) << 32) + u64::from(span.length)));

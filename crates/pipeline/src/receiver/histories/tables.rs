@@ -44,14 +44,22 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Adds one file to the contents.
-    pub(super) fn add(&mut self, contents: &mut Contents, table: Table, file: &DataFile, bytes: Bytes) -> Result<(), String> {
+    pub(super) fn add(
+        &mut self,
+        contents: &mut Contents,
+        table: Table,
+        file: &DataFile,
+        bytes: Bytes,
+    ) -> Result<(), String> {
         let path = DataFilePath::parse(&file.path).ok_or_else(|| format!("{}: a strange name", file.path))?;
         let flush = (path.writer, path.position);
         let key = (table, file.path.clone());
         let rows = match self.known.get(&key) {
             Some(rows) => rows.clone(),
             None => {
-                let rows = Arc::new(read(table, file, bytes).map_err(|wrong| format!("{} {}: {wrong}", table.name(), file.path))?);
+                let rows = Arc::new(
+                    read(table, file, bytes).map_err(|wrong| format!("{} {}: {wrong}", table.name(), file.path))?,
+                );
                 self.known.insert(key, rows.clone());
                 rows
             }
@@ -107,7 +115,8 @@ fn read_batch(table: Table, batch: &RecordBatch, rows: &mut Rows) -> Result<(), 
 fn check_keys(batch: &RecordBatch) -> Result<(), String> {
     let text = |name: &'static str| Text::of(batch, name).map_err(|e| e.to_string());
     let (metrics, labels) = (text("metric")?, text("labels")?);
-    let ids = batch.column_by_name("series_id").and_then(|ids| ids.as_primitive_opt::<Int64Type>()).ok_or("no series_id")?;
+    let ids =
+        batch.column_by_name("series_id").and_then(|ids| ids.as_primitive_opt::<Int64Type>()).ok_or("no series_id")?;
     for row in 0..batch.num_rows() {
         let (metric, labels) = (metrics.get(row).ok_or("no metric")?, labels.get(row).ok_or("no labels")?);
         let hashed = xxh3_64(format!("{metric}\0{labels}").as_bytes()) as i64;
@@ -123,9 +132,9 @@ fn check_keys(batch: &RecordBatch) -> Result<(), String> {
 
 fn series_and_time(row: &(Place, Content)) -> Option<(&Series, i64)> {
     match &row.0 {
-        Place::Sample(series, timestamp) | Place::Histogram(series, timestamp) | Place::Exemplar(series, timestamp, ..) => {
-            Some((series, *timestamp))
-        }
+        Place::Sample(series, timestamp)
+        | Place::Histogram(series, timestamp)
+        | Place::Exemplar(series, timestamp, ..) => Some((series, *timestamp)),
         Place::Metadata(..) => None,
     }
 }

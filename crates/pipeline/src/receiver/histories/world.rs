@@ -141,7 +141,8 @@ impl World {
     pub(super) fn new(setup: Setup) -> Self {
         let store = Arc::new(FaultyStore::default());
         let forgets = Arc::new(AtomicBool::new(setup.lie == Lie::Transactions));
-        let logs: BTreeMap<Table, ModelLog> = Table::ALL.into_iter().map(|table| (table, ModelLog::default())).collect();
+        let logs: BTreeMap<Table, ModelLog> =
+            Table::ALL.into_iter().map(|table| (table, ModelLog::default())).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let mut tables: Vec<(Table, Path, Arc<dyn TableLog>)> = Vec::new();
         for (&table, log) in &logs {
@@ -426,8 +427,13 @@ impl World {
 
 fn accept(core: &Core, request: &Request, now: i64) -> Result<Accepted, String> {
     let body = request.body();
-    let accepted = core.accept(request.protocol, compressed(&body).into(), &body, now + DAY_MS).map_err(|e| e.to_string())?;
+    let accepted =
+        core.accept(request.protocol, compressed(&body).into(), &body, now + DAY_MS).map_err(|e| e.to_string())?;
     let refused = request.rows(now).1;
-    ensure!(accepted.batch.refusals.total() == refused, "{refused} to refuse: {}", accepted.batch.refusals.one_line(0, "rows"));
+    ensure!(
+        accepted.batch.refusals.total() == refused,
+        "{refused} to refuse: {}",
+        accepted.batch.refusals.one_line(0, "rows")
+    );
     Ok(accepted)
 }

@@ -1,0 +1,265 @@
+//! Requests resolved against an index that knows much or nothing, and series that are forgotten.
+
+use std::collections::BTreeMap;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::{Batch, Index, resolve};
+use crate::remote_write::hand_made::{SentExemplar, SentMetadata, SentSeries, body};
+use crate::remote_write::{Counts, EARLIEST_TIMESTAMP, Histogram, Protocol, ResetHint, Sample, TimestampBounds};
+use crate::schema::labels_text;
+
+const NOW: i64 = 1_763_000_000_000;
+const BOUNDS: TimestampBounds = TimestampBounds { earliest: EARLIEST_TIMESTAMP, latest: NOW };
+
+fn resolved(index: &mut Index, protocol: Protocol, series: &[SentSeries]) -> Batch {
+    resolve(index, protocol, &body(protocol, series), BOUNDS, NOW).unwrap()
+}
+
+fn labels() -> impl Strategy<Value = Vec<(Vec<u8>, Vec<u8>)>> {
+    let name: &[&[u8]] = &[b"__name__", b"__name__", b"__name__", b"a", b"b", b"c", b"x", b"", b"\xff"];
+    let value: &[&[u8]] = &[b"x", b"y", b"a", b"x", b"y", b"", b"__name__", b"\xc3\xa9", b"\xff"];
+    vec((select(name), select(value)).prop_map(|(name, value)| (name.to_vec(), value.to_vec())), 0..5)
+}
+
+fn timestamp() -> impl Strategy<Value = i64> {
+    select(&[0, 1, -5, NOW, NOW + 1, i64::MAX, i64::MIN, EARLIEST_TIMESTAMP - 1][..])
+}
+
+fn histogram(timestamp: i64, zero: u64) -> Histogram {
+    Histogram {
+        timestamp,
+        start_timestamp: 0,
+        schema: 0,
+        zero_threshold: 0,
+        sum: 0,
+        reset_hint: ResetHint::Unknown,
+        counts: Counts::Integer { count: 1, zero, positive: vec![], negative: vec![] },
+        positive_spans: vec![],
+        negative_spans: vec![],
+        custom_values: vec![],
+    }
+}
+
+fn series() -> impl Strategy<Value = SentSeries> {
+    let sample = (timestamp(), any::<u64>(), timestamp()).prop_map(|(timestamp, value, start_timestamp)| Sample {
+        timestamp,
+        value,
+        start_timestamp,
+    });
+    let own = [vec![], vec![("t", "1")], vec![("t", "1"), ("t", "2")], vec![("", "1")]];
+    let exemplar = (select(own.to_vec()), timestamp()).prop_map(|(labels, timestamp)| SentExemplar {
+        labels,
+        timestamp,
+        value: 1,
+    });
+    let metadata = (0_u64..9, select(&["", "h"][..])).prop_map(|(kind, help)| SentMetadata { kind, help, unit: "u" });
+    // Not all of the observations are in buckets: invalid, now and then.
+    let histogram = (timestamp(), 0_u64..2).prop_map(|(timestamp, zero)| histogram(timestamp, zero));
+    (
+        labels(),
+        prop::bool::weighted(0.1),
+        vec(sample, 0..3),
+        vec(histogram, 0..2),
+        vec(exemplar, 0..2),
+        prop::option::weighted(0.3, metadata),
+    )
+        .prop_map(|(labels, odd_reference, samples, histograms, exemplars, metadata)| SentSeries {
+            labels,
+            odd_reference,
+            samples,
+            histograms,
+            exemplars,
+            metadata,
+        })
+}
+
+fn either() -> impl Strategy<Value = Protocol> {
+    select(&[Protocol::V1, Protocol::V2][..])
+}
+
+type Named<T> = Vec<(String, String, T)>;
+
+/// A batch's rows by the labels of their series, and its refusals.
+#[derive(Debug, PartialEq)]
+struct Read {
+    samples: Named<Sample>,
+    histograms: Named<Histogram>,
+    exemplars: Named<(i64, u64, String)>,
+    metadata: Vec<super::MetadataRow>,
+    refusals: String,
+    series: u64,
+}
+
+fn read(index: &Index, batch: &Batch) -> Read {
+    let name = |series: u32| {
+        let view = index.series.view(std::iter::once(series));
+        let (_, labels) = view.get(0).unwrap();
+        (labels.metric().to_owned(), labels_text(labels.pairs()))
+    };
+    fn named<T: Clone>(name: impl Fn(u32) -> (String, String), rows: &[(u32, T)]) -> Named<T> {
+        let row = |(series, row): &(u32, T)| {
+            let (metric, labels) = name(*series);
+            (metric, labels, row.clone())
+        };
+        rows.iter().map(row).collect()
+    }
+    let exemplars: Vec<_> =
+        batch.exemplars.iter().map(|row| (row.series, (row.timestamp, row.value, row.labels.clone()))).collect();
+    let counts: Vec<String> = batch.refusals.counts().map(|(reason, count)| format!("{reason} {count}")).collect();
+    Read {
+        samples: named(name, &batch.samples),
+        histograms: named(name, &batch.histograms),
+        exemplars: named(name, &exemplars),
+        metadata: batch.metadata.clone(),
+        refusals: format!("{counts:?} {}", batch.refusals.one_line(batch.series, "series")),
+        series: batch.series,
+    }
+}
+
+/// Metric and canonical text of labels as sent; none if they cannot be kept. Stated anew, without the decoder.
+fn canonical(sent: &SentSeries, protocol: Protocol) -> Option<(String, String)> {
+    let mut set: BTreeMap<&str, &str> = BTreeMap::new();
+    for (name, value) in &sent.labels {
+        let (name, value) = (str::from_utf8(name).ok()?, str::from_utf8(value).ok()?);
+        if name.is_empty() || (!value.is_empty() && set.insert(name, value).is_some()) {
+            return None;
+        }
+    }
+    if sent.odd_reference && protocol == Protocol::V2 {
+        return None;
+    }
+    let metric = set.remove("__name__")?;
+    Some((metric.to_owned(), labels_text(set.into_iter())))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(3000) })]
+
+    /// Replay depends on it: what is known already changes neither rows nor refusals.
+    #[test]
+    fn known_or_not_a_request_means_the_same(
+        protocol in either(),
+        request in vec(series(), 0..5),
+        others in vec((either(), vec(series(), 0..5)), 0..4),
+    ) {
+        let mut fresh = Index::new(1);
+        let batch = resolved(&mut fresh, protocol, &request);
+        let first = read(&fresh, &batch);
+        let again = resolved(&mut fresh, protocol, &request);
+        prop_assert_eq!(&read(&fresh, &again), &first);
+        let mut warm = Index::new(2);
+        for (protocol, other) in &others {
+            resolved(&mut warm, *protocol, other);
+            warm.series.forget_unused(|series| series % 2 == 0);
+        }
+        for _ in 0..2 {
+            let batch = resolved(&mut warm, protocol, &request);
+            prop_assert_eq!(&read(&warm, &batch), &first);
+        }
+    }
+
+    #[test]
+    fn rows_belong_to_the_labels_that_were_sent(protocol in either(), request in vec(series(), 0..5)) {
+        let mut index = Index::new(3);
+        resolved(&mut index, Protocol::V1, &request);
+        let batch = resolved(&mut index, protocol, &request);
+        let mut want = Vec::new();
+        for sent in &request {
+            let Some((metric, labels)) = canonical(sent, protocol) else { continue };
+            let kept = sent.samples.iter().map(|&sample| match protocol {
+                Protocol::V1 => Sample { start_timestamp: 0, ..sample },
+                Protocol::V2 => sample,
+            });
+            let kept = kept.filter(|s| BOUNDS.check(s.timestamp).is_ok() && BOUNDS.check_start(s.start_timestamp).is_ok());
+            want.extend(kept.map(|sample| (metric.clone(), labels.clone(), sample)));
+        }
+        prop_assert_eq!(read(&index, &batch).samples, want);
+    }
+
+    /// Either protocol, any order of labels: one series.
+    #[test]
+    fn one_label_set_is_one_series(request in vec(series(), 1..5)) {
+        let mut index = Index::new(4);
+        for protocol in [Protocol::V1, Protocol::V2] {
+            let mut reversed = request.clone();
+            reversed.iter_mut().for_each(|series| series.labels.reverse());
+            resolved(&mut index, protocol, &request);
+            resolved(&mut index, protocol, &reversed);
+        }
+        let sets: std::collections::BTreeSet<_> = request.iter().filter_map(|sent| canonical(sent, Protocol::V1)).collect();
+        prop_assert_eq!(index.series.len(), sets.len());
+    }
+}
+
+fn many(round: usize, count: usize) -> Vec<SentSeries> {
+    let series = |at| SentSeries {
+        labels: vec![
+            (b"__name__".to_vec(), b"up".to_vec()),
+            (b"instance".to_vec(), format!("instance-{round}-{at}").into_bytes()),
+        ],
+        samples: vec![Sample { timestamp: 1, value: 1, start_timestamp: 0 }],
+        ..SentSeries::default()
+    };
+    (0..count).map(series).collect()
+}
+
+/// A series that was just named stays for one round.
+fn forget(index: &mut Index) {
+    index.series.forget_unused(|_| false);
+    index.series.forget_unused(|_| false);
+}
+
+#[test]
+fn forgotten_series_give_their_memory_back() {
+    for protocol in [Protocol::V1, Protocol::V2] {
+        let mut index = Index::new(1);
+        drop(resolved(&mut index, protocol, &many(0, 1000)));
+        let full = index.heap_bytes();
+        assert_eq!(index.series.len(), 1000);
+        forget(&mut index);
+        assert_eq!(index.series.len(), 0);
+        assert_eq!(index.series.find_symbol(b"instance-0-7"), None);
+        assert_eq!(index.series.find_symbol(b"up"), None);
+        assert!(index.heap_bytes() < full - 1000 * 20, "{} of {full} bytes", index.heap_bytes());
+        for round in 1..20 {
+            drop(resolved(&mut index, protocol, &many(round, 1000)));
+            forget(&mut index);
+        }
+        assert_eq!(index.series.bound(), 1000, "places are used again");
+        assert!(index.heap_bytes() <= full, "{} bytes after churn, {full} before", index.heap_bytes());
+    }
+}
+
+#[test]
+fn a_request_in_flight_keeps_its_series() {
+    let mut index = Index::new(1);
+    let early = resolved(&mut index, Protocol::V2, &many(0, 3));
+    forget(&mut index);
+    let late = resolved(&mut index, Protocol::V1, &many(1, 2));
+    forget(&mut index);
+    forget(&mut index);
+    assert_eq!(index.series.len(), 5);
+    let before = read(&index, &early);
+    assert_eq!(before.samples[2].1, r#"{"instance":"instance-0-2"}"#);
+    drop(early);
+    forget(&mut index);
+    assert_eq!(index.series.len(), 2, "only those that the later one named");
+    assert_eq!(read(&index, &late).samples[0].1, r#"{"instance":"instance-1-0"}"#);
+    drop(late);
+    forget(&mut index);
+    assert!(index.series.is_empty());
+}
+
+#[test]
+fn a_used_series_stays() {
+    let mut index = Index::new(1);
+    let used = resolved(&mut index, Protocol::V1, &many(0, 3)).samples[1].0;
+    for _ in 0..3 {
+        index.series.forget_unused(|series| series == used);
+    }
+    assert_eq!(index.series.len(), 1);
+    assert_eq!(resolved(&mut index, Protocol::V2, &many(0, 3)).samples[1].0, used);
+}
