@@ -128,7 +128,8 @@ fn fails_at(bench: &Bench, point: &str, action: &str) {
     bench.prepare(point);
     let mut receiver = bench.start(&Start::at(&fail_point));
     let (mut reached, mut was_not_ready) = (false, false);
-    let (enough, until) = (Instant::now() + FAULT, Instant::now() + PATIENCE);
+    let fault = if action == "errors" { FAULT } else { Duration::ZERO };
+    let (enough, until) = (Instant::now() + fault, Instant::now() + PATIENCE);
     drive(bench, &mut receiver, |receiver| {
         let (told, now) = (format!("fail point {point}"), Instant::now());
         reached = reached || receiver.log().contains(&told) || bench.senders.tally().reason().contains(&told);
