@@ -1,1 +1,3 @@
+//! What the tests of the real program share.
 
+pub mod ledger;

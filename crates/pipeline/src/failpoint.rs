@@ -74,6 +74,35 @@ pub(crate) fn reach(point: FailPoint) -> std::io::Result<()> {
     armed::reach(point.name())
 }
 
+/// Something that this program must never do. `PROMARCHIVE_SABOTAGE=<name>` makes it do so, to show that the tests would notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sabotage {
+    /// `ack-before-write`: senders are answered, and the WAL is written a little later, as by a log that works in the background.
+    AckBeforeWrite,
+    /// `forget-transaction`: nobody asks the tables what they have been given already.
+    ForgetTransaction,
+    /// `restart-positions`: new positions follow the WAL alone, whatever the tables have.
+    RestartPositions,
+}
+
+/// Whether the test asked for it; without the feature, never.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(crate) fn sabotaged(_sabotage: Sabotage) -> bool {
+    false
+}
+
+/// Whether the test asked for it.
+#[cfg(feature = "failpoints")]
+pub(crate) fn sabotaged(sabotage: Sabotage) -> bool {
+    let name = match sabotage {
+        Sabotage::AckBeforeWrite => "ack-before-write",
+        Sabotage::ForgetTransaction => "forget-transaction",
+        Sabotage::RestartPositions => "restart-positions",
+    };
+    std::env::var("PROMARCHIVE_SABOTAGE").is_ok_and(|asked_for| asked_for == name)
+}
+
 #[cfg(feature = "failpoints")]
 mod armed {
     use std::io;

@@ -1,18 +1,21 @@
 //! Group commit: one thread writes and syncs for all requests that wait, then buffers their rows, then answers them.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::core::{Accepted, CommitGroupError, Core};
 use super::health::{Health, Part};
 use super::metrics::{Metrics, PositionLabel};
+use crate::failpoint::{self, Sabotage};
 
 /// Requests in a group, at most.
 const GROUP_REQUESTS: usize = 1024;
 /// Bytes of bodies in a group, after which no more are added.
 const GROUP_BYTES: usize = 32 << 20;
+/// How late a sabotaged receiver writes.
+const SABOTAGE_LAG: Duration = Duration::from_millis(20);
 
 /// A request that waits to be durable.
 #[derive(Debug)]
@@ -37,12 +40,20 @@ pub(super) fn run(core: &Arc<Core>, mut waiting: mpsc::Receiver<Waiting>, health
             group.push(next.accepted);
             replies.push(next.reply);
         }
-        let result = commit(core, &mut group, health, metrics);
-        for reply in replies.drain(..) {
-            // Nobody waits any more when the client has gone; its request is durable all the same.
-            let _ = reply.send(result.clone());
+        if failpoint::sabotaged(Sabotage::AckBeforeWrite) {
+            answer(&mut replies, &Ok(()));
+            std::thread::sleep(SABOTAGE_LAG);
         }
+        let result = commit(core, &mut group, health, metrics);
+        answer(&mut replies, &result);
         group.clear();
+    }
+}
+
+fn answer(replies: &mut Vec<oneshot::Sender<Result<(), String>>>, result: &Result<(), String>) {
+    for reply in replies.drain(..) {
+        // Nobody waits any more when the client has gone; its request is durable all the same.
+        let _ = reply.send(result.clone());
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use object_store::path::Path;
 
 use super::core::{Core, Environment};
-use crate::failpoint::{self, FailPoint};
+use crate::failpoint::{self, FailPoint, Sabotage};
 use crate::flush::decode::{
     DecodeFileError, for_each_exemplar, for_each_histogram, for_each_metadata, for_each_sample, open_file,
 };
@@ -111,7 +111,8 @@ pub async fn open(
     let first = Wal::first_position(disk.as_ref())?;
     let horizon = read_horizon(&archive, &mut index, (writer, first.get()), options.keep).await?;
     read_metadata(&archive, &mut index.metadata).await?;
-    let floor = committed.values().copied().max().unwrap_or(0);
+    let floor =
+        committed.values().copied().max().filter(|_| !failpoint::sabotaged(Sabotage::RestartPositions)).unwrap_or(0);
     let core = Arc::new(Core::new(archive, environment.clone(), writer, committed, index, horizon, options.keep));
     let (replaying, runtime) = (core.clone(), tokio::runtime::Handle::current());
     let replay = tokio::task::spawn_blocking(move || {

@@ -22,7 +22,7 @@ use super::reserve::Reserve;
 use super::server::{ServeError, Server};
 use super::settings::Settings;
 use crate::flush::Policy;
-use crate::table::{Archive, ArchiveError, Location, create_dir_durably};
+use crate::table::{Archive, ArchiveError, Location, chain, create_dir_durably};
 use crate::wal::{Disk, Options, RealDisk, Recovery};
 
 /// Name of the lock file in the archive's directory.
@@ -142,8 +142,9 @@ async fn open_until(
             Ok(opened) => return Ok(Some(opened)),
             Err(error) if !error.is_retryable() => return Err(error),
             Err(error) => {
-                tracing::warn!(%error, "cannot start yet");
-                health.fault(Part::Start, format!("cannot start yet: {error}"));
+                let reason = chain(&error);
+                tracing::warn!(reason, "cannot start yet");
+                health.fault(Part::Start, format!("cannot start yet: {reason}"));
             }
         }
         tokio::select! {

@@ -24,6 +24,7 @@ use url::Url;
 use super::actions;
 use super::log::{Commit, DataFile, Definition, LogError, Put, Snapshot, TableLog, Version};
 use super::path::{DataFilePath, Date};
+use crate::failpoint::{self, Sabotage};
 use crate::wal::WriterId;
 
 type KernelEngine = DefaultEngine<TokioMultiThreadExecutor>;
@@ -159,6 +160,9 @@ impl Snapshot for DeltaSnapshot {
     }
 
     async fn transaction(&self, writer: WriterId) -> Result<Option<u64>, LogError> {
+        if failpoint::sabotaged(Sabotage::ForgetTransaction) {
+            return Ok(None);
+        }
         let (snapshot, engine) = (self.snapshot.clone(), self.engine.clone());
         let position = blocking(&self.url, move || snapshot.get_app_id_version(&writer.to_string(), engine.as_ref()));
         Ok(position.await?.and_then(|position| u64::try_from(position).ok()))
