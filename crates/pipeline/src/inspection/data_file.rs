@@ -69,9 +69,13 @@ fn open(file: &StoredFile, size: u64) -> Result<Arc<ParquetMetaData>, Box<Findin
         let finding = Finding::new(Check::FileUnreadable, format!("the {what} cannot be read: {cause}"));
         Box::new(finding.offset(size.saturating_sub(8)))
     };
-    let footer = guarded(|| Ok(read_footer(file, PageIndexPolicy::Skip)?)).map_err(|cause| unreadable("footer", cause))?;
+    let footer =
+        guarded(|| Ok(read_footer(file, PageIndexPolicy::Skip)?)).map_err(|cause| unreadable("footer", cause))?;
     let chunks = footer.row_groups().iter().flat_map(RowGroupMetaData::columns);
-    if chunks.into_iter().any(|chunk| chunk_range(chunk).is_none_or(|(start, length)| start.saturating_add(length) > size)) {
+    if chunks
+        .into_iter()
+        .any(|chunk| chunk_range(chunk).is_none_or(|(start, length)| start.saturating_add(length) > size))
+    {
         return Err(unreadable("footer", "a column lies outside the file".into()));
     }
     guarded(|| Ok(read_footer(file, PageIndexPolicy::Optional)?)).map_err(|cause| unreadable("page index", cause))
@@ -115,19 +119,22 @@ fn value_statistics(
     footer: &ParquetMetaData,
     raw_stats: Option<&str>,
 ) -> Option<Finding> {
-    let doubles = columns(table, label_columns).into_iter().filter(|column| matches!(column.kind, Kind::Double | Kind::Doubles));
+    let doubles =
+        columns(table, label_columns).into_iter().filter(|column| matches!(column.kind, Kind::Double | Kind::Doubles));
     let stats: Option<Value> = raw_stats.and_then(|text| serde_json::from_str(text).ok());
     for column in doubles {
-        let in_log = ["minValues", "maxValues"].into_iter().any(|side| {
-            stats.as_ref().and_then(|stats| stats.get(side)?.get(&column.name)).is_some()
-        });
+        let in_log = ["minValues", "maxValues"]
+            .into_iter()
+            .any(|side| stats.as_ref().and_then(|stats| stats.get(side)?.get(&column.name)).is_some());
         if in_log {
             return Some(Finding::new(Check::ValueStatistics, format!("the log has statistics on {}", column.name)));
         }
         for (row_group, group) in footer.row_groups().iter().enumerate() {
-            let mut its_chunks = group.columns().iter().filter(|chunk| chunk.column_path().parts().first() == Some(&column.name));
+            let mut its_chunks =
+                group.columns().iter().filter(|chunk| chunk.column_path().parts().first() == Some(&column.name));
             let has = its_chunks.any(|chunk| {
-                let bounds = chunk.statistics().is_some_and(|s| s.min_bytes_opt().is_some() || s.max_bytes_opt().is_some());
+                let bounds =
+                    chunk.statistics().is_some_and(|s| s.min_bytes_opt().is_some() || s.max_bytes_opt().is_some());
                 bounds || chunk.column_index_offset().is_some()
             });
             if has {
@@ -164,9 +171,10 @@ fn read_rows(
             let message = format!("the footer says {} rows, and there are {found}", group.num_rows());
             checked.findings.push(Finding::new(Check::Statistics, message).row_group(row_group));
         }
-        checked.findings.extend(group_problem(group, &group_bounds).map(|problem| {
-            Finding::new(Check::Statistics, problem).row_group(row_group)
-        }));
+        checked.findings.extend(
+            group_problem(group, &group_bounds)
+                .map(|problem| Finding::new(Check::Statistics, problem).row_group(row_group)),
+        );
         bounds.add(&group_bounds);
     }
     (checked.rows, checked.timestamps) = (rows.rows(), bounds.timestamp);
@@ -210,14 +218,18 @@ fn locate(
             let metadata = ArrowReaderMetadata::try_new(footer.clone(), options)?;
             let mask = ProjectionMask::leaves(metadata.parquet_schema(), [column]);
             let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), metadata);
-            let reader = builder.with_projection(mask).with_row_groups(vec![row_group]).with_batch_size(BATCH_ROWS).build()?;
+            let reader =
+                builder.with_projection(mask).with_row_groups(vec![row_group]).with_batch_size(BATCH_ROWS).build()?;
             for batch in reader {
                 batch?;
             }
             Ok(())
         });
         if let (Err(cause), Some((start, length))) = (read, chunk_range(chunk)) {
-            let message = format!("column {} cannot be read, in {length} bytes from offset {start}: {cause}", chunk.column_path());
+            let message = format!(
+                "column {} cannot be read, in {length} bytes from offset {start}: {cause}",
+                chunk.column_path()
+            );
             return Finding::new(Check::FileUnreadable, message).row_group(row_group).offset(start);
         }
     }
@@ -261,9 +273,38 @@ fn listed_problem(stats: Option<&FileStats>, rows: u64, actual: &Bounds) -> Opti
         return wrong(format!("the log's metrics {lower:?} to {upper:?} do not bound {min:?} to {max:?}"));
     }
     match (actual.timestamp, stats.timestamp) {
-        (Some(actual), Some(listed)) if actual != listed => {
-            wrong(format!("the log says timestamps {} to {}, and they are {} to {}", listed.0, listed.1, actual.0, actual.1))
-        }
+        (Some(actual), Some(listed)) if actual != listed => wrong(format!(
+            "the log says timestamps {} to {}, and they are {} to {}",
+            listed.0, listed.1, actual.0, actual.1
+        )),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray};
+    use bytes::Bytes;
+    use parquet::arrow::ArrowWriter;
+
+    use super::*;
+
+    #[test]
+    fn footers_must_bound_their_rows() {
+        let metrics: ArrayRef = Arc::new(StringArray::from(vec!["b", "d"]));
+        let times: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![5, 3]));
+        let batch = RecordBatch::try_from_iter([("metric", metrics), ("timestamp", times)]).unwrap();
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        let footer = read_footer(&Bytes::from(writer.into_inner().unwrap()), PageIndexPolicy::Skip).unwrap();
+        let problem = |metric: (&str, &str), timestamp| {
+            let metric = Some((metric.0.to_owned(), metric.1.to_owned()));
+            group_problem(footer.row_group(0), &Bounds { metric, timestamp: Some(timestamp) })
+        };
+        assert_eq!(problem(("b", "d"), (3, 5)), None);
+        assert!(problem(("a", "d"), (3, 5)).unwrap().contains("smallest metric"));
+        assert!(problem(("b", "e"), (3, 5)).unwrap().contains("largest metric"));
+        assert!(problem(("b", "d"), (2, 5)).unwrap().contains("timestamps"));
+        assert!(problem(("b", "d"), (3, 6)).unwrap().contains("timestamps"));
     }
 }

@@ -9,7 +9,7 @@ use std::time::UNIX_EPOCH;
 
 use super::finding::{Check, Finding};
 use super::log_files::LogName;
-use super::verify::Leftover;
+use super::verification::Leftover;
 use crate::table::DataFilePath;
 
 /// A file.
@@ -82,7 +82,9 @@ pub(super) fn sort_out(entries: &[Entry], listed: &BTreeSet<&str>, removed: &Has
             unlisted.leftovers.push(Leftover { file: path.to_owned(), bytes: entry.bytes, age_seconds });
         } else if !(entry.is_file && is_log(path)) {
             let kind = if entry.is_file { "a file" } else { "neither a file nor a directory" };
-            unlisted.findings.push(Finding::new(Check::UnexpectedFile, format!("{kind} that is none of promarchive's")).file(path));
+            unlisted
+                .findings
+                .push(Finding::new(Check::UnexpectedFile, format!("{kind} that is none of promarchive's")).file(path));
         }
     }
     if kept > 0 {

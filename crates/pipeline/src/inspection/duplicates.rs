@@ -53,7 +53,11 @@ pub(super) struct Duplicates {
 }
 
 /// Looks for rows of one day that stand in several files. Blocks; may panic on files that cannot be read.
-pub(super) fn find(table: Table, label_columns: &LabelColumns, files: &[Candidate]) -> Result<Duplicates, DecodeFileError> {
+pub(super) fn find(
+    table: Table,
+    label_columns: &LabelColumns,
+    files: &[Candidate],
+) -> Result<Duplicates, DecodeFileError> {
     let spans: Vec<(i64, i64)> = files.iter().map(|file| file.timestamps).collect();
     let mut duplicates = Duplicates::default();
     for window in windows(&spans, MAX_OPEN) {
@@ -102,7 +106,8 @@ fn merge(
     }
     while let Some(series) = cursors.iter().filter_map(|(_, cursor)| cursor.series()).min().map(Series::from) {
         let mut keys: Vec<(Key, usize)> = Vec::new();
-        let holders = cursors.iter().filter(|(_, cursor)| cursor.series().is_some_and(|found| series.is(found))).count();
+        let holders =
+            cursors.iter().filter(|(_, cursor)| cursor.series().is_some_and(|found| series.is(found))).count();
         for (place, cursor) in &mut cursors {
             if cursor.series().is_none_or(|found| !series.is(found)) {
                 continue;
@@ -161,7 +166,8 @@ struct Cursor {
 impl Cursor {
     fn open(table: Table, label_columns: &LabelColumns, file: &StoredFile) -> Result<Self, DecodeFileError> {
         let options = ArrowReaderOptions::new().with_schema(arrow_schema(table, label_columns));
-        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file.clone(), options)?.with_batch_size(BATCH_ROWS);
+        let builder =
+            ParquetRecordBatchReaderBuilder::try_new_with_options(file.clone(), options)?.with_batch_size(BATCH_ROWS);
         let names: &[&str] = match table {
             Table::Exemplars => &["metric", "labels", "timestamp", "value", "exemplar_labels"],
             _ => &["metric", "labels", "timestamp"],
@@ -195,7 +201,8 @@ impl Cursor {
             let Some(batch) = &self.batch else { return Ok(()) };
             let text = |name| TextColumn::of(batch, name).ok_or(DecodeFileError::Column(name));
             let (metric, labels) = (text("metric")?, text("labels")?);
-            let timestamps = batch.column_by_name("timestamp").and_then(|c| c.as_primitive_opt::<TimestampMillisecondType>());
+            let timestamps =
+                batch.column_by_name("timestamp").and_then(|c| c.as_primitive_opt::<TimestampMillisecondType>());
             let timestamps = timestamps.ok_or(DecodeFileError::Column("timestamp"))?;
             let entry = |row| (metric.key(row), labels.key(row));
             let first = entry(self.row);

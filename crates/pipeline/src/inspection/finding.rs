@@ -26,8 +26,10 @@ impl fmt::Display for Severity {
     }
 }
 
-const RESTORE: &str = "restore this file from a backup of the archive; without one its rows are lost, and all other files stay usable";
-const RESTORE_LOG: &str = "restore this file of the table's log from a backup; until then do not let anything write to the table";
+const RESTORE: &str =
+    "restore this file from a backup of the archive; without one its rows are lost, and all other files stay usable";
+const RESTORE_LOG: &str =
+    "restore this file of the table's log from a backup; until then do not let anything write to the table";
 const FOREIGN: &str = "the file is not as promarchive writes it: find out what else writes to the archive, or keep the file and report this as a bug";
 const REPORT: &str = "keep the archive as it is, and report this as a bug with the receiver's log";
 

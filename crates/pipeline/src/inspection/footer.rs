@@ -6,7 +6,10 @@ use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaD
 use parquet::file::reader::ChunkReader;
 
 /// Reads a footer, with the page index on request.
-pub(super) fn read_footer<R: ChunkReader>(file: &R, index: PageIndexPolicy) -> parquet::errors::Result<Arc<ParquetMetaData>> {
+pub(super) fn read_footer<R: ChunkReader>(
+    file: &R,
+    index: PageIndexPolicy,
+) -> parquet::errors::Result<Arc<ParquetMetaData>> {
     Ok(Arc::new(ParquetMetaDataReader::new().with_page_index_policy(index).parse_and_finish(file)?))
 }
 

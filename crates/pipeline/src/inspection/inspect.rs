@@ -162,7 +162,9 @@ pub async fn inspect(location: &Location, progress: &dyn Progress) -> Result<Ins
     for table in Table::ALL {
         let Some((root, log)) = archive.table(table) else { continue };
         let Some(snapshot) = log.load().await? else {
-            inspection.problems.push(format!("table {} is not there; the receiver makes it when it starts", table.name()));
+            inspection
+                .problems
+                .push(format!("table {} is not there; the receiver makes it when it starts", table.name()));
             continue;
         };
         let files = snapshot.files().await?;
@@ -192,7 +194,8 @@ pub async fn inspect(location: &Location, progress: &dyn Progress) -> Result<Ins
 }
 
 fn samples(samples: u64, bytes: u64, count: &SeriesCount) -> SamplesInspection {
-    let metric = |(metric, samples, series): (&str, u64, u64)| MetricInspection { metric: metric.to_owned(), samples, series };
+    let metric =
+        |(metric, samples, series): (&str, u64, u64)| MetricInspection { metric: metric.to_owned(), samples, series };
     SamplesInspection {
         samples,
         series: count.series(),
@@ -230,7 +233,11 @@ fn from_log(table: Table, snapshot: &dyn Snapshot, files: &[DataFile]) -> TableI
     }
 }
 
-async fn add_unlisted(location: &Location, files: &[DataFile], found: &mut TableInspection) -> Result<(), InspectionError> {
+async fn add_unlisted(
+    location: &Location,
+    files: &[DataFile],
+    found: &mut TableInspection,
+) -> Result<(), InspectionError> {
     let directory = location.directory().join(found.table);
     let entries = tokio::task::spawn_blocking(move || directory::walk(&directory)).await;
     let entries = entries.map_err(|e| InspectionError::Directory(e.to_string()))?;
@@ -275,7 +282,10 @@ async fn count_series(
             }
             Err(cause) => {
                 let path = &file.path;
-                problems.push(format!("{}/{path}: {cause}; series are not counted; `promarchive verify` tells more", table.name()));
+                problems.push(format!(
+                    "{}/{path}: {cause}; series are not counted; `promarchive verify` tells more",
+                    table.name()
+                ));
             }
         }
         progress.advance(1, file.size);

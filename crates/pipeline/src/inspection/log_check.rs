@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 use super::finding::{Check, Finding};
 use super::log_files::{Added, LogListing, RawCommit, list, parse_commit, read, read_checkpoint};
-use crate::schema::{DATE, LABEL_COLUMNS_PROPERTY, LabelColumns, SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, Table, delta_schema};
+use crate::schema::{
+    DATE, LABEL_COLUMNS_PROPERTY, LabelColumns, SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, Table, delta_schema,
+};
 use crate::table::{LogError, Version, chain};
 use crate::wal::WriterId;
 
@@ -82,7 +84,8 @@ impl LogState {
                     _ => format!("versions {expected} to {} are missing", version - 1),
                 };
                 let file = format!("_delta_log/{expected:020}.json");
-                self.findings.push(Finding::new(Check::LogGap, format!("{missing}, version {version} is there")).file(file));
+                self.findings
+                    .push(Finding::new(Check::LogGap, format!("{missing}, version {version} is there")).file(file));
             }
             expected = version + 1;
         }
@@ -105,12 +108,16 @@ impl LogState {
                 }
             }
         }
-        let ours = commit.transactions.iter().any(|(writer, _)| writer.len() == 32 && writer.parse::<WriterId>().is_ok());
+        let ours =
+            commit.transactions.iter().any(|(writer, _)| writer.len() == 32 && writer.parse::<WriterId>().is_ok());
         if version > 0 && !ours {
             report(Check::LogForeign, format!("version {version} carries no receiver's transaction"));
         }
         if let Some(action) = commit.foreign.first() {
-            report(Check::LogForeign, format!("version {version} has an action that promarchive never writes: {action}"));
+            report(
+                Check::LogForeign,
+                format!("version {version} has an action that promarchive never writes: {action}"),
+            );
         }
         self.transactions(version, file, &commit);
         self.files(version, file, commit);
@@ -120,7 +127,8 @@ impl LogState {
         for (writer, position) in &commit.transactions {
             let before = self.positions.insert(writer.clone(), *position);
             if let Some(before) = before.filter(|before| before >= position) {
-                let message = format!("version {version} has position {position} of writer {writer} after position {before}");
+                let message =
+                    format!("version {version} has position {position} of writer {writer} after position {before}");
                 self.findings.push(Finding::new(Check::LogTransaction, message).file(file));
             }
             if let (Ok(writer), Ok(position)) = (writer.parse(), u64::try_from(*position)) {
@@ -164,13 +172,17 @@ fn check_metadata(table: Table, metadata: &Value) -> Result<LabelColumns, (Optio
     }
     let names = property(LABEL_COLUMNS_PROPERTY).unwrap_or_default().split(',').filter(|name| !name.is_empty());
     let columns = LabelColumns::new(names.map(str::to_owned).collect()).map_err(|e| (None, e.to_string()))?;
-    let schema = metadata.get("schemaString").and_then(Value::as_str).and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let schema =
+        metadata.get("schemaString").and_then(Value::as_str).and_then(|text| serde_json::from_str::<Value>(text).ok());
     let problem = if schema != Some(delta_schema(table, &columns)) {
         Some("the schema is not the documented one".to_owned())
     } else if metadata.get("partitionColumns") != Some(&json!([DATE])) {
         Some(format!("the table is not partitioned by {DATE}"))
     } else if property("delta.dataSkippingStatsColumns") != Some("metric,timestamp") {
-        Some("delta.dataSkippingStatsColumns is not metric,timestamp: other writers would put statistics on values".to_owned())
+        Some(
+            "delta.dataSkippingStatsColumns is not metric,timestamp: other writers would put statistics on values"
+                .to_owned(),
+        )
     } else {
         None
     };

@@ -59,7 +59,8 @@ impl LogName {
             return Some(Self::Hint);
         }
         let (digits, kind) = name.split_once('.')?;
-        let version = digits.parse().ok().filter(|_| digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()))?;
+        let version =
+            digits.parse().ok().filter(|_| digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()))?;
         match kind {
             "json" => Some(Self::Commit(version)),
             "checkpoint.parquet" => Some(Self::Checkpoint(version)),
@@ -110,7 +111,9 @@ pub(super) fn parse_commit(bytes: &[u8]) -> Result<RawCommit, BadCommit> {
             let action: Value = serde_json::from_slice(line).map_err(|e| bad(e.to_string()))?;
             let action = action.as_object().ok_or_else(|| bad("not an object".into()))?;
             for (name, body) in action {
-                commit.action(name, body).ok_or_else(|| bad(format!("action {name} lacks a field, or has one of another type")))?;
+                commit
+                    .action(name, body)
+                    .ok_or_else(|| bad(format!("action {name} lacks a field, or has one of another type")))?;
             }
         }
         offset += line.len() as u64;
@@ -172,7 +175,8 @@ pub(super) fn checkpoint_transactions(file: Bytes) -> Result<Vec<(String, i64)>,
         let ids = column.column_by_name("appId").and_then(|ids| ids.as_string_opt::<i32>());
         let versions = column.column_by_name("version").and_then(|versions| versions.as_primitive_opt::<Int64Type>());
         let (Some(ids), Some(versions)) = (ids, versions) else { continue };
-        let rows = (0..batch.num_rows()).filter(|&row| column.is_valid(row) && ids.is_valid(row) && versions.is_valid(row));
+        let rows =
+            (0..batch.num_rows()).filter(|&row| column.is_valid(row) && ids.is_valid(row) && versions.is_valid(row));
         transactions.extend(rows.map(|row| (ids.value(row).to_owned(), versions.value(row))));
     }
     Ok(transactions)
@@ -188,7 +192,11 @@ pub(super) struct Writers {
 }
 
 /// Reads the log's end, up to `version`.
-pub(super) async fn read_writers(store: &Arc<dyn ObjectStore>, root: &Path, version: Version) -> Result<Writers, LogError> {
+pub(super) async fn read_writers(
+    store: &Arc<dyn ObjectStore>,
+    root: &Path,
+    version: Version,
+) -> Result<Writers, LogError> {
     let listing = list(store.as_ref(), root).await?;
     let mut writers = Writers::default();
     let mut from = 0;

@@ -27,14 +27,18 @@ mod stored_file;
 #[cfg(test)]
 mod tests;
 mod text_column;
+mod verification;
 mod verify;
 mod wal_tail;
 mod windows;
 
 pub use finding::{Check, Finding, Severity};
-pub use inspect::{Inspection, InspectionError, MetricInspection, SamplesInspection, TableInspection, WriterInspection, inspect};
+pub use inspect::{
+    Inspection, InspectionError, MetricInspection, SamplesInspection, TableInspection, WriterInspection, inspect,
+};
 pub use moment::Moment;
-pub use verify::{Leftover, TableVerification, Verification, VerifyOptions, verify};
+pub use verification::{Leftover, TableVerification, Verification};
+pub use verify::{VerifyOptions, verify};
 
 /// Who is told how far a long reading has come. Called from several threads.
 pub trait Progress: Send + Sync {

@@ -72,6 +72,8 @@ pub(super) struct RowChecks<'a> {
     row: u64,
     series: Option<Series>,
     last_timestamp: i64,
+    /// Whether the label columns of the last row were as they must be.
+    label_columns_right: bool,
     /// Value and labels of the exemplars at the last timestamp.
     exemplars: HashSet<(u64, String)>,
     failures: BTreeMap<Check, Failures>,
@@ -87,6 +89,7 @@ impl<'a> RowChecks<'a> {
             row: 0,
             series: None,
             last_timestamp: 0,
+            label_columns_right: false,
             exemplars: HashSet::new(),
             failures: BTreeMap::new(),
             group: Bounds::default(),
@@ -133,7 +136,8 @@ impl<'a> RowChecks<'a> {
         for row in 0..batch.num_rows() {
             let these = (columns.metric.key(row), columns.labels.and_then(|labels| labels.key(row)));
             let (metric, labels) = columns.series(row);
-            let same = entries == Some(these) || self.series.as_ref().is_some_and(|s| s.metric == metric && s.labels == labels);
+            let same = entries == Some(these)
+                || self.series.as_ref().is_some_and(|s| s.metric == metric && s.labels == labels);
             entries = Some(these);
             let timestamp = columns.timestamps.value(row);
             if same {
@@ -149,7 +153,10 @@ impl<'a> RowChecks<'a> {
                 let day = Date::of(timestamp);
                 self.fail(Check::Partition, || format!("timestamp {timestamp} ms is of {day}"));
             }
-            self.key_columns(&columns, row);
+            self.check_id(&columns, row);
+            // Mostly the row before says the same, in the same entries of the dictionaries.
+            self.label_columns_right =
+                same && self.label_columns_right && columns.repeats(row) || self.check_label_columns(&columns, row);
             self.row += 1;
         }
         self.row = first;
@@ -166,7 +173,9 @@ impl<'a> RowChecks<'a> {
         let before = self.last_timestamp;
         match self.table {
             Table::Metadata => return,
-            _ if timestamp < before => self.fail(Check::RowOrder, || format!("timestamp {timestamp} ms after {before} ms")),
+            _ if timestamp < before => {
+                self.fail(Check::RowOrder, || format!("timestamp {timestamp} ms after {before} ms"))
+            }
             Table::Samples | Table::Histograms if timestamp == before => {
                 self.fail(Check::DuplicateInFlush, || format!("timestamp {timestamp} ms of one series twice"));
             }
@@ -219,25 +228,32 @@ impl<'a> RowChecks<'a> {
         let canonical = labels_text(labels.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         if canonical != text {
             self.fail(Check::Labels, || format!("labels {text:?} are {canonical:?} in canonical form"));
-        } else if labels.contains_key(METRIC_NAME) || labels.iter().any(|(name, value)| name.is_empty() || value.is_empty()) {
+        } else if labels.contains_key(METRIC_NAME)
+            || labels.iter().any(|(name, value)| name.is_empty() || value.is_empty())
+        {
             self.fail(Check::Labels, || format!("labels {text:?} hold the metric's name, or something empty"));
         }
         Some(self.label_columns.names().iter().map(|name| labels.remove(name)).collect())
     }
 
-    fn key_columns(&mut self, columns: &KeyColumns<'_>, row: usize) {
-        let Some(Series { id, columns: Some(expected), labels, .. }) = &self.series else { return };
-        let wrong_id = columns.ids.map(|ids| ids.value(row)).filter(|found| found != id).map(|found| (found, *id));
-        let names = self.label_columns.names().iter();
-        let mut label_columns = names.zip(&columns.label_columns).zip(expected);
-        let wrong = label_columns.find(|((_, column), expected)| column.get(row) != expected.as_deref());
-        let wrong = wrong.map(|((name, column), _)| format!("column {name} is {:?}, and labels are {labels}", column.get(row)));
-        if let Some((found, expected)) = wrong_id {
+    fn check_id(&mut self, columns: &KeyColumns<'_>, row: usize) {
+        let Some((found, expected)) = columns.ids.map(|ids| ids.value(row)).zip(self.series.as_ref().map(|s| s.id))
+        else {
+            return;
+        };
+        if found != expected {
             self.fail(Check::SeriesId, || format!("series_id is {found} instead of {expected}"));
         }
-        if let Some(detail) = wrong {
-            self.fail(Check::LabelColumn, || detail);
-        }
+    }
+
+    fn check_label_columns(&mut self, columns: &KeyColumns<'_>, row: usize) -> bool {
+        let Some(Series { columns: Some(expected), labels, .. }) = &self.series else { return true };
+        let mut label_columns = self.label_columns.names().iter().zip(&columns.label_columns).zip(expected);
+        let wrong = label_columns.find(|((_, column), expected)| column.get(row) != expected.as_deref());
+        let Some(((name, column), _)) = wrong else { return true };
+        let detail = format!("column {name} is {:?}, and labels are {labels}", column.get(row));
+        self.fail(Check::LabelColumn, || detail);
+        false
     }
 
     fn samples(&mut self, batch: &RecordBatch) -> Result<(), DecodeFileError> {
@@ -254,7 +270,9 @@ impl<'a> RowChecks<'a> {
         for row in 0..batch.num_rows() {
             if stale.value(row) != values.is_null(row) {
                 let (marked, null) = (stale.value(row), values.is_null(row));
-                self.fail(Check::Stale, || format!("stale is {marked}, and the value is {}null", if null { "" } else { "not " }));
+                self.fail(Check::Stale, || {
+                    format!("stale is {marked}, and the value is {}null", if null { "" } else { "not " })
+                });
             } else if values.is_valid(row) && values.value(row).to_bits() == STALE_NAN {
                 self.fail(Check::Stale, || "the value is the stale marker's NaN instead of null".into());
             }
@@ -272,9 +290,12 @@ impl<'a> RowChecks<'a> {
         let floats = kind(["float_count", "float_zero_count", "float_positive_counts", "float_negative_counts"])?;
         let first = self.row;
         for row in 0..batch.num_rows() {
-            let [integers, floats] = [&integers, &floats].map(|kind| kind.iter().filter(|column| column.is_valid(row)).count());
+            let [integers, floats] =
+                [&integers, &floats].map(|kind| kind.iter().filter(|column| column.is_valid(row)).count());
             if !matches!((integers, floats), (4, 0) | (0, 4)) {
-                self.fail(Check::Histogram, || "neither an integer nor a float histogram: counts of both kinds, or missing ones".into());
+                self.fail(Check::Histogram, || {
+                    "neither an integer nor a float histogram: counts of both kinds, or missing ones".into()
+                });
             }
             self.row += 1;
         }
@@ -316,12 +337,21 @@ impl<'a> KeyColumns<'a> {
         })
     }
 
+    /// Whether the label columns have the entries of the row before, in the same batch.
+    fn repeats(&self, row: usize) -> bool {
+        row.checked_sub(1)
+            .is_some_and(|before| self.label_columns.iter().all(|column| column.key(row) == column.key(before)))
+    }
+
     fn series(&self, row: usize) -> (&'a str, &'a str) {
         let labels = self.labels.and_then(|labels| labels.get(row));
         (self.metric.get(row).unwrap_or_default(), labels.unwrap_or_default())
     }
 }
 
-fn numbers<'a, T: ArrowPrimitiveType>(batch: &'a RecordBatch, name: &'static str) -> Result<&'a PrimitiveArray<T>, DecodeFileError> {
+fn numbers<'a, T: ArrowPrimitiveType>(
+    batch: &'a RecordBatch,
+    name: &'static str,
+) -> Result<&'a PrimitiveArray<T>, DecodeFileError> {
     batch.column_by_name(name).and_then(|column| column.as_primitive_opt::<T>()).ok_or(DecodeFileError::Column(name))
 }

@@ -73,7 +73,8 @@ impl SeriesCount {
 
     /// The metrics with the most rows: name, rows, series.
     pub(super) fn top(&self, count: usize) -> Vec<(&str, u64, u64)> {
-        let mut all: Vec<(&str, u64, u64)> = self.metrics.iter().map(|(metric, &(rows, series))| (&**metric, rows, series)).collect();
+        let mut all: Vec<(&str, u64, u64)> =
+            self.metrics.iter().map(|(metric, &(rows, series))| (&**metric, rows, series)).collect();
         all.sort_unstable_by(|a, b| (b.1, a.0).cmp(&(a.1, b.0)));
         all.truncate(count);
         all
@@ -90,7 +91,12 @@ pub(super) fn count_file(file: &StoredFile) -> Result<FileCount, CountError> {
     Ok(count)
 }
 
-fn count_group(file: &StoredFile, row_group: usize, group: &RowGroupMetaData, count: &mut FileCount) -> Result<(), CountError> {
+fn count_group(
+    file: &StoredFile,
+    row_group: usize,
+    group: &RowGroupMetaData,
+    count: &mut FileCount,
+) -> Result<(), CountError> {
     let refused = |column, problem| CountError::Column { column, row_group, problem };
     let column = |name| column_named(group.columns(), name).ok_or_else(|| refused(name, "is missing"));
     let rows = u64::try_from(group.num_rows()).map_err(|_| refused("metric", "has a negative number of rows"))?;
@@ -102,12 +108,14 @@ fn count_group(file: &StoredFile, row_group: usize, group: &RowGroupMetaData, co
     let mut series = series.into_iter();
     let mut left: Option<Run> = None;
     for metric in metrics {
-        let name = names.get(metric.index as usize).ok_or_else(|| refused("metric", "points outside its dictionary"))?;
+        let name =
+            names.get(metric.index as usize).ok_or_else(|| refused("metric", "points outside its dictionary"))?;
         let mut its_series = Vec::new();
         let mut rows = metric.rows;
         while rows > 0 {
             let run = left.take().or_else(|| series.next()).ok_or_else(|| refused("series_id", "has too few rows"))?;
-            let id = ids.get(run.index as usize).ok_or_else(|| refused("series_id", "points outside its dictionary"))?;
+            let id =
+                ids.get(run.index as usize).ok_or_else(|| refused("series_id", "points outside its dictionary"))?;
             its_series.push(*id);
             let rest = run.rows.saturating_sub(rows);
             rows = rows.saturating_sub(run.rows);

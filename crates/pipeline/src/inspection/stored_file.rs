@@ -93,7 +93,7 @@ pub(super) struct LoadedRange {
 }
 
 impl LoadedRange {
-    fn from_offset(&self, offset: u64) -> parquet::errors::Result<Bytes> {
+    fn at_offset(&self, offset: u64) -> parquet::errors::Result<Bytes> {
         let at = offset.checked_sub(self.start).and_then(|at| usize::try_from(at).ok());
         let at = at.filter(|&at| at <= self.bytes.len());
         Ok(self.bytes.slice(at.ok_or_else(|| ParquetError::EOF(format!("offset {offset} lies outside its column")))?..))
@@ -110,11 +110,11 @@ impl ChunkReader for LoadedRange {
     type T = bytes::buf::Reader<Bytes>;
 
     fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
-        Ok(self.from_offset(start)?.reader())
+        Ok(self.at_offset(start)?.reader())
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
-        let bytes = self.from_offset(start)?;
+        let bytes = self.at_offset(start)?;
         if length > bytes.len() {
             return Err(ParquetError::EOF(format!("{length} bytes at offset {start} lie outside their column")));
         }

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use serde::Serialize;
 use url::Url;
 
 use super::data_file::{CheckedFile, check_file};
@@ -20,12 +19,16 @@ use super::finding::{Check, Finding, Severity};
 use super::log_check::{LogState, check_log};
 use super::log_files::list;
 use super::stored_file::StoredFile;
+use super::verification::{Leftover, TableVerification, Verification};
 use super::{Progress, directory, wal_tail};
 use crate::environment::Clock;
 use crate::flush::place;
 use crate::memtable::MIN_GENERATIONS;
 use crate::schema::{LabelColumns, Table};
-use crate::table::{ArchiveError, DataFile, DataFilePath, Date, DeltaLog, DurableLocal, FileStats, Location, LogError, Snapshot, TableLog, chain};
+use crate::table::{
+    ArchiveError, DataFile, DataFilePath, Date, DeltaLog, DurableLocal, FileStats, Location, LogError, Snapshot,
+    TableLog, chain,
+};
 
 /// Files read at a time.
 const FILES_AT_A_TIME: usize = 2;
@@ -35,58 +38,6 @@ const FILES_AT_A_TIME: usize = 2;
 pub struct VerifyOptions {
     /// The receiver's WAL directory, to hold the tables' positions against.
     pub wal: Option<PathBuf>,
-}
-
-/// What verification found.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Verification {
-    /// The archive's absolute path.
-    pub archive: String,
-    /// Whether there is no error.
-    pub ok: bool,
-    /// Findings by severity.
-    pub errors: u64,
-    /// See `errors`.
-    pub warnings: u64,
-    /// See `errors`.
-    pub notes: u64,
-    /// Tables.
-    pub tables: Vec<TableVerification>,
-    /// What was found: errors first, then by table.
-    pub findings: Vec<Finding>,
-}
-
-/// One table.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct TableVerification {
-    /// Its name.
-    pub table: &'static str,
-    /// The version that was verified; none if the log cannot be read.
-    pub version: Option<u64>,
-    /// Listed files.
-    pub files: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Rows that could be read.
-    pub rows: u64,
-    /// Rows beyond the first of their kind, in files of one day.
-    pub duplicates: u64,
-    /// What crashes left, or what is being written.
-    pub leftovers: Vec<Leftover>,
-}
-
-/// A file that no version lists, under a name that a crash can leave.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Leftover {
-    /// Relative to the table's directory.
-    pub file: String,
-    /// Its size.
-    pub bytes: u64,
-    /// Seconds since it was last written to.
-    pub age_seconds: u64,
 }
 
 /// Verifies an archive.
@@ -105,7 +56,9 @@ pub async fn verify(
     for table in Table::ALL {
         match run.open(table).await? {
             Some(found) => opened.push(found),
-            None if table == Table::Samples => return Err(ArchiveError::Missing(location.directory().display().to_string())),
+            None if table == Table::Samples => {
+                return Err(ArchiveError::Missing(location.directory().display().to_string()));
+            }
             None => run.find(table, Finding::new(Check::TableMissing, "the table is not there")),
         }
     }
@@ -180,21 +133,30 @@ impl Run<'_> {
         let limit = version.filter(|&version| Some(version) >= newest);
         let log = match check_log(&self.store, &root, table, limit).await {
             Ok(log) => log,
-            Err(e) => LogState { findings: vec![Finding::new(Check::LogUnreadable, e.to_string())], ..LogState::default() },
+            Err(e) => {
+                LogState { findings: vec![Finding::new(Check::LogUnreadable, e.to_string())], ..LogState::default() }
+            }
         };
         let files = self.files(table, &log, snapshot).await;
         Ok(Some(Opened { table, root, version, files, log }))
     }
 
     /// The listed files, by what readers see if they see anything.
-    async fn files(&mut self, table: Table, log: &LogState, snapshot: Result<(Arc<dyn Snapshot>, Vec<DataFile>), LogError>) -> Vec<DataFile> {
+    async fn files(
+        &mut self,
+        table: Table,
+        log: &LogState,
+        snapshot: Result<(Arc<dyn Snapshot>, Vec<DataFile>), LogError>,
+    ) -> Vec<DataFile> {
         log.findings.clone().into_iter().for_each(|finding| self.find(table, finding));
         let broken = log.findings.iter().any(|finding| finding.severity == Severity::Error);
         match snapshot {
             Ok((snapshot, files)) => {
                 if log.complete && log.version == Some(snapshot.version()) {
                     let differs = difference(log, snapshot.as_ref(), &files).await;
-                    differs.into_iter().for_each(|message| self.find(table, Finding::new(Check::CheckpointDiffers, message)));
+                    differs
+                        .into_iter()
+                        .for_each(|message| self.find(table, Finding::new(Check::CheckpointDiffers, message)));
                 }
                 files
             }
@@ -207,7 +169,12 @@ impl Run<'_> {
         }
     }
 
-    async fn table(&mut self, opened: &Opened, label_columns: Option<&LabelColumns>, horizon: &HashSet<Flush>) -> TableVerification {
+    async fn table(
+        &mut self,
+        opened: &Opened,
+        label_columns: Option<&LabelColumns>,
+        horizon: &HashSet<Flush>,
+    ) -> TableVerification {
         let Opened { table, files, .. } = opened;
         let mut report = TableVerification {
             table: table.name(),
@@ -247,7 +214,8 @@ impl Run<'_> {
             let (table, label_columns, store) = (opened.table, label_columns.clone(), self.store.clone());
             let location = place(&opened.root, &file.path);
             async move {
-                let checked = read_file(table, label_columns, store, location, file.clone(), stats, stored.clone()).await;
+                let checked =
+                    read_file(table, label_columns, store, location, file.clone(), stats, stored.clone()).await;
                 (file, stored, checked)
             }
         });
@@ -322,14 +290,17 @@ impl Run<'_> {
         let read = tokio::task::spawn_blocking(move || wal_tail::read_tail(&directory)).await;
         let tail = match read {
             Ok(Ok(tail)) => tail,
-            Ok(Err(finding)) => return self.findings.push(finding),
+            Ok(Err(finding)) => return self.findings.push(*finding),
             Err(panic) => return self.findings.push(Finding::new(Check::WalUnreadable, panic.to_string())),
         };
         self.findings.extend(tail.findings);
         for opened in tables {
             let committed = opened.log.positions.get(&tail.writer.to_string()).copied().unwrap_or(0);
             if u64::try_from(committed).is_ok_and(|committed| committed > tail.tail.get()) {
-                let message = format!("the table has records up to position {committed} of this WAL, which remembers none after {}", tail.tail);
+                let message = format!(
+                    "the table has records up to position {committed} of this WAL, which remembers none after {}",
+                    tail.tail
+                );
                 self.find(opened.table, Finding::new(Check::WalBehind, message));
             }
         }
@@ -357,7 +328,8 @@ async fn difference(log: &LogState, snapshot: &dyn Snapshot, files: &[DataFile])
         let Ok(id) = writer.parse() else { continue };
         match snapshot.transaction(id).await {
             Ok(seen) if seen == u64::try_from(position).ok() => {}
-            Ok(seen) => differences.push(format!("writer {writer} is at position {seen:?} to readers, and at {position} by the commits")),
+            Ok(seen) => differences
+                .push(format!("writer {writer} is at position {seen:?} to readers, and at {position} by the commits")),
             Err(e) => differences.push(format!("the position of writer {writer} cannot be read: {e}")),
         }
     }
@@ -388,13 +360,16 @@ async fn read_file(
     stats: Option<String>,
     stored: StoredFile,
 ) -> CheckedFile {
-    let failed = |check, message: String| CheckedFile { findings: vec![Finding::new(check, message)], ..CheckedFile::default() };
+    let failed =
+        |check, message: String| CheckedFile { findings: vec![Finding::new(check, message)], ..CheckedFile::default() };
     match store.head(&location).await {
         Ok(found) if found.size != file.size => {
             failed(Check::FileSize, format!("it has {} bytes, and the log says {}", found.size, file.size))
         }
         Ok(_) => {
-            let checked = tokio::task::spawn_blocking(move || check_file(table, &label_columns, &file, stats.as_deref(), &stored));
+            let checked = tokio::task::spawn_blocking(move || {
+                check_file(table, &label_columns, &file, stats.as_deref(), &stored)
+            });
             checked.await.unwrap_or_else(|panic| failed(Check::FileUnreadable, panic.to_string()))
         }
         Err(object_store::Error::NotFound { .. }) => failed(Check::FileMissing, "it is not there".into()),

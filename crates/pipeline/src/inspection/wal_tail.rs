@@ -22,8 +22,8 @@ pub(super) struct WalTail {
 
 /// Reads the WAL in a directory. Blocks; takes the memory of one segment. Beside a running receiver the answer is that of some moment
 /// between start and end.
-pub(super) fn read_tail(directory: &Path) -> Result<WalTail, Finding> {
-    let unreadable = |message: String| Finding::new(Check::WalUnreadable, message);
+pub(super) fn read_tail(directory: &Path) -> Result<WalTail, Box<Finding>> {
+    let unreadable = |message: String| Box::new(Finding::new(Check::WalUnreadable, message));
     // `RealDisk` would make a directory that is missing.
     if !directory.is_dir() {
         return Err(unreadable(format!("{}: no WAL directory here", directory.display())));
@@ -38,7 +38,10 @@ pub(super) fn read_tail(directory: &Path) -> Result<WalTail, Finding> {
             // Purged since it was listed.
             Err(WalError::Io { source, .. }) if source.kind() == ErrorKind::NotFound && tries < TRIES => {}
             Err(WalError::Io { source, .. }) if source.kind() == ErrorKind::ReadOnlyFilesystem => {
-                return Err(unreadable(format!("{}: no WAL in this directory (there is no file `writer`)", directory.display())));
+                return Err(unreadable(format!(
+                    "{}: no WAL in this directory (there is no file `writer`)",
+                    directory.display()
+                )));
             }
             Err(e) => return Err(unreadable(e.to_string())),
         }
@@ -56,7 +59,8 @@ fn try_read(disk: &Arc<dyn Disk>) -> Result<WalTail, WalError> {
 
 fn findings(recovery: &Recovery) -> Vec<Finding> {
     let damage = recovery.damage.iter().map(|damage| {
-        let missing = damage.missing.as_ref().map(|m| format!(", and with them at most records {} to {}", m.start(), m.end()));
+        let missing =
+            damage.missing.as_ref().map(|m| format!(", and with them at most records {} to {}", m.start(), m.end()));
         let message = format!("{} bytes cannot be read{}", damage.length, missing.unwrap_or_default());
         Finding::new(Check::WalDamaged, message).file(&damage.file).offset(damage.offset)
     });

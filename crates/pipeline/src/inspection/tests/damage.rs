@@ -11,6 +11,8 @@ fn first_file(fixture: &Fixture) -> PathBuf {
     fixture.table(Table::Samples).join(&fixture.files(Table::Samples)[0])
 }
 
+type Edit = fn(&mut Value);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_files_and_other_sizes() {
     let fixture = Fixture::full().await;
@@ -20,7 +22,10 @@ async fn missing_files_and_other_sizes() {
     let verification = fixture.verify().await;
     assert_eq!(names(&verification), ["file-missing"]);
     let finding = &verification.findings[0];
-    assert_eq!((finding.table, finding.file.as_deref()), (Some("samples"), file.to_str().and_then(|f| f.split_once("samples/")).map(|f| f.1)));
+    assert_eq!(
+        (finding.table, finding.file.as_deref()),
+        (Some("samples"), file.to_str().and_then(|f| f.split_once("samples/")).map(|f| f.1))
+    );
     fs::write(&file, &whole[..whole.len() - 1]).unwrap();
     assert_eq!(fixture.found().await, ["file-size"]);
     fs::write(&file, [&whole[..], b"x"].concat()).unwrap();
@@ -34,7 +39,8 @@ async fn unreadable_files() {
     let fixture = Fixture::full().await;
     let file = first_file(&fixture);
     let whole = fs::read(&file).unwrap();
-    let footer = parquet::file::metadata::ParquetMetaDataReader::new().parse_and_finish(&Bytes::from(whole.clone())).unwrap();
+    let footer =
+        parquet::file::metadata::ParquetMetaDataReader::new().parse_and_finish(&Bytes::from(whole.clone())).unwrap();
     let column = footer.row_group(0).column(0);
     let (start, length) = column.byte_range();
     let mut damaged = whole.clone();
@@ -85,7 +91,7 @@ impl Fixture {
 async fn statistics_of_the_log() {
     let fixture = Fixture::full().await;
     let whole = fs::read(fixture.commit_path(Table::Samples, 1)).unwrap();
-    let edits: [(&str, fn(&mut Value)); 7] = [
+    let edits: [(&str, Edit); 7] = [
         ("statistics", |stats| stats["numRecords"] = json!(39)),
         ("statistics", |stats| stats["minValues"]["metric"] = json!("upp")),
         ("statistics", |stats| stats["maxValues"]["metric"] = json!("u")),
@@ -169,7 +175,8 @@ impl Fixture {
     fn copy_into_a_flush_of_its_own(&self, path: &str, position: u64) {
         let parsed = crate::table::DataFilePath::parse(path).unwrap();
         let copy = crate::table::DataFilePath { position, ..parsed }.to_string();
-        let version = (0..).take_while(|&version| self.commit_path(Table::Samples, version).exists()).last().unwrap() + 1;
+        let version =
+            (0..).take_while(|&version| self.commit_path(Table::Samples, version).exists()).last().unwrap() + 1;
         let transaction = json!({"txn": {"appId": parsed.writer.to_string(), "version": position}});
         let info = json!({"commitInfo": {"timestamp": NOON + 3_600_000}});
         fs::write(self.commit_path(Table::Samples, version), format!("{info}\n{transaction}\n")).unwrap();
@@ -213,12 +220,12 @@ async fn what_nobody_expects() {
 async fn wals() {
     let fixture = Fixture::full().await;
     let options = VerifyOptions { wal: Some(fixture.wal()) };
-    let listing = || super::super::directory::walk(&fixture.wal()).unwrap().into_iter().map(|e| (e.path, e.bytes, e.modified));
+    let listing = || super::super::directory::walk(&fixture.wal()).unwrap().into_iter().map(|e| (e.path, e.bytes));
     let before: Vec<_> = listing().collect();
     assert!(fixture.verify_with(&options).await.findings.is_empty());
     // Written by the last process, not flushed, its end torn; then damaged in the middle.
     (0..3).for_each(|at| send(&fixture.core, &request(NOON + at, 1)));
-    let segment = fixture.wal().join(listing().last().unwrap().0);
+    let segment = fixture.wal().join(listing().rfind(|(name, ..)| name.starts_with("wal-")).unwrap().0);
     let whole = fs::read(&segment).unwrap();
     fs::write(&segment, &whole[..whole.len() - 1]).unwrap();
     assert_eq!(names(&fixture.verify_with(&options).await), ["wal-torn"]);
@@ -229,7 +236,10 @@ async fn wals() {
     assert_eq!(names(&verification), ["wal-damaged"]);
     assert_eq!(verification.findings[0].offset, Some(4160));
     // Nothing was changed, nor set aside.
-    assert_eq!(listing().map(|(name, ..)| name).collect::<Vec<_>>(), before.iter().map(|(name, ..)| name.clone()).collect::<Vec<_>>());
+    assert_eq!(
+        listing().map(|(name, ..)| name).collect::<Vec<_>>(),
+        before.iter().map(|(name, ..)| name.clone()).collect::<Vec<_>>()
+    );
     assert_eq!(fs::read(&segment).unwrap(), damaged);
     // An older copy: no segment at all.
     fs::remove_file(&segment).unwrap();
@@ -243,12 +253,20 @@ async fn wals() {
     fs::write(&segment, &whole).unwrap();
     assert_eq!(names(&fixture.verify_with(&options).await), ["wal-unreadable"]);
     for elsewhere in [fixture.directory.path().join("nowhere"), fixture.location().directory().to_path_buf()] {
-        assert_eq!(names(&fixture.verify_with(&VerifyOptions { wal: Some(elsewhere.clone()) }).await), ["wal-unreadable"]);
+        assert_eq!(
+            names(&fixture.verify_with(&VerifyOptions { wal: Some(elsewhere.clone()) }).await),
+            ["wal-unreadable"]
+        );
         assert!(elsewhere.ends_with("archive") || !elsewhere.exists());
     }
 }
 
 #[test]
 fn a_directory_that_cannot_be_read_is_an_error() {
-    assert!(super::super::directory::walk(std::path::Path::new("/nowhere")).unwrap_err().to_string().starts_with("/nowhere"));
+    assert!(
+        super::super::directory::walk(std::path::Path::new("/nowhere"))
+            .unwrap_err()
+            .to_string()
+            .starts_with("/nowhere")
+    );
 }

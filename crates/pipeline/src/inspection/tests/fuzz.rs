@@ -23,7 +23,8 @@ async fn flipped_bytes_never_end_in_a_panic() {
         fixture.flush(&request(NOON + at * 60_000, 3)).await;
     }
     let sound = fixture.location().directory().to_path_buf();
-    let paths: Vec<String> = super::super::directory::walk(&sound).unwrap().into_iter().map(|entry| entry.path).collect();
+    let paths: Vec<String> =
+        super::super::directory::walk(&sound).unwrap().into_iter().map(|entry| entry.path).collect();
     let entropy = SeededEntropy::new(7);
     let below = |bound: usize| usize::try_from(entropy.next_u64() % bound as u64).unwrap();
     let rounds = std::env::var("PROMARCHIVE_FUZZ_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(40);

@@ -22,7 +22,10 @@ async fn everything_there_is() {
     let table = &inspection.tables[0];
     assert_eq!(table.first, Some(Moment(NOON)));
     assert_eq!(table.last, Some(Moment(NOON + 139_000)));
-    assert_eq!((table.dates, table.first_date.as_deref(), table.last_date.as_deref()), (1, Some("2026-11-22"), Some("2026-11-22")));
+    assert_eq!(
+        (table.dates, table.first_date.as_deref(), table.last_date.as_deref()),
+        (1, Some("2026-11-22"), Some("2026-11-22"))
+    );
     assert_eq!((table.schema_version.as_str(), table.label_columns.len(), table.unlisted_files), ("1", 6, 0));
     assert_eq!(table.last_commit, Some(Moment(NOON + 180_000)));
     let samples = inspection.samples.unwrap();

@@ -2,6 +2,8 @@
 
 use super::*;
 
+type Edit = fn(&mut Vec<Value>);
+
 fn checkpoint(fixture: &Fixture) -> PathBuf {
     fixture.table(Table::Samples).join("_delta_log/00000000000000000032.checkpoint.parquet")
 }
@@ -65,16 +67,21 @@ async fn protocols_and_schemas() {
     let fixture = Fixture::full().await;
     let path = fixture.commit_path(Table::Samples, 0);
     let whole = fs::read_to_string(&path).unwrap();
-    let edits: [(&str, fn(&mut Vec<Value>)); 7] = [
+    let edits: [(&str, Edit); 7] = [
         ("log-protocol", |actions| actions[1] = json!({"protocol": {"minReaderVersion": 2, "minWriterVersion": 5}})),
         ("log-schema", |actions| {
-            let text = actions[2]["metaData"]["schemaString"].as_str().unwrap().replace("\"name\":\"value\"", "\"name\":\"values\"");
+            let text = actions[2]["metaData"]["schemaString"]
+                .as_str()
+                .unwrap()
+                .replace("\"name\":\"value\"", "\"name\":\"values\"");
             actions[2]["metaData"]["schemaString"] = json!(text);
         }),
         ("log-schema", |actions| actions[2]["metaData"]["partitionColumns"] = json!([])),
         ("log-schema", |actions| actions[2]["metaData"]["configuration"]["promarchive.schemaVersion"] = json!("2")),
         ("log-schema", |actions| actions[2]["metaData"]["configuration"]["promarchive.labelColumns"] = json!("value")),
-        ("log-schema", |actions| actions[2]["metaData"]["configuration"]["delta.dataSkippingStatsColumns"] = json!("value")),
+        ("log-schema", |actions| {
+            actions[2]["metaData"]["configuration"]["delta.dataSkippingStatsColumns"] = json!("value")
+        }),
         ("log-schema", |actions| drop(actions.remove(2))),
     ];
     for (check, edit) in edits {
@@ -103,7 +110,11 @@ async fn conflicts() {
     assert_eq!(fixture.found().await, ["log-conflict"]);
     let fixture = Fixture::full().await;
     let add = fs::read_to_string(fixture.commit_path(Table::Histograms, 1)).unwrap();
-    let add: Value = add.lines().map(|line| serde_json::from_str(line).unwrap()).find(|a: &Value| a["add"]["path"] == json!(fixture.files(Table::Histograms)[0])).unwrap();
+    let add: Value = add
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .find(|a: &Value| a["add"]["path"] == json!(fixture.files(Table::Histograms)[0]))
+        .unwrap();
     fixture.edit_commit(Table::Histograms, 3, |actions| actions.push(add));
     assert_eq!(fixture.found().await, ["log-conflict"]);
     assert!(path.starts_with("date="));
@@ -116,7 +127,9 @@ async fn foreign_commits() {
     let verification = fixture.verify().await;
     assert_eq!((names(&verification), verification.ok), (vec!["log-foreign"], true));
     let fixture = Fixture::full().await;
-    fixture.edit_commit(Table::Histograms, 3, |actions| actions.push(json!({"domainMetadata": {"domain": "x", "configuration": "", "removed": false}})));
+    fixture.edit_commit(Table::Histograms, 3, |actions| {
+        actions.push(json!({"domainMetadata": {"domain": "x", "configuration": "", "removed": false}}))
+    });
     assert_eq!(fixture.found().await, ["log-foreign"]);
 }
 

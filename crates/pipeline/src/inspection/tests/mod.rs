@@ -132,7 +132,9 @@ impl Fixture {
 
     /// Changes the action that adds the file of one version.
     fn edit_add(&self, table: Table, version: u64, edit: impl FnOnce(&mut Value)) {
-        self.edit_commit(table, version, |actions| edit(&mut actions.iter_mut().find(|a| a.get("add").is_some()).unwrap()["add"]));
+        self.edit_commit(table, version, |actions| {
+            edit(&mut actions.iter_mut().find(|a| a.get("add").is_some()).unwrap()["add"])
+        });
     }
 
     /// Changes the statistics of one version's file.
@@ -229,7 +231,9 @@ fn samples(series: &[(&str, &str)], samples: impl IntoIterator<Item = (i64, f64)
 /// A file as the receiver writes it, but for what `change` does.
 fn parquet_file(
     batch: &RecordBatch,
-    change: impl FnOnce(parquet::file::properties::WriterPropertiesBuilder) -> parquet::file::properties::WriterPropertiesBuilder,
+    change: impl FnOnce(
+        parquet::file::properties::WriterPropertiesBuilder,
+    ) -> parquet::file::properties::WriterPropertiesBuilder,
 ) -> Vec<u8> {
     let mut properties = WriterProperties::builder().set_statistics_enabled(EnabledStatistics::None);
     for name in ["metric", "timestamp"] {

@@ -22,7 +22,8 @@ fn rows(batch: &RecordBatch, rows: impl IntoIterator<Item = u32>) -> RecordBatch
 
 /// Replaces `labels`, `series_id` with it.
 fn relabel(batch: &RecordBatch, labels: impl Fn(&str) -> String) -> RecordBatch {
-    let labels: Vec<Option<String>> = texts(batch, "labels").into_iter().map(|text| text.map(|text| labels(&text))).collect();
+    let labels: Vec<Option<String>> =
+        texts(batch, "labels").into_iter().map(|text| text.map(|text| labels(&text))).collect();
     let metrics = texts(batch, "metric");
     let ids = metrics.iter().zip(&labels).map(|(m, l)| series_id(m.as_deref().unwrap(), l.as_deref().unwrap()));
     let ids = Int64Array::from_iter_values(ids);
@@ -71,7 +72,8 @@ async fn canonical_labels() {
     assert_eq!(names(&spaced), ["labels"]);
     let escaped = after(Table::Histograms, |batch| relabel(&batch, |text| text.replace("job", "\\u006aob"))).await;
     assert_eq!(names(&escaped), ["labels"]);
-    let named = after(Table::Samples, |batch| relabel(&batch, |text| text.replacen('{', "{\"__name__\":\"up\",", 1))).await;
+    let named =
+        after(Table::Samples, |batch| relabel(&batch, |text| text.replacen('{', "{\"__name__\":\"up\",", 1))).await;
     assert_eq!(names(&named), ["labels"]);
     let broken = after(Table::Samples, |batch| relabel(&batch, |text| text.replacen('}', "", 1))).await;
     assert_eq!(names(&broken), ["labels"]);
@@ -107,7 +109,8 @@ async fn series_ids() {
 async fn partitions() {
     for table in Table::ALL {
         let verification = after(table, |batch| {
-            let mut times = batch.column_by_name("timestamp").unwrap().as_primitive::<TimestampMillisecondType>().values().to_vec();
+            let mut times =
+                batch.column_by_name("timestamp").unwrap().as_primitive::<TimestampMillisecondType>().values().to_vec();
             *times.last_mut().unwrap() += 86_400_000;
             with_column(&batch, "timestamp", Arc::new(TimestampMillisecondArray::from(times).with_timezone("UTC")))
         })
@@ -153,6 +156,9 @@ async fn histograms() {
     .await;
     assert_eq!(names(&of_both_kinds), ["histogram"]);
     assert_eq!(of_both_kinds.findings[0].row, Some(8));
-    let hint = after(Table::Histograms, |batch| with_column(&batch, "reset_hint", text_column(&vec![Some("maybe".into()); 40]))).await;
+    let hint = after(Table::Histograms, |batch| {
+        with_column(&batch, "reset_hint", text_column(&vec![Some("maybe".into()); 40]))
+    })
+    .await;
     assert_eq!(names(&hint), ["histogram"]);
 }
