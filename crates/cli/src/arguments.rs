@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -28,7 +28,7 @@ pub(crate) enum Command {
     /// Says what is in an archive: tables, time range, series, samples, files, bytes per sample
     Inspect(ReadArguments),
     /// Checks that everything in an archive is there, readable, in order, and exactly once
-    Verify(ReadArguments),
+    Verify(VerifyArguments),
 }
 
 /// What `receive` is told by flags and environment.
@@ -149,10 +149,25 @@ pub(crate) struct ReadArguments {
 }
 
 impl ReadArguments {
-    /// Root directory of the archive; the position goes over flag and environment.
-    pub(crate) fn archive(&self) -> Option<&std::path::Path> {
-        self.positional.as_ref().or(self.archive.as_ref()).map(ArchiveLocation::directory)
+    /// Root directory of the archive; the position goes over flag and environment. One of them is given: clap sees to it.
+    pub(crate) fn archive(&self) -> &Path {
+        self.positional.as_ref().or(self.archive.as_ref()).map_or(Path::new(""), ArchiveLocation::directory)
     }
+}
+
+/// What `verify` is told.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Exit codes: 0 sound, 1 errors found, 2 wrong usage.
+
+Example:
+  promarchive verify ./archive --wal ./archive.wal --output json")]
+pub(crate) struct VerifyArguments {
+    #[command(flatten)]
+    pub(crate) read: ReadArguments,
+    /// The write-ahead log's directory: positions in the tables are held against it. Nothing in it is changed
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) wal: Option<PathBuf>,
 }
 
 /// For people or for programs.

@@ -22,13 +22,10 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return arguments::explain(&error, std::env::args()),
     };
-    match run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
-    }
+    run(arguments).unwrap_or_else(|failure| failure.report())
 }
 
-fn run(arguments: Arguments) -> Result<(), Failure> {
+fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     logging::start(arguments.log_level.as_deref())?;
     // Values that are not text are no settings.
     for (given, meant) in arguments::misspelt(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())) {
@@ -40,7 +37,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::work("cannot start the runtime", error))?;
     match arguments.command {
-        Command::Receive(arguments) => runtime.block_on(commands::receive::run(*arguments)),
+        Command::Receive(arguments) => runtime.block_on(commands::receive::run(*arguments)).map(|()| ExitCode::SUCCESS),
         Command::Inspect(arguments) => runtime.block_on(commands::inspect::run(arguments)),
         Command::Verify(arguments) => runtime.block_on(commands::verify::run(arguments)),
     }

@@ -2,10 +2,12 @@
 //!
 //! The modules are rooms, in the order in which a sample walks through them; each knows only the ones before it:
 //! [`remote_write`] → [`wal`] → [`memtable`] → [`flush`] → [`table`] (with [`schema`] between), with [`receiver`] around all of them.
+//! [`inspection`] reads what they leave.
 
 pub mod environment;
 pub mod failpoint;
 pub mod flush;
+pub mod inspection;
 pub mod memtable;
 pub mod receiver;
 pub mod remote_write;

@@ -1,13 +1,115 @@
-//! `promarchive inspect`.
+//! `promarchive inspect`: what is in an archive.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use promarchive_pipeline::inspection::{
+    Inspection, InspectionError, SamplesInspection, TableInspection, WriterInspection, inspect,
+};
+use promarchive_pipeline::table::{ArchiveError, Location};
 
 use crate::arguments::{Output, ReadArguments};
 use crate::failure::Failure;
 
-/// Not built yet: says so.
-pub(crate) async fn run(arguments: ReadArguments) -> Result<(), Failure> {
-    let archive = arguments.archive().map(|archive| archive.display().to_string()).unwrap_or_default();
-    // SEAM: the pipeline's inspect stands here; its answer is printed as `arguments.output` says.
-    match arguments.output {
-        Output::Table | Output::Json => Err(Failure::work("inspect", format!("\"{archive}\": not built yet"))),
+use super::output::{Bar, bytes, count, plain_table, three_digits};
+
+/// Inspects an archive and prints a report. Needs a multi-threaded Tokio runtime.
+pub(crate) async fn run(arguments: ReadArguments) -> Result<ExitCode, Failure> {
+    let bar = Bar::default();
+    let location = Location::at(arguments.archive()).map_err(Failure::usage)?;
+    let inspected = inspect(&location, &bar).await;
+    bar.finish();
+    let inspection = inspected.map_err(|error| match error {
+        InspectionError::Archive(ArchiveError::Missing(_)) => Failure::usage(error),
+        error => Failure::from(error),
+    })?;
+    print!("{}", render(&inspection, arguments.output));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn render(inspection: &Inspection, format: Output) -> String {
+    match format {
+        Output::Json => match serde_json::to_string_pretty(inspection) {
+            Ok(json) => format!("{json}\n"),
+            Err(e) => format!("{{\"error\": {:?}}}\n", e.to_string()),
+        },
+        Output::Table => text(inspection),
     }
+}
+
+fn text(inspection: &Inspection) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "Archive {}", inspection.archive);
+    if let Some(table) = inspection.tables.first() {
+        let _ =
+            writeln!(out, "Schema version {}, label columns {}", table.schema_version, table.label_columns.join(", "));
+    }
+    let _ = writeln!(out, "\n{}", tables(&inspection.tables));
+    match &inspection.samples {
+        Some(found) => out.push_str(&samples(found)),
+        None if inspection.problems.is_empty() => out.push_str("\nThere are no samples yet.\n"),
+        None => {}
+    }
+    if !inspection.writers.is_empty() {
+        let _ = writeln!(out, "\n{}", writers(&inspection.writers));
+    }
+    for table in inspection.tables.iter().filter(|table| table.unlisted_files > 0) {
+        let (files, size) = (table.unlisted_files, bytes(table.unlisted_bytes));
+        let _ = writeln!(
+            out,
+            "\n{}: {files} files ({size}) are not in the newest version; `promarchive verify` tells what they are.",
+            table.table
+        );
+    }
+    for problem in &inspection.problems {
+        let _ = writeln!(out, "\nProblem: {problem}.");
+    }
+    out
+}
+
+fn tables(tables: &[TableInspection]) -> String {
+    let header = ["TABLE", "VERSION", "FILES", "SIZE", "ROWS", "SERIES", "DAYS", "FIRST", "LAST", "COMMITTED"];
+    let mut rendered = plain_table(&header, 1);
+    for table in tables {
+        let time = |time: Option<_>| {
+            time.map_or_else(|| "-".to_owned(), |time: promarchive_pipeline::inspection::Moment| time.to_string())
+        };
+        rendered.add_row(vec![
+            table.table.to_owned(),
+            table.version.to_string(),
+            count(table.files),
+            bytes(table.bytes),
+            count(table.rows),
+            table.series.map_or_else(|| "-".to_owned(), count),
+            count(table.dates),
+            time(table.first),
+            time(table.last),
+            time(table.last_commit),
+        ]);
+    }
+    rendered.trim_fmt()
+}
+
+fn samples(samples: &SamplesInspection) -> String {
+    let mut out = String::new();
+    let size = samples.bytes_per_sample.map_or_else(|| "-".to_owned(), three_digits);
+    let (rows, series, metrics) = (count(samples.samples), count(samples.series), count(samples.metrics));
+    let _ = writeln!(out, "\n{rows} samples of {series} series of {metrics} metrics, {size} bytes per sample\n");
+    let mut table = plain_table(&["TOP METRICS", "SAMPLES", "SERIES"], 1);
+    for metric in &samples.top_metrics {
+        table.add_row(vec![metric.metric.clone(), count(metric.samples), count(metric.series)]);
+    }
+    let _ = writeln!(out, "{}", table.trim_fmt());
+    out
+}
+
+fn writers(writers: &[WriterInspection]) -> String {
+    let mut table = plain_table(&["WRITER", "LAST POSITIONS", "COMMITTED"], 2);
+    for writer in writers {
+        let positions: Vec<String> =
+            writer.positions.iter().map(|(table, position)| format!("{table} {position}")).collect();
+        let time = writer.last_commit.map_or_else(|| "before the last checkpoint".to_owned(), |time| time.to_string());
+        table.add_row(vec![writer.writer.clone(), positions.join(", "), time]);
+    }
+    table.trim_fmt()
 }

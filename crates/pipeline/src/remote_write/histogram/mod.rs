@@ -113,6 +113,15 @@ impl Histogram {
         Ok(histogram)
     }
 
+    /// The checks of [`Self::parse`], for a histogram that was stored.
+    ///
+    /// # Errors
+    ///
+    /// `histogram_…` [`Reason`](super::Reason)s.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        validate::validate(self)
+    }
+
     /// Whether this is a stale marker: the end of its series.
     pub fn is_stale(&self) -> bool {
         self.sum == STALE_NAN

@@ -1,0 +1,123 @@
+//! A file of the store as the Parquet reader wants it: ranges, read as they are needed, so that memory does not grow with the file.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, Length};
+use tokio::runtime::Handle;
+
+/// Bytes asked for at once where the reader does not say how many it needs.
+const READ_AHEAD: u64 = 32 * 1024;
+
+/// An object of known size. Its methods block: to be used on threads that may.
+#[derive(Clone, Debug)]
+pub(super) struct StoredFile {
+    store: Arc<dyn ObjectStore>,
+    location: Path,
+    size: u64,
+    runtime: Handle,
+}
+
+impl StoredFile {
+    /// An object of `size` bytes.
+    pub(super) fn new(store: Arc<dyn ObjectStore>, location: Path, size: u64) -> Self {
+        Self { store, location, size, runtime: Handle::current() }
+    }
+
+    fn range(&self, start: u64, length: u64) -> parquet::errors::Result<Bytes> {
+        // Damaged metadata may ask for anything: checked before anything is read or allocated.
+        let end = start.checked_add(length).filter(|&end| end <= self.size);
+        let end = end.ok_or_else(|| {
+            ParquetError::EOF(format!("{length} bytes at offset {start} of a file of {} bytes", self.size))
+        })?;
+        let read = self.runtime.block_on(self.store.get_range(&self.location, start..end));
+        read.map_err(|e| ParquetError::External(Box::new(e)))
+    }
+
+    /// A part of the file in memory, which is then read without asking the store again.
+    pub(super) fn load(&self, start: u64, length: u64) -> parquet::errors::Result<LoadedRange> {
+        Ok(LoadedRange { start, file_size: self.size, bytes: self.range(start, length)? })
+    }
+}
+
+impl Length for StoredFile {
+    fn len(&self) -> u64 {
+        self.size
+    }
+}
+
+impl ChunkReader for StoredFile {
+    type T = Sequential;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<Sequential> {
+        Ok(Sequential { file: self.clone(), at: start, ahead: Bytes::new() })
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        self.range(start, length as u64)
+    }
+}
+
+/// Reads on from some offset.
+pub(super) struct Sequential {
+    file: StoredFile,
+    at: u64,
+    ahead: Bytes,
+}
+
+impl Read for Sequential {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.ahead.is_empty() {
+            let length = READ_AHEAD.min(self.file.size.saturating_sub(self.at));
+            self.ahead = self.file.range(self.at, length).map_err(io::Error::other)?;
+            self.at += length;
+        }
+        let count = self.ahead.len().min(buffer.len());
+        let (Some(target), Some(source)) = (buffer.get_mut(..count), self.ahead.get(..count)) else { return Ok(0) };
+        target.copy_from_slice(source);
+        self.ahead.advance(count);
+        Ok(count)
+    }
+}
+
+/// A part of a file, addressed by the file's own offsets.
+#[derive(Clone, Debug)]
+pub(super) struct LoadedRange {
+    start: u64,
+    file_size: u64,
+    bytes: Bytes,
+}
+
+impl LoadedRange {
+    fn at_offset(&self, offset: u64) -> parquet::errors::Result<Bytes> {
+        let at = offset.checked_sub(self.start).and_then(|at| usize::try_from(at).ok());
+        let at = at.filter(|&at| at <= self.bytes.len());
+        Ok(self.bytes.slice(at.ok_or_else(|| ParquetError::EOF(format!("offset {offset} lies outside its column")))?..))
+    }
+}
+
+impl Length for LoadedRange {
+    fn len(&self) -> u64 {
+        self.file_size
+    }
+}
+
+impl ChunkReader for LoadedRange {
+    type T = bytes::buf::Reader<Bytes>;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
+        Ok(self.at_offset(start)?.reader())
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        let bytes = self.at_offset(start)?;
+        if length > bytes.len() {
+            return Err(ParquetError::EOF(format!("{length} bytes at offset {start} lie outside their column")));
+        }
+        Ok(bytes.slice(..length))
+    }
+}
