@@ -320,8 +320,11 @@ impl Core {
 
     /// Takes the memtable and lays its rows out. What is taken stays in the buffer until it is laid out: a later flush must never
     /// commit a position without these rows.
-    async fn freeze(&self) -> Result<Option<Pending>, FlushError> {
-        let Some((memtable, horizon)) = self.take() else { return Ok(None) };
+    async fn freeze(self: &Arc<Self>) -> Result<Option<Pending>, FlushError> {
+        let core = self.clone();
+        let taken =
+            tokio::task::spawn_blocking(move || core.take()).await.map_err(|e| FlushError::Cut(e.to_string()))?;
+        let Some((memtable, horizon)) = taken else { return Ok(None) };
         let position = memtable.position();
         let settled = {
             let memtable = memtable.clone();
@@ -336,6 +339,8 @@ impl Core {
     }
 
     fn take(&self) -> Option<(Arc<Memtable>, Arc<Horizon>)> {
+        // Waits while the disk syncs a group.
+        self.with_wal(Wal::end_segment);
         let mut buffer = locked(&self.buffer);
         if buffer.frozen.is_none() && buffer.live.position() > 0 {
             let memtable = std::mem::take(&mut buffer.live);

@@ -204,6 +204,14 @@ impl Wal {
         }
     }
 
+    /// Ends the segment that is written to; the next append begins a new one. Called when a flush takes what is buffered: the
+    /// purge behind it can then delete the segment, and a restart replays no more than the rows since. Touches no disk.
+    pub fn end_segment(&mut self) {
+        if self.active.as_ref().is_some_and(|active| active.last > Position::ZERO) {
+            self.close_active();
+        }
+    }
+
     fn close_active(&mut self) {
         if let Some(Active { name, last, bytes, .. }) = self.active.take() {
             self.closed.push_back(Closed { name, last, bytes, whole: true });
