@@ -83,7 +83,8 @@ impl Horizon {
         self.generations.iter()
     }
 
-    /// Adds the newest, and drops those older than `keep_ms` before it. A flush that wrote no rows is none: it must not push one out that did.
+    /// Adds the newest, and drops those older than `keep_ms` before the one before it: rows that wait now have come after that one was
+    /// committed, however long the newest took. A flush that wrote no rows is none: it must not push one out that did.
     pub fn push(&mut self, generation: Generation, keep_ms: i64) {
         if generation.is_empty() {
             return;
@@ -92,7 +93,8 @@ impl Horizon {
             Arc::make_mut(begun).complete(generation);
             return;
         }
-        let oldest = generation.committed_at.saturating_sub(keep_ms);
+        let before = self.generations.back().map_or(i64::MIN, |before| before.committed_at);
+        let oldest = before.saturating_sub(keep_ms);
         self.generations.push_back(Arc::new(generation));
         while self.generations.len() > MIN_GENERATIONS
             && self.generations.front().is_some_and(|generation| generation.committed_at < oldest)

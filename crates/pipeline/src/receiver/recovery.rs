@@ -186,7 +186,8 @@ async fn recent_files(
     let came = preceding.or_else(|| by_time.iter().position(of_the_wal)).unwrap_or(by_time.len());
     let before = by_time.get(..came).unwrap_or_default();
     let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
-    let oldest = before.last().map_or(0, |(_, newest)| newest.committed_at.saturating_sub(keep));
+    let last_but_one = before.iter().rev().nth(1);
+    let oldest = last_but_one.map_or(0, |(_, flush)| flush.committed_at.saturating_sub(keep));
     let kept = before.iter().rev().enumerate();
     let kept = kept.take_while(|&(age, (_, flush))| age < MIN_GENERATIONS || flush.committed_at >= oldest).count();
     let dropped = before.len() - kept;

@@ -151,14 +151,25 @@ fn a_flush_whose_rows_were_superseded_does_not_become_the_last_one() {
     );
 }
 
-#[test]
-fn what_was_known_when_it_came_is_known_when_it_is_replayed() {
-    // Nothing of the retry is committed: only the WAL says that it was dealt with, and the WAL is not purged.
+/// Nothing of the retry is committed: only the WAL says that it was dealt with, and the WAL is not purged.
+fn outlasting_retry() -> Vec<Step> {
     let mut steps = vec![write(&[(1, 1.0)]), flushed(), Step::Retry(vec![0]), without_purge()];
     for at in 2..5 {
         steps.extend([write_exemplar(at), without_purge()]);
     }
     steps.push(restarted());
+    steps
+}
+
+#[test]
+fn what_was_known_when_it_came_is_known_when_it_is_replayed() {
+    run_short(usize::MAX, &outlasting_retry());
+}
+
+#[test]
+fn short_memory_does_not_take_the_horizon_from_replayed_rows() {
+    let mut steps = outlasting_retry();
+    steps.push(Step::Relieve);
     run_short(usize::MAX, &steps);
 }
 
@@ -183,6 +194,30 @@ fn a_flush_that_a_restart_interrupts_counts_once() {
         usize::MAX,
         &[first, Step::Flush(half), restarted(), flushed(), write(&[(2, 1.0)]), flushed(), Step::Retry(vec![0])],
     );
+}
+
+/// The time of the horizon counts from when a row came, not from when an outage was over.
+#[test]
+fn a_long_flush_does_not_shorten_the_horizon() {
+    let stuck = FlushStep {
+        commit: Some((Table::Exemplars, PutFault::Before)),
+        meanwhile: Some(Request::of_samples(&[(1, 1.0)])),
+        ..FlushStep::default()
+    };
+    let steps = [
+        write(&[(1, 1.0)]),
+        flushed(),
+        write_exemplar(1),
+        flushed(),
+        write_exemplar(2),
+        Step::Flush(stuck),
+        Step::Wait(11 * MINUTE),
+    ];
+    let keep = Duration::from_secs(600);
+    for restart in [vec![], vec![restarted()]] {
+        let setup = Setup { seed: 1, keep, flush_bytes: usize::MAX, lie: Lie::Nothing };
+        run(setup, &[&steps[..], &restart].concat()).unwrap();
+    }
 }
 
 #[test]

@@ -9,6 +9,15 @@ use super::tables::{Contents, Flush};
 use crate::memtable::MIN_GENERATIONS;
 use crate::wal::WriterId;
 
+/// A moment in a history, as it counts for the horizon.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    /// Milliseconds since the epoch.
+    pub(super) time: i64,
+    /// How many flushes had taken their rows.
+    pub(super) flushes: usize,
+}
+
 /// One sending of a row.
 struct Sending {
     content: Content,
@@ -18,17 +27,16 @@ struct Sending {
     acknowledged: bool,
     /// A flush that had to hold it has succeeded.
     owed: bool,
-    /// How many flushes had taken rows before it was sent.
-    flushes_before: usize,
+    /// When it was sent, and when its WAL was taken up again.
+    moments: Vec<Moment>,
 }
 
 /// A flush of which rows are in the tables.
 #[derive(Debug)]
 struct Seen {
     flush: Flush,
-    /// When its first rows came, and when it was known to be complete, at the latest.
-    first: i64,
-    last: i64,
+    /// When its first rows were put.
+    time: i64,
 }
 
 /// All rows that were ever sent, and all flushes that were seen to write.
@@ -37,8 +45,6 @@ pub(super) struct Model {
     serial: u64,
     /// Flushes in the order in which they came to the tables.
     flushes: Vec<Seen>,
-    /// How many of them were complete when a flush last succeeded.
-    complete: usize,
     /// How long the horizon reaches back.
     keep: i64,
     /// Flushes before this one were dropped from the horizon because memory was short.
@@ -47,7 +53,7 @@ pub(super) struct Model {
 
 impl Model {
     pub(super) fn new(keep: i64) -> Self {
-        Self { sent: BTreeMap::new(), serial: 0, flushes: Vec::new(), complete: 0, keep, relieved_before: 0 }
+        Self { sent: BTreeMap::new(), serial: 0, flushes: Vec::new(), keep, relieved_before: 0 }
     }
 
     pub(super) fn serial(&self) -> u64 {
@@ -58,11 +64,11 @@ impl Model {
         self.flushes.len()
     }
 
-    /// Rows may come to the tables from now on; `flushes_before` have taken their rows already.
-    pub(super) fn send(&mut self, rows: Vec<(Place, Content)>, wal: usize, flushes_before: usize) {
+    /// Rows may come to the tables from this moment on.
+    pub(super) fn send(&mut self, rows: Vec<(Place, Content)>, wal: usize, moment: Moment) {
         for (place, content) in rows {
             let sending =
-                Sending { content, serial: self.serial, wal, acknowledged: false, owed: false, flushes_before };
+                Sending { content, serial: self.serial, wal, acknowledged: false, owed: false, moments: vec![moment] };
             self.sent.entry(place).or_default().push(sending);
         }
         self.serial += 1;
@@ -80,18 +86,15 @@ impl Model {
     }
 
     /// A flush of this WAL has succeeded, which began when `serial` was next.
-    pub(super) fn flushed(&mut self, wal: usize, serial: u64, now: i64) {
-        self.flushes.iter_mut().skip(self.complete).for_each(|seen| seen.last = now);
-        self.complete = self.flushes.len();
+    pub(super) fn flushed(&mut self, wal: usize, serial: u64) {
         let mine = |sending: &&mut Sending| sending.acknowledged && sending.wal == wal && sending.serial < serial;
         self.sendings().filter(mine).for_each(|sending| sending.owed = true);
     }
 
-    /// A WAL directory is taken up again: what only it holds counts as sent now, because the horizon has moved on without it.
-    pub(super) fn resumed(&mut self, wal: usize) {
-        let now = self.flushes.len();
-        let parked = |sending: &&mut Sending| sending.wal == wal && !sending.owed;
-        self.sendings().filter(parked).for_each(|sending| sending.flushes_before = now);
+    /// A WAL directory is taken up again: what it still holds counts as sent now, because the horizon has moved on without it.
+    pub(super) fn resumed(&mut self, wal: usize, time: i64) {
+        let now = Moment { time, flushes: self.flushes.len() };
+        self.sendings().filter(|sending| sending.wal == wal).for_each(|sending| sending.moments.push(now));
     }
 
     /// Memory was short: only the last flushes stay within the horizon.
@@ -100,10 +103,10 @@ impl Model {
     }
 
     /// Takes note of new flushes, then holds the tables against what was promised.
-    pub(super) fn check(&mut self, contents: &Contents, now: i64) -> Result<(), String> {
-        for (&flush, &first) in &contents.flushes {
+    pub(super) fn check(&mut self, contents: &Contents) -> Result<(), String> {
+        for (&flush, &time) in &contents.flushes {
             if !self.flushes.iter().any(|known| known.flush == flush) {
-                self.flushes.push(Seen { flush, first, last: now });
+                self.flushes.push(Seen { flush, time });
             }
         }
         for (place, sendings) in &self.sent {
@@ -144,8 +147,8 @@ impl Model {
         for pair in flushes.windows(2) {
             let (first, second) = (pair[0], pair[1]);
             // One more, because a flush that had taken rows may have found nothing new in them.
-            let before = |sending: &Sending| sending.flushes_before <= second + 1;
-            let excused = sendings.iter().any(|sending| before(sending) && !self.remembers(sending, first));
+            let excuses = |&sent: &Moment| sent.flushes <= second + 1 && !self.remembers(first, sent);
+            let excused = sendings.iter().flat_map(|sending| &sending.moments).any(excuses);
             ensure!(
                 first != second && excused,
                 "twice: {place:?} {rows:?}, by the flushes {flushes:?} of {:?}",
@@ -155,13 +158,9 @@ impl Model {
         Ok(())
     }
 
-    /// Whether a flush was within the horizon when a row was sent.
-    fn remembers(&self, sending: &Sending, flush: usize) -> bool {
-        if flush + MIN_GENERATIONS >= sending.flushes_before {
-            return true;
-        }
-        let newest = sending.flushes_before.checked_sub(1).and_then(|newest| self.flushes.get(newest));
-        let kept = newest.is_some_and(|newest| self.flushes[flush].first >= newest.last - self.keep);
-        kept && self.keep > 0 && flush >= self.relieved_before
+    /// Whether a flush was within the horizon of a row that was sent at a moment.
+    fn remembers(&self, flush: usize, sent: Moment) -> bool {
+        let kept = self.flushes[flush].time >= sent.time - self.keep && flush >= self.relieved_before;
+        flush + MIN_GENERATIONS >= sent.flushes || self.keep > 0 && kept
     }
 }

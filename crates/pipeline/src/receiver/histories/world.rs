@@ -11,7 +11,7 @@ use object_store::path::Path;
 
 use super::ensure;
 use super::faults::{FaultyStore, ForgetfulLog};
-use super::model::Model;
+use super::model::{Model, Moment};
 use super::request::{Request, START};
 use super::tables::{Contents, Reader, label_columns};
 use crate::environment::{Clock, SeededEntropy};
@@ -225,7 +225,7 @@ impl World {
         self.kill(restart.power_loss);
         if restart.wal != self.wal {
             self.wal = restart.wal;
-            self.model.resumed(restart.wal);
+            self.model.resumed(restart.wal, self.clock.now_ms());
         }
         if self.setup.lie == Lie::Positions {
             self.forget_positions();
@@ -270,8 +270,9 @@ impl World {
     /// Returns the first serial number of the requests.
     fn note(&mut self, requests: &[Request], flushes_before: usize) -> u64 {
         let first = self.model.serial();
+        let moment = Moment { time: self.clock.now_ms(), flushes: flushes_before };
         for request in requests {
-            self.model.send(request.rows(self.clock.now_ms()).0, self.wal, flushes_before);
+            self.model.send(request.rows(self.clock.now_ms()).0, self.wal, moment);
         }
         first
     }
@@ -347,7 +348,7 @@ impl World {
         match flushed {
             Ok(_) => {
                 self.failed = FailedFlushes::default();
-                self.model.flushed(self.wal, serial, now);
+                self.model.flushed(self.wal, serial);
                 self.check()?;
                 Ok(true)
             }
@@ -373,7 +374,7 @@ impl World {
         let given = self.given[self.wal];
         let ahead = self.transactions().into_iter().find(|&transaction| transaction > given);
         ensure!(ahead.is_none(), "a table is at {ahead:?}, and {given} is the last position given out");
-        self.model.check(&contents, self.clock.now_ms())
+        self.model.check(&contents)
     }
 
     pub(super) fn step(&mut self, step: &Step) -> Result<(), String> {
