@@ -165,11 +165,10 @@ pub fn set_differences<T: Ord + Debug>(what: &str, wanted: &BTreeSet<T>, found: 
 
 /// The table `samples`. A row that stands twice is an error.
 pub fn read_samples(reader: Reader, archive: &Path) -> BTreeMap<(Labels, i64), Sample> {
-    let batches = reader.read(archive, "samples", None);
     let mut samples = BTreeMap::new();
     // Parsing the same labels for each of a million rows takes most of the time otherwise.
     let mut known: BTreeMap<(String, String), Labels> = BTreeMap::new();
-    for row in batches.iter().flat_map(Row::all) {
+    for row in rows(reader, archive, "samples") {
         let text = (row.text("metric").to_owned(), row.text("labels").to_owned());
         let labels = known.entry(text).or_insert_with(|| row.labels()).clone();
         let stale = row.boolean("stale");
@@ -187,8 +186,8 @@ pub fn read_samples(reader: Reader, archive: &Path) -> BTreeMap<(Labels, i64), S
     samples
 }
 
-fn rows(reader: Reader, archive: &Path, table: &str) -> Vec<Row> {
-    reader.read(archive, table, None).iter().flat_map(Row::all).collect()
+fn rows(reader: Reader, archive: &Path, table: &str) -> impl Iterator<Item = Row> {
+    reader.read(archive, table, &[]).into_iter().flat_map(|batch| Row::all(&batch))
 }
 
 /// The labels of a canonical text; fails when it is not canonical.
