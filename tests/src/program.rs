@@ -130,12 +130,15 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// With an archive of its own; it is flushed when a test says so.
+    /// With an archive of its own; it is flushed when a test says so, unless the flags say when.
     pub fn start(flags: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new(promarchive());
-        command.args(["receive", "--listen", "127.0.0.1:0", "--flush-interval", "1h", "--archive"]);
+        command.args(["receive", "--listen", "127.0.0.1:0", "--archive"]);
         command.arg(directory.path().join("archive")).args(flags);
+        if !flags.contains(&"--flush-interval") {
+            command.args(["--flush-interval", "1h"]);
+        }
         let mut program = Program::start(&mut command, directory.path().join("promarchive.log"));
         let address = program.wait_until("listening", |program| {
             let log = program.log();
