@@ -139,7 +139,7 @@ fn cases() -> Vec<(Reason, &'static str, Bad)> {
         (HistogramMixedCounts, "integer and float", v2_histogram(mixed())),
         (HistogramSpanMismatch, "positive spans of 2 buckets, 1 sent", histogram(positive(1, &[1], &[(0, 2)]))),
         (HistogramSpanMismatch, "positive spans of 0 buckets, 1 sent", histogram(positive(1, &[1], &[]))),
-        (HistogramSpanMismatch, "spans of 4294967296 buckets", histogram(positive(1, &[1], &[(i32::MIN + 1, u32::MAX), (0, 1)]))),
+        (HistogramSpanMismatch, "spans of 4294967294 buckets", histogram(positive(1, &[1], &[(i32::MIN + 1, u32::MAX - 1)]))),
         (HistogramSpanOffset, "offset -1", histogram(positive(3, &[1, 2], &[(0, 1), (-1, 1)]))),
         (HistogramSpanOffset, "bucket index 2147483648", histogram(positive(3, &[1, 2], &[(i32::MAX, 2)]))),
         (HistogramNegativeBucket, "count -2", histogram(positive(1, &[3, -2], &[(0, 2)]))),
