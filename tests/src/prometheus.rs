@@ -58,6 +58,8 @@ impl Prometheus {
         command.arg("--config.file").arg(&file).arg("--storage.tsdb.path").arg(directory.join("tsdb"));
         command.args(["--web.listen-address", "127.0.0.1:0", "--web.enable-lifecycle", "--enable-feature", features]);
         command.args(["--storage.remote.read-sample-limit", "0", "--storage.remote.flush-deadline", "10s"]);
+        // Targets come and go at once, and not after 5 s.
+        command.args(["--scrape.discovery-reload-interval", "500ms"]);
         let mut program = Program::start(&mut command, directory.join("prometheus.log"));
         let (address, client) = (address(&mut program), http_client());
         let ready = format!("http://{address}/-/ready");
