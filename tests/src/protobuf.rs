@@ -112,6 +112,9 @@ mod tests {
         let read = v1::TimeSeries::decode(series.into_bytes().as_slice()).unwrap();
         assert_eq!((read.samples[0].value, read.samples[0].timestamp), (1.5, -7));
         assert_eq!((read.labels[0].name.as_str(), read.labels[0].value.as_str()), ("name", "value"));
-        assert_eq!((read.histograms[0].schema, &read.histograms[0].positive_deltas[..]), (-53, &[i64::MIN, i64::MAX][..]));
+        assert_eq!(
+            (read.histograms[0].schema, &read.histograms[0].positive_deltas[..]),
+            (-53, &[i64::MIN, i64::MAX][..])
+        );
     }
 }

@@ -75,10 +75,7 @@ fn labels(labels: &[v1::Label]) -> Labels {
 /// The answer of type SAMPLES: float samples and native histograms.
 ///
 /// Prometheus encodes it with the same protobuf code as remote write, which leaves out a −0 as if it were 0.
-pub fn samples(
-    client: &Client,
-    url: &str,
-) -> (BTreeMap<(Labels, i64), Sample>, BTreeMap<(Labels, i64), Histogram>) {
+pub fn samples(client: &Client, url: &str) -> (BTreeMap<(Labels, i64), Sample>, BTreeMap<(Labels, i64), Histogram>) {
     let body = snap::raw::Decoder::new().decompress_vec(&read(client, url, SAMPLES)).unwrap();
     let response = ReadResponse::decode(body.as_slice()).unwrap();
     let (mut samples, mut histograms) = (BTreeMap::new(), BTreeMap::new());

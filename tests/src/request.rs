@@ -196,7 +196,8 @@ impl Series {
             message = message.message(4, inside.double(2, exemplar.value).signed(3, exemplar.timestamp));
         }
         if let Some(metadata) = &self.metadata {
-            let (help, unit) = (symbols.reference(metadata.help.as_bytes()), symbols.reference(metadata.unit.as_bytes()));
+            let (help, unit) =
+                (symbols.reference(metadata.help.as_bytes()), symbols.reference(metadata.unit.as_bytes()));
             message =
                 message.message(5, Message::new().signed(1, metadata.kind.into()).unsigned(3, help).unsigned(4, unit));
         }

@@ -41,7 +41,11 @@ impl Tables {
         }
         for row in rows(reader, archive, "exemplars") {
             let labels = parse_labels(row.text("exemplar_labels")).into_iter().collect();
-            let exemplar = Exemplar { labels, value: row.bits("value_bits").unwrap(), timestamp: row.long("timestamp_ms").unwrap() };
+            let exemplar = Exemplar {
+                labels,
+                value: row.bits("value_bits").unwrap(),
+                timestamp: row.long("timestamp_ms").unwrap(),
+            };
             let exemplar = (row.labels(), exemplar);
             assert!(tables.exemplars.insert(exemplar.clone()), "twice: {exemplar:?}");
         }

@@ -40,7 +40,9 @@ fn a_partial_write_keeps_the_rest_and_says_how_much() {
         assert_eq!(answer.status, 400, "{answer:?}");
         assert!(answer.is_one_line(), "{answer:?}");
         // Counted, named, and the series named.
-        for part in ["3 of 7 entries refused", "missing_metric_name", "{job=\"no name\"}", "duplicate_label", "twice{a="] {
+        for part in
+            ["3 of 7 entries refused", "missing_metric_name", "{job=\"no name\"}", "duplicate_label", "twice{a="]
+        {
             assert!(answer.body.contains(part), "{part}: {answer:?}");
         }
         assert_eq!(answer.written(), (protocol == V2).then_some([3, 0, 1]), "{answer:?}");

@@ -32,7 +32,9 @@ fn what_is_no_snappy_block() {
         std::io::copy(&mut framed, &mut frames).unwrap();
         let mut flipped = block.clone();
         flipped[0] ^= 1;
-        for body in [Vec::new(), message, frames, flipped, block[..block.len() - 1].to_vec(), b"\x1f\x8b\x08gzip".to_vec()] {
+        for body in
+            [Vec::new(), message, frames, flipped, block[..block.len() - 1].to_vec(), b"\x1f\x8b\x08gzip".to_vec()]
+        {
             assert_refused(&receiver, protocol, body, 400, "snappy");
         }
     }
@@ -57,7 +59,10 @@ fn what_is_no_protobuf() {
             symbols.clone().raw(&[0x4b]).into_bytes(),
             symbols.clone().unsigned(series.into(), 1).into_bytes(),
             // A sample whose value is no double.
-            symbols.clone().message(series.into(), Message::new().message(2, Message::new().unsigned(1, 1))).into_bytes(),
+            symbols
+                .clone()
+                .message(series.into(), Message::new().message(2, Message::new().unsigned(1, 1)))
+                .into_bytes(),
         ];
         for body in bodies {
             assert_refused(&receiver, protocol, compress(&body), 400, "malformed protobuf");
@@ -90,7 +95,8 @@ fn the_first_symbol_is_empty() {
 fn too_long() {
     let receiver = Receiver::start(&["--max-request-bytes", "4Ki", "--max-decoded-bytes", "8Ki"]);
     // Noise, which does not compress.
-    let noise: String = (0..1000_u64).map(|n| (n * n).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 36).map(|n| format!("{n:x}")).collect();
+    let noise: String =
+        (0..1000_u64).map(|n| (n * n).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 36).map(|n| format!("{n:x}")).collect();
     for protocol in PROTOCOLS {
         let long = Request::of([Series::new(&[("__name__", "up"), ("noise", &noise)]).sample(T, 1.0)]).encode(protocol);
         let body = compress(&long);

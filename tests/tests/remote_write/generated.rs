@@ -28,7 +28,8 @@ fn timestamp() -> impl Strategy<Value = i64> {
 }
 
 fn bits() -> impl Strategy<Value = u64> {
-    let special = [0, 1 << 63, 1, 0x7ff0_0000_0000_0000, 0xfff0_0000_0000_0000, 0x7ff8_0000_0000_0001, 0x7ff0_0000_0000_0001];
+    let special =
+        [0, 1 << 63, 1, 0x7ff0_0000_0000_0000, 0xfff0_0000_0000_0000, 0x7ff8_0000_0000_0001, 0x7ff0_0000_0000_0001];
     prop_oneof![
         4 => any::<u64>(),
         3 => proptest::sample::select(special.to_vec()),
@@ -62,7 +63,10 @@ fn side() -> impl Strategy<Value = Vec<(i32, Vec<u32>)>> {
 
 fn spans(side: &[(i32, Vec<u32>)], first: i32) -> Vec<Span> {
     let offsets = std::iter::once(first).chain(side.iter().skip(1).map(|(offset, _)| *offset));
-    side.iter().zip(offsets).map(|((_, run), offset)| Span { offset, length: u32::try_from(run.len()).unwrap() }).collect()
+    side.iter()
+        .zip(offsets)
+        .map(|((_, run), offset)| Span { offset, length: u32::try_from(run.len()).unwrap() })
+        .collect()
 }
 
 prop_compose! {
@@ -109,14 +113,10 @@ prop_compose! {
 
 /// A series, and whether its labels are good.
 fn series() -> impl Strategy<Value = (Series, bool)> {
-    let labels = (vec((text(), prop_oneof![4 => text(), 1 => Just(String::new())]), 0..4), text(), any::<prop::sample::Index>());
-    let content = (
-        vec(sample(), 0..6),
-        vec(histogram(), 0..2),
-        vec(exemplar(), 0..2),
-        proptest::option::of(metadata()),
-        start(),
-    );
+    let labels =
+        (vec((text(), prop_oneof![4 => text(), 1 => Just(String::new())]), 0..4), text(), any::<prop::sample::Index>());
+    let content =
+        (vec(sample(), 0..6), vec(histogram(), 0..2), vec(exemplar(), 0..2), proptest::option::of(metadata()), start());
     (labels, 0..12_u32, content).prop_map(|((labels, metric, at), fault, content)| {
         let mut names = HashSet::from(["__name__".to_owned()]);
         let mut labels: Vec<_> = labels.into_iter().filter(|(name, _)| names.insert(name.clone())).collect();
@@ -154,7 +154,8 @@ fn check(protocol: Protocol, mut requests: Vec<Generated>) {
     let receiver = Receiver::start(&[]);
     let mut wanted = Tables::default();
     for (index, (series, families)) in requests.into_iter().enumerate() {
-        let all = Request { series: series.iter().map(|(series, _)| series.clone()).collect(), families: families.clone() };
+        let all =
+            Request { series: series.iter().map(|(series, _)| series.clone()).collect(), families: families.clone() };
         let good: Vec<Series> = series.iter().filter(|(_, good)| *good).map(|(series, _)| series.clone()).collect();
         let any_bad = good.len() < series.len();
         let good = Request { series: good, families };

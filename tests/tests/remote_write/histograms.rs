@@ -89,10 +89,14 @@ fn integers_floats_custom_buckets_and_stale_markers() {
         custom_values: Vec::new(),
         ..custom(T)
     };
-    let kinds = [integers(T), floats(T), custom(T), float_custom, no_bounds, stale(T, NO_INTEGERS), stale(T, NO_FLOATS)];
+    let kinds =
+        [integers(T), floats(T), custom(T), float_custom, no_bounds, stale(T, NO_INTEGERS), stale(T, NO_FLOATS)];
     let hints = [ResetHint::Unknown, ResetHint::Yes, ResetHint::No, ResetHint::Gauge];
     assert_histograms_kept(
-        kinds.iter().flat_map(|kind| hints.map(|reset_hint| Histogram { reset_hint, ..kind.clone() })).collect::<Vec<_>>(),
+        kinds
+            .iter()
+            .flat_map(|kind| hints.map(|reset_hint| Histogram { reset_hint, ..kind.clone() }))
+            .collect::<Vec<_>>(),
     );
 }
 
@@ -104,14 +108,16 @@ fn every_schema_as_sent() {
 
 #[test]
 fn sums_thresholds_and_counts_at_the_edges() {
-    let bits = [0, 1 << 63, 1, 0x7ff8_0000_0000_0001, 0x7ff0_0000_0000_0001, 0xfff0_0000_0000_0000, 0x7fef_ffff_ffff_ffff];
+    let bits =
+        [0, 1 << 63, 1, 0x7ff8_0000_0000_0001, 0x7ff0_0000_0000_0001, 0xfff0_0000_0000_0000, 0x7fef_ffff_ffff_ffff];
     let sums = bits.map(|sum| Histogram { sum, ..integers(T) });
     let thresholds = bits.map(|zero_threshold| Histogram { zero_threshold, ..floats(T) });
-    let float_counts = [0, 1 << 63, 1, 0x7ff0_0000_0000_0000, 0x7ff8_0000_0000_0001, 0x7ff0_0000_0000_0001].map(|count| {
-        let counts = Counts::Float { count, zero: count, positive: vec![count], negative: vec![count] };
-        let spans = vec![Span { offset: 0, length: 1 }];
-        Histogram { counts, positive_spans: spans.clone(), negative_spans: spans, ..floats(T) }
-    });
+    let float_counts =
+        [0, 1 << 63, 1, 0x7ff0_0000_0000_0000, 0x7ff8_0000_0000_0001, 0x7ff0_0000_0000_0001].map(|count| {
+            let counts = Counts::Float { count, zero: count, positive: vec![count], negative: vec![count] };
+            let spans = vec![Span { offset: 0, length: 1 }];
+            Histogram { counts, positive_spans: spans.clone(), negative_spans: spans, ..floats(T) }
+        });
     // Observations of NaN are counted, and are in no bucket.
     let counts = Counts::Integer { count: 30, zero: 2, positive: vec![1, 7, 0, 4], negative: vec![3, 4] };
     let nan = Histogram { sum: f64::NAN.to_bits(), counts, ..integers(T) };
@@ -121,7 +127,12 @@ fn sums_thresholds_and_counts_at_the_edges() {
 #[test]
 fn integers_stay_integers() {
     let one = |bucket: i64| Histogram {
-        counts: Counts::Integer { count: bucket.cast_unsigned(), zero: 0, positive: vec![bucket], negative: Vec::new() },
+        counts: Counts::Integer {
+            count: bucket.cast_unsigned(),
+            zero: 0,
+            positive: vec![bucket],
+            negative: Vec::new(),
+        },
         positive_spans: vec![Span { offset: 0, length: 1 }],
         negative_spans: Vec::new(),
         ..integers(T)
@@ -129,7 +140,12 @@ fn integers_stay_integers() {
     // No double holds 2^53 + 1.
     let large = [i64::MAX, i64::MAX - 1, (1 << 53) + 1].map(one);
     let in_zero = Histogram {
-        counts: Counts::Integer { count: i64::MAX as u64, zero: i64::MAX as u64, positive: Vec::new(), negative: Vec::new() },
+        counts: Counts::Integer {
+            count: i64::MAX as u64,
+            zero: i64::MAX as u64,
+            positive: Vec::new(),
+            negative: Vec::new(),
+        },
         positive_spans: Vec::new(),
         negative_spans: Vec::new(),
         ..integers(T)
@@ -191,7 +207,11 @@ fn start_timestamps_are_of_2_0() {
 #[test]
 fn one_of_two_stays_whatever_the_order() {
     // Which one is not said, but that a stale marker does not.
-    let pairs = [(integers(T), floats(T)), (integers(T), Histogram { sum: 0, ..integers(T) }), (custom(T), stale(T, NO_INTEGERS))];
+    let pairs = [
+        (integers(T), floats(T)),
+        (integers(T), Histogram { sum: 0, ..integers(T) }),
+        (custom(T), stale(T, NO_INTEGERS)),
+    ];
     let mut kept = Vec::new();
     for flushed in [false, true] {
         for reversed in [false, true] {

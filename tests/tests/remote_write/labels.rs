@@ -13,8 +13,10 @@ use crate::{PROTOCOLS, T, accept, assert_kept, committed};
 #[test]
 fn unsorted_labels_are_sorted() {
     for protocol in PROTOCOLS {
-        let one = Series::new(&[("zone", "z"), ("__name__", "up"), ("job", "j"), ("B", "upper"), ("a", "1")]).sample(T, 1.0);
-        let other = Series::new(&[("B", "upper"), ("a", "1"), ("job", "j"), ("zone", "z"), ("__name__", "up")]).sample(T + 1, 2.0);
+        let one =
+            Series::new(&[("zone", "z"), ("__name__", "up"), ("job", "j"), ("B", "upper"), ("a", "1")]).sample(T, 1.0);
+        let other = Series::new(&[("B", "upper"), ("a", "1"), ("job", "j"), ("zone", "z"), ("__name__", "up")])
+            .sample(T + 1, 2.0);
         // The same series, and in the same request as well: the tables' reader fails if the text of the labels is not sorted.
         assert_kept(protocol, &[Request::of([one.clone()]), Request::of([other.clone()]), Request::of([other, one])]);
     }
@@ -63,7 +65,8 @@ fn any_utf_8_is_a_name_and_a_value() {
 #[test]
 fn names_that_the_tables_use_themselves() {
     for protocol in PROTOCOLS {
-        let names = ["metric", "labels", "series_id", "timestamp", "value", "stale", "date", "start_timestamp", "le", "JOB"];
+        let names =
+            ["metric", "labels", "series_id", "timestamp", "value", "stale", "date", "start_timestamp", "le", "JOB"];
         let labels: Vec<_> = [("__name__", "samples")].into_iter().chain(names.map(|name| (name, name))).collect();
         assert_kept(protocol, &[Request::of([Series::new(&labels).sample(T, 1.0)])]);
     }
@@ -146,12 +149,15 @@ fn promoted_labels_stand_in_columns_too() {
 fn symbols_in_every_legal_shape() {
     let receiver = Receiver::start(&[]);
     let sample = |timestamp: i64| Message::new().double(1, 1.0_f64.to_bits()).signed(2, timestamp);
-    let symbols = |message: Message| ["", "__name__", "up", "job", "j"].iter().fold(message, |m, symbol| m.bytes(4, symbol));
+    let symbols =
+        |message: Message| ["", "__name__", "up", "job", "j"].iter().fold(message, |m, symbol| m.bytes(4, symbol));
     let packed = Message::new().packed_unsigned(1, &[1, 2, 3, 4]).message(2, sample(T));
-    let single = [1, 2, 3, 4].iter().fold(Message::new(), |message, &at| message.unsigned(1, at)).message(2, sample(T + 1));
+    let single =
+        [1, 2, 3, 4].iter().fold(Message::new(), |message, &at| message.unsigned(1, at)).message(2, sample(T + 1));
     let pieces = Message::new().packed_unsigned(1, &[1]).message(2, sample(T + 2)).packed_unsigned(1, &[2, 3, 4]);
     // Unknown fields are skipped.
-    let unknown = Message::new().unsigned(99, 1).packed_unsigned(1, &[3, 4, 1, 2]).bytes(7, "?").message(2, sample(T + 3));
+    let unknown =
+        Message::new().unsigned(99, 1).packed_unsigned(1, &[3, 4, 1, 2]).bytes(7, "?").message(2, sample(T + 3));
     let before = symbols(Message::new()).message(5, packed).message(5, single);
     let after = symbols(Message::new().message(5, pieces).bytes(17, "?").message(5, unknown));
     for message in [before, after] {

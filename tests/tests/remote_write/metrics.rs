@@ -19,7 +19,11 @@ fn promtool(text: &str) -> String {
     child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let said = [output.stdout, output.stderr].concat();
-    if output.status.success() { String::new() } else { format!("{}: {}", output.status, String::from_utf8_lossy(&said)) }
+    if output.status.success() {
+        String::new()
+    } else {
+        format!("{}: {}", output.status, String::from_utf8_lossy(&said))
+    }
 }
 
 /// Series of the text by their label values, and the values of each label name.
@@ -61,7 +65,10 @@ fn requests_samples_and_commits_are_counted() {
     let receiver = Receiver::start(&[]);
     let exemplar = Series::metric("e").exemplar(T, 1.0, &[]);
     receiver.write(V1, &Request::of([Series::metric("a").sample(T, 1.0).sample(T + 1, 1.0), exemplar]));
-    receiver.write(V2, &Request::of([Series::metric("b").sample(T, 1.0).sample(T, 1.0).sample(T + 1, 1.0).sample(T + 1, 2.0)]));
+    receiver.write(
+        V2,
+        &Request::of([Series::metric("b").sample(T, 1.0).sample(T, 1.0).sample(T + 1, 1.0).sample(T + 1, 2.0)]),
+    );
     receiver.flush();
     let (series, _) = series(&receiver.get("/metrics").body);
     for (name, value) in [
@@ -85,11 +92,17 @@ fn no_label_grows_with_what_is_sent() {
     let receiver = Receiver::start(&[]);
     let send = |from: usize| {
         for n in from..from + 20 {
-            let good = Series::new(&[("__name__", format!("metric_{n}")), ("instance", format!("i{n}"))]).sample(T, 1.0);
+            let good =
+                Series::new(&[("__name__", format!("metric_{n}")), ("instance", format!("i{n}"))]).sample(T, 1.0);
             let bad = Series::new(&[("job", format!("job_{n}"))]).sample(T, 1.0);
             receiver.write(V2, &Request::of([good, bad]));
             let method = Method::from_bytes(format!("METHOD{n}").as_bytes()).unwrap();
-            receiver.send(method, &format!("/path/{n}?query={n}"), &[("User-Agent", &format!("agent/{n}"))], Vec::new());
+            receiver.send(
+                method,
+                &format!("/path/{n}?query={n}"),
+                &[("User-Agent", &format!("agent/{n}"))],
+                Vec::new(),
+            );
         }
         receiver.flush();
         series(&receiver.get("/metrics").body)

@@ -71,7 +71,8 @@ fn cases() -> Vec<(Reason, &'static str, Bad)> {
         positive: positive.to_vec(),
         negative: negative.to_vec(),
     };
-    let spans = |spans: &[(i32, u32)]| spans.iter().map(|&(offset, length)| Span { offset, length }).collect::<Vec<_>>();
+    let spans =
+        |spans: &[(i32, u32)]| spans.iter().map(|&(offset, length)| Span { offset, length }).collect::<Vec<_>>();
     // One bucket or two on the positive side only.
     let positive = |count, counts: &[i64], at: &[(i32, u32)]| Histogram {
         counts: integer_counts(count, 0, counts, &[]),
@@ -79,7 +80,8 @@ fn cases() -> Vec<(Reason, &'static str, Bad)> {
         negative_spans: Vec::new(),
         ..integers(T)
     };
-    let bounds = |bounds: &[f64]| Histogram { custom_values: bounds.iter().map(|b| b.to_bits()).collect(), ..custom(T) };
+    let bounds =
+        |bounds: &[f64]| Histogram { custom_values: bounds.iter().map(|b| b.to_bits()).collect(), ..custom(T) };
     let sample = || Message::new().double(1, 1.0_f64.to_bits()).signed(2, T);
     let v2 = |references: &[u64]| Bad::V2(Message::new().packed_unsigned(1, references).message(2, sample()));
     let v1_histogram = |histogram: Message| {
@@ -139,7 +141,11 @@ fn cases() -> Vec<(Reason, &'static str, Bad)> {
         (HistogramMixedCounts, "integer and float", v2_histogram(mixed())),
         (HistogramSpanMismatch, "positive spans of 2 buckets, 1 sent", histogram(positive(1, &[1], &[(0, 2)]))),
         (HistogramSpanMismatch, "positive spans of 0 buckets, 1 sent", histogram(positive(1, &[1], &[]))),
-        (HistogramSpanMismatch, "spans of 4294967294 buckets", histogram(positive(1, &[1], &[(i32::MIN + 1, u32::MAX - 1)]))),
+        (
+            HistogramSpanMismatch,
+            "spans of 4294967294 buckets",
+            histogram(positive(1, &[1], &[(i32::MIN + 1, u32::MAX - 1)])),
+        ),
         (HistogramSpanOffset, "offset -1", histogram(positive(3, &[1, 2], &[(0, 1), (-1, 1)]))),
         (HistogramSpanOffset, "bucket index 2147483648", histogram(positive(3, &[1, 2], &[(i32::MAX, 2)]))),
         (HistogramNegativeBucket, "count -2", histogram(positive(1, &[3, -2], &[(0, 2)]))),
@@ -147,7 +153,12 @@ fn cases() -> Vec<(Reason, &'static str, Bad)> {
             HistogramNegativeBucket,
             "count -0.5",
             histogram(Histogram {
-                counts: Counts::Float { count: 0, zero: (-0.5_f64).to_bits(), positive: Vec::new(), negative: Vec::new() },
+                counts: Counts::Float {
+                    count: 0,
+                    zero: (-0.5_f64).to_bits(),
+                    positive: Vec::new(),
+                    negative: Vec::new(),
+                },
                 positive_spans: Vec::new(),
                 negative_spans: Vec::new(),
                 ..integers(T)

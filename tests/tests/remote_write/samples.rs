@@ -48,7 +48,8 @@ const BITS: [u64; 25] = [
 fn every_bit_of_a_value() {
     for protocol in PROTOCOLS {
         let in_one = (T..).zip(BITS).fold(Series::metric("in_one"), |series, (at, bits)| series.bits(at, bits));
-        let apart = BITS.map(|bits| Series::new(&[("__name__", "apart"), ("bits", &format!("{bits:x}"))]).bits(T, bits));
+        let apart =
+            BITS.map(|bits| Series::new(&[("__name__", "apart"), ("bits", &format!("{bits:x}"))]).bits(T, bits));
         assert_kept(protocol, &[Request::of([in_one]), Request::of(apart)]);
     }
 }
@@ -65,7 +66,8 @@ fn a_stale_marker_is_no_nan() {
 fn old_and_out_of_order_samples() {
     for protocol in PROTOCOLS {
         let now = now_ms();
-        let one = Series::metric("up").sample(now, 1.0).sample(now - 400 * DAY, 2.0).sample(now - 1, 3.0).sample(T, 4.0);
+        let one =
+            Series::metric("up").sample(now, 1.0).sample(now - 400 * DAY, 2.0).sample(now - 1, 3.0).sample(T, 4.0);
         let later = Series::metric("up").sample(now - 2, 5.0).sample(0, 6.0).sample(1, 7.0).sample(-1, 8.0);
         let ends = Series::metric("ends").sample(EARLIEST, 9.0).sample(EARLIEST + 1, 10.0).sample(EARLIEST + DAY, 11.0);
         assert_kept(protocol, &[Request::of([one]), Request::of([later, ends])]);
@@ -87,12 +89,16 @@ fn the_future_is_bounded_and_the_bound_can_be_moved() {
         for protocol in PROTOCOLS {
             let receiver = Receiver::start(flags);
             let now = now_ms();
-            let within = Request::of([Series::metric("within").sample(now + bound - 60_000, 1.0).sample(now + 60_000, 2.0)]);
+            let within =
+                Request::of([Series::metric("within").sample(now + bound - 60_000, 1.0).sample(now + 60_000, 2.0)]);
             accept(&receiver, protocol, &within);
-            let beyond = Series::metric("beyond").sample(now + bound + 60_000, 1.0).sample(now, 2.0).sample(LATEST, 3.0);
+            let beyond =
+                Series::metric("beyond").sample(now + bound + 60_000, 1.0).sample(now, 2.0).sample(LATEST, 3.0);
             let answer = receiver.write(protocol, &Request::of([beyond]));
             assert_eq!(answer.status, 400, "{answer:?}");
-            assert!(answer.body.contains("2 of 3 entries refused") && answer.body.contains("timestamp_too_far_in_future"));
+            assert!(
+                answer.body.contains("2 of 3 entries refused") && answer.body.contains("timestamp_too_far_in_future")
+            );
             let mut wanted = Tables::default();
             wanted.add(protocol, &within);
             wanted.add(protocol, &Request::of([Series::metric("beyond").sample(now, 2.0)]));
@@ -106,7 +112,8 @@ fn timestamps_that_no_table_can_hold() {
     for protocol in PROTOCOLS {
         let receiver = Receiver::start(&[]);
         for timestamp in [EARLIEST - 1, LATEST + 1, i64::MIN, i64::MAX] {
-            let answer = receiver.write(protocol, &Request::of([Series::metric("up").sample(timestamp, 1.0).sample(T, 1.0)]));
+            let answer =
+                receiver.write(protocol, &Request::of([Series::metric("up").sample(timestamp, 1.0).sample(T, 1.0)]));
             assert_eq!((answer.status, answer.written()), (400, (protocol == V2).then_some([1, 0, 0])), "{answer:?}");
             let named = format!("timestamp_out_of_range: timestamp {timestamp} in up");
             assert!(answer.is_one_line() && answer.body.contains(&named), "{answer:?}");

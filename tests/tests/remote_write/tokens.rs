@@ -30,7 +30,9 @@ fn a_token_is_needed_for_all_but_three_gets() {
         receiver.send(Method::POST, path, &headers, snap::raw::Encoder::new().compress_vec(&body).unwrap())
     };
     for path in ["/api/v1/write", "/receive", "/-/flush", "/no/such/path"] {
-        for wrong in [None, Some("Bearer three"), Some("Bearer "), Some("Basic b25lOm9uZQ=="), Some("one"), Some("Bearer onee")] {
+        for wrong in
+            [None, Some("Bearer three"), Some("Bearer "), Some("Basic b25lOm9uZQ=="), Some("one"), Some("Bearer onee")]
+        {
             let answer = send(path, wrong, T);
             assert_eq!((answer.status, answer.header("www-authenticate")), (401, Some("Bearer")), "{path} {wrong:?}");
             assert!(answer.is_one_line(), "{answer:?}");
@@ -46,7 +48,8 @@ fn a_token_is_needed_for_all_but_three_gets() {
 
     // A new token is taken up, and the old one stays good beside it; then it does not.
     fs::write(&file, line("prometheus-a", "one") + &line("prometheus-a", "new")).unwrap();
-    let taken_up = wait_for(Duration::from_secs(20), || (send("/receive", Some("Bearer new"), T + 3).status == 204).then_some(()));
+    let taken_up =
+        wait_for(Duration::from_secs(20), || (send("/receive", Some("Bearer new"), T + 3).status == 204).then_some(()));
     assert!(taken_up.is_some(), "{}", receiver.log());
     assert_eq!(send("/receive", Some("Bearer one"), T + 4).status, 204);
     assert_eq!(send("/receive", Some("Bearer two"), T + 5).status, 401);
