@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
-"""Reads one table of an archive with a tool that people use, for comparison.
+"""Reads tables of an archive with a tool that people use, for comparison.
 
     dump.py --reader duckdb|polars|pandas|deltalake ARCHIVE TABLE
             [--columns a,b] [--output FILE]
+    dump.py --jobs
 
 Writes the rows, in the order in which the reader gives them, as an uncompressed
-Arrow IPC stream to FILE or standard output. The values pass through the
+Arrow IPC stream to FILE or standard output. With --jobs it reads the same
+arguments as JSON lists, one a line, from standard input and answers each with a
+line, the error in JSON or null, until the input ends: starting a reader takes
+longer than reading a small table. The values pass through the
 reader's own representation in memory, so that what is compared is what its
 users get. Nothing is rounded on the way out:
 
@@ -22,9 +26,12 @@ stale.
 """
 
 import argparse
+import functools
+import json
 import os
 import pathlib
 import sys
+import traceback
 
 import pyarrow as pa
 
@@ -36,6 +43,7 @@ SAMPLES_COLUMNS = ["metric", "labels", "timestamp", "start_timestamp", "value", 
 SAMPLES_NAMES = {"start_timestamp": "start_ms", "value": "bits"}
 
 
+@functools.cache
 def open_duckdb():
     """A connection with the delta extension, which comes from PyPI: DuckDB would
     download it otherwise."""
@@ -159,7 +167,7 @@ def dump(reader, archive, table, columns, sink):
     return rows
 
 
-def main():
+def parse(arguments):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -168,12 +176,30 @@ def main():
     parser.add_argument("--output", help="default: standard output")
     parser.add_argument("archive")
     parser.add_argument("table")
-    args = parser.parse_args()
+    return parser.parse_args(arguments)
 
+
+def run(args):
     sink = open(args.output, "wb") if args.output else sys.stdout.buffer
     with sink:
-        rows = dump(args.reader, args.archive, args.table, args.columns, sink)
-    print(f"{rows} rows", file=sys.stderr)
+        return dump(args.reader, args.archive, args.table, args.columns, sink)
+
+
+def jobs():
+    for line in sys.stdin:
+        try:
+            run(parse(json.loads(line)))
+            error = None
+        except Exception:
+            error = traceback.format_exc()
+        print(json.dumps(error), flush=True)
+
+
+def main():
+    if sys.argv[1:] == ["--jobs"]:
+        jobs()
+    else:
+        print(f"{run(parse(sys.argv[1:]))} rows", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,3 +1,12 @@
-//! What the tests of the real program share.
+//! What the tests of the whole program share: the program itself, what writes to it, and what reads its tables.
 
+pub mod chunk;
+pub mod exporter;
 pub mod ledger;
+pub mod program;
+pub mod prometheus;
+pub mod protobuf;
+pub mod readers;
+pub mod remote_read;
+pub mod request;
+pub mod tables;

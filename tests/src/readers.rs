@@ -1,0 +1,82 @@
+//! The tables of an archive as other tools read them: Python runs `dump.py`, Arrow carries every bit over.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use arrow::array::RecordBatch;
+use arrow::ipc::reader::StreamReader;
+use serde_json::Value;
+
+use crate::program::needed;
+
+/// A tool that people read tables with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// DuckDB, its delta extension.
+    DuckDb,
+    /// Polars.
+    Polars,
+    /// pandas, by deltalake.
+    Pandas,
+}
+
+impl Reader {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::DuckDb, Self::Polars, Self::Pandas];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::DuckDb => "duckdb",
+            Self::Polars => "polars",
+            Self::Pandas => "pandas",
+        }
+    }
+
+    /// The rows of a table: these columns, or those that `dump.py` gives without being asked.
+    pub fn read(self, archive: &Path, table: &str, columns: &[&str]) -> Vec<RecordBatch> {
+        let directory = tempfile::tempdir().unwrap();
+        let output = directory.path().join("rows.arrow");
+        let mut job = vec!["--reader", self.as_str(), "--output", output.to_str().unwrap()];
+        let columns = columns.join(",");
+        if !columns.is_empty() {
+            job.extend(["--columns", &columns]);
+        }
+        job.extend([archive.to_str().unwrap(), table]);
+        let mut worker = WORKERS[self as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        // A worker that failed a job is as good as before.
+        let error = worker.get_or_insert_with(Worker::start).work(&job);
+        drop(worker);
+        assert!(error.is_null(), "{job:?}\n{}", error.as_str().unwrap_or_default());
+        let batches = StreamReader::try_new_buffered(File::open(&output).unwrap(), None).unwrap();
+        batches.map(Result::unwrap).collect()
+    }
+}
+
+/// One a reader, shared by the tests of this process: starting one takes longer than reading a small table.
+static WORKERS: [Mutex<Option<Worker>>; 3] = [const { Mutex::new(None) }; 3];
+
+/// A Python that does jobs. It ends when its input ends, which is at the latest when this process does.
+struct Worker {
+    jobs: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Worker {
+    fn start() -> Self {
+        let mut command = Command::new(needed("PROMARCHIVE_PYTHON"));
+        command.args([concat!(env!("CARGO_MANIFEST_DIR"), "/python/dump.py"), "--jobs"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        Self { jobs: child.stdin.take().unwrap(), answers: BufReader::new(child.stdout.take().unwrap()) }
+    }
+
+    /// Does a job; the error, or null.
+    fn work(&mut self, job: &[&str]) -> Value {
+        writeln!(self.jobs, "{}", Value::from(job)).unwrap();
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).unwrap();
+        serde_json::from_str(&answer).unwrap_or_else(|_| panic!("dump.py has ended: {job:?}"))
+    }
+}

@@ -1,0 +1,55 @@
+//! Not now: 503 and when to come again. Senders drop what is answered 429, and all other 4xx.
+
+use std::time::Duration;
+
+use promarchive_pipeline::remote_write::Protocol::V2;
+use promarchive_tests::program::{Answer, Receiver, wait_for};
+use promarchive_tests::request::{Request, Series};
+use promarchive_tests::tables::Tables;
+
+use crate::{PROTOCOLS, T, committed};
+
+/// About a third of a MiB that does not compress.
+fn noise(number: u64) -> Request {
+    let mut state = number + 1;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state ^ state >> 29
+    };
+    let timestamp = T + i64::try_from(number).unwrap() * 100_000;
+    let series = Series::new(&[("__name__", "noise"), ("number", &number.to_string())]);
+    // Below 2^62: no NaN, of which one could be a stale marker.
+    Request::of([(0..30_000).fold(series, |series, n| series.bits(timestamp + n, next() >> 2))])
+}
+
+fn assert_later(answer: &Answer, version_2: bool) {
+    assert_eq!(answer.status, 503, "{answer:?}");
+    let after: u64 = answer.header("retry-after").expect("Retry-After").parse().unwrap();
+    assert!((1..=30).contains(&after), "{answer:?}");
+    assert!(answer.is_one_line(), "{answer:?}");
+    assert_eq!(answer.written(), version_2.then_some([0, 0, 0]), "{answer:?}");
+}
+
+#[test]
+fn a_full_wal_puts_writers_off_and_loses_nothing() {
+    let receiver = Receiver::start(&["--wal-max-bytes", "1Mi"]);
+    let mut wanted = Tables::default();
+    let mut put_off = 0;
+    for (number, protocol) in (0..10).zip(PROTOCOLS.into_iter().cycle()) {
+        let request = noise(number);
+        // It goes on by itself: a flush starts, and the WAL shrinks.
+        let accepted = wait_for(Duration::from_secs(30), || {
+            let answer = receiver.write(protocol, &request);
+            if answer.status != 204 {
+                assert_later(&answer, protocol == V2);
+                put_off += 1;
+            }
+            (answer.status == 204).then_some(())
+        });
+        assert!(accepted.is_some(), "put off for good:\n{}", receiver.log());
+        wanted.add(protocol, &request);
+    }
+    assert!(put_off > 0, "3 MiB went through a WAL of 1 MiB without waiting");
+    assert_eq!(receiver.get("/-/ready").status, 200, "a full WAL is no fault");
+    wanted.assert_equals(&committed(&receiver));
+}

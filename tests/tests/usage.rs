@@ -1,0 +1,91 @@
+//! What the program says when it is started wrongly: what is wrong, where, and what was probably meant; in one line, with exit code 2, or 1
+//! when the fault is not in what it was told.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use promarchive_tests::program::{Receiver, promarchive};
+
+/// Exit code and what stands on stderr. Nothing stands on stdout.
+fn run(directory: &Path, arguments: &[&str]) -> (i32, String) {
+    let output = Command::new(promarchive()).args(arguments).current_dir(directory).env_clear().output().unwrap();
+    assert!(output.stdout.is_empty(), "{output:?}");
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_wrong_flag() {
+    let directory = tempfile::tempdir().unwrap();
+    for (arguments, parts) in [
+        (&["receive", "--archive", "a", "--flush-intervall", "5m"][..], ["--flush-intervall", "--flush-interval"]),
+        (&["receive", "--archive", "a", "--wal-max-byte", "5Gi"], ["--wal-max-byte", "--wal-max-bytes"]),
+        (&["recieve", "--archive", "a"], ["recieve", "receive"]),
+        (&["receive", "--archive", "a", "--flush-interval", "5 parsecs"], ["--flush-interval", "5 parsecs"]),
+        (&["receive", "--archive", "a", "--wal-max-bytes", "many"], ["--wal-max-bytes", "many"]),
+        (&["receive", "--archive", "a", "--listen", "localhost"], ["--listen", "localhost"]),
+        (&["receive", "--archive", "a", "--label-columns", "job,JOB"], ["--label-columns", "JOB"]),
+        (&["receive", "--archive", "a", "--max-future", "1h"], ["1h", "1d"]),
+    ] {
+        let (code, said) = run(directory.path(), arguments);
+        assert_eq!(code, 2, "{arguments:?}: {said}");
+        assert!(parts.iter().all(|part| said.contains(part)), "{arguments:?}: {said}");
+        assert!(!directory.path().join("a").exists(), "{arguments:?}: nothing is made before all is checked");
+    }
+}
+
+#[test]
+fn a_wrong_configuration_file() {
+    let directory = tempfile::tempdir().unwrap();
+    for (text, parts) in [
+        ("archive: a\nflushIntervall: 5m\n", ["c.yaml:2:1", "flushIntervall", "did you mean \"flushInterval\""]),
+        ("archive: a\n\nwal-max-bytes: 5Gi\n", ["c.yaml:3:1", "wal-max-bytes", "did you mean \"walMaxBytes\""]),
+        ("archive: a\nflushInterval: soon\n", ["c.yaml:2:", "flushInterval", "soon"]),
+        ("archive: a\nlisten: [127.0.0.1:0]\n", ["c.yaml:2:", "listen", ""]),
+        ("archive: a\nlabelColumns: [job, \"a b\"]\n", ["c.yaml:2:", "labelColumns", "a b"]),
+        ("archive: a\narchive: b\n", ["c.yaml:2:1", "archive", ""]),
+        ("archive: [\n", ["c.yaml:", "", ""]),
+        ("- archive\n", ["c.yaml:", "", ""]),
+    ] {
+        fs::write(directory.path().join("c.yaml"), text).unwrap();
+        let (code, said) = run(directory.path(), &["receive", "--config", "c.yaml"]);
+        assert_eq!(code, 2, "{text:?}: {said}");
+        assert!(parts.iter().all(|part| said.contains(part)), "{text:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{text:?}: {said}");
+        assert!(!directory.path().join("a").exists(), "{text:?}");
+    }
+}
+
+#[test]
+fn a_damaged_tokens_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+    for (text, place, parts) in [
+        ("prometheus-a secret-token\n".to_owned(), "tokens:1: ", "64 hexadecimal digits"),
+        (format!("# ours\nprometheus-a {hash}\nprometheus-b\n"), "tokens:3: ", "NAME SHA256"),
+        (format!("prometheus-a {}\n", &hash[1..]), "tokens:1: ", "64 hexadecimal digits"),
+        (format!("a {hash}\nb {hash}\n"), "tokens:2: ", "the same hash as on line 1"),
+        ("# nobody\n".to_owned(), "tokens: ", "holds no token"),
+        (String::new(), "tokens: ", "holds no token"),
+    ] {
+        fs::write(directory.path().join("tokens"), &text).unwrap();
+        let (code, said) =
+            run(directory.path(), &["receive", "--archive", "a", "--listen", "127.0.0.1:0", "--tokens", "tokens"]);
+        let error = said.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
+        assert!(code != 0 && error.contains(place) && error.contains(parts), "{code} {text:?}: {said}");
+        assert!(!said.contains("secret-token"), "what may be a token is not told: {said}");
+    }
+    let (code, said) = run(directory.path(), &["receive", "--archive", "a", "--tokens", "no/such/file"]);
+    assert!(code != 0 && said.contains("no/such/file"), "{code}: {said}");
+}
+
+#[test]
+fn an_archive_that_another_receiver_has() {
+    let receiver = Receiver::start(&[]);
+    let archive = receiver.archive();
+    let (code, said) =
+        run(receiver.directory(), &["receive", "--archive", archive.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    assert_eq!(code, 1, "{said}");
+    let error = said.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
+    assert!(error.contains(archive.to_str().unwrap()), "{said}");
+}
