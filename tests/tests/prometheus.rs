@@ -26,8 +26,8 @@ const NEGATIVE_ZERO: u64 = 1 << 63;
 fn special_page(number: u32) -> String {
     let now = now_ms();
     let now = format!("{}.{:03}", now / 1000, now % 1000);
-    let sometimes = if number / 3 % 2 == 0 { "" } else { "# TYPE sometimes gauge\nsometimes 1\n" };
-    let sign = if number % 2 == 0 { "-" } else { "" };
+    let sometimes = if (number / 3).is_multiple_of(2) { "" } else { "# TYPE sometimes gauge\nsometimes 1\n" };
+    let sign = if number.is_multiple_of(2) { "-" } else { "" };
     let small = number / 4;
     format!(
         "# TYPE special gauge\n# HELP special Values that are easily lost.\n\
@@ -54,7 +54,7 @@ fn special_page(number: u32) -> String {
          latency_seconds_count {number}\nlatency_seconds_sum {}\n\
          # TYPE \"größe.in/m\" gauge\n# HELP \"größe.in/m\" 尺寸\n\
          {{\"größe.in/m\",\"ort.name\"=\"Zürich \\\"West\\\"\"}} 4.5\n{sometimes}# EOF\n",
-        if number % 3 == 0 { "NaN".to_owned() } else { number.to_string() },
+        if number.is_multiple_of(3) { "NaN".to_owned() } else { number.to_string() },
         9_007_199_254_740_993_u64 + u64::from(number),
         f64::from(number) * 0.1,
     )
