@@ -49,8 +49,7 @@ impl Flusher {
         loop {
             self.look_after().await;
             let load = self.core.load();
-            // A WAL that fails may have no space left, which a flush gives back.
-            let short_of_space = load.age.is_some() && self.health.of(Part::Wal).is_some();
+            let short_of_space = load.age.is_some() && self.is_short_of_space(load.wal_bytes);
             let due = (short_of_space || self.policy.decide(load).is_some()) && Instant::now() >= not_before;
             if due {
                 self.count(&mut failures, &mut not_before, self.flush().await.is_ok());
@@ -66,6 +65,12 @@ impl Flusher {
                 }
             }
         }
+    }
+
+    /// Whether the disk is close to being full. A flush needs no more space than the WAL takes that it frees: it must begin while that
+    /// much is left, or the two would wait for each other. And a WAL that fails may have no space left.
+    fn is_short_of_space(&self, wal_bytes: u64) -> bool {
+        self.health.of(Part::Wal).is_some() || self.reserve.free_bytes().is_some_and(|free| free < wal_bytes)
     }
 
     fn count(&self, failures: &mut u32, not_before: &mut Instant, succeeded: bool) {

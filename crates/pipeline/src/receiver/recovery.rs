@@ -52,7 +52,7 @@ pub enum RecoveryError {
     },
     /// Another program writes to the table: an OPTIMIZE, say, whose files say nothing of flushes.
     #[error(
-        "table {table}: {path} was not written by promarchive, which must be the only writer; restore the table's version before that (Delta's RESTORE), or start a new archive"
+        "table {table}: {path} was not written by promarchive, which must be the only writer; start a new archive with a WAL of its own, and keep this one to read"
     )]
     Foreign {
         /// Which table.
@@ -176,6 +176,13 @@ async fn recent_files(
             flush.committed_at = file.modification_time.max(flush.committed_at);
             flush.files.push((table, place(root, &file.path)));
         }
+    }
+    // Flushes of one WAL came in the order of their positions, whatever the clock said then.
+    let mut latest: Option<(WriterId, i64)> = None;
+    for (&(writer, _), flush) in &mut flushes {
+        let before = latest.filter(|&(other, _)| other == writer).map_or(i64::MIN, |(_, time)| time);
+        flush.committed_at = flush.committed_at.max(before);
+        latest = Some((writer, flush.committed_at));
     }
     let mut by_time: Vec<(FlushId, FlushFiles)> = flushes.into_iter().collect();
     by_time.sort_by_key(|(id, flush)| (flush.committed_at, *id));

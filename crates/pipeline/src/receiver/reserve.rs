@@ -53,11 +53,15 @@ impl Reserve {
         file.sync_all()
     }
 
+    /// Bytes that are free on the archive's disk, without the space held back; none if the system does not say.
+    pub(crate) fn free_bytes(&self) -> Option<u64> {
+        let directory = self.path.parent().unwrap_or(&self.path);
+        rustix::fs::statvfs(directory).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
     /// Gives the space up to a flush, if the disk is so full that it needs it.
     pub(super) fn give_up_if_full(&self) {
-        let directory = self.path.parent().unwrap_or(&self.path);
-        let free = rustix::fs::statvfs(directory).map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize));
-        if self.is_held() && free.is_ok_and(|free| free < self.bytes) {
+        if self.is_held() && self.free_bytes().is_some_and(|free| free < self.bytes) {
             tracing::warn!(
                 bytes = self.bytes,
                 "the archive's disk is full: the space held back for flushes is given up to one"

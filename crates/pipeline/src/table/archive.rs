@@ -85,7 +85,15 @@ impl Location {
     /// A directory.
     pub fn at(directory: &FsPath) -> Result<Self, ArchiveError> {
         let refuse = |e: std::io::Error| ArchiveError::Place(directory.display().to_string(), e.to_string());
-        Ok(Self { directory: std::path::absolute(directory).map_err(refuse)? })
+        let directory = std::path::absolute(directory).map_err(refuse)?;
+        // The Delta kernel decodes the URLs of listed files once more.
+        let escape =
+            |bytes: &[u8]| matches!(bytes, [b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit());
+        if directory.as_os_str().as_encoded_bytes().windows(3).any(escape) {
+            let why = "a % before two hexadecimal digits would be read as another path; choose another name";
+            return Err(ArchiveError::Place(directory.display().to_string(), why.to_owned()));
+        }
+        Ok(Self { directory })
     }
 
     /// The absolute path.
