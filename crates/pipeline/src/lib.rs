@@ -1,6 +1,6 @@
 //! Remote write in, committed Parquet tables out.
 //!
-//! The modules are rooms, in the order in which a sample walks through them; each knows only the ones before it:
+//! The modules are rooms, in the order in which a sample walks through them (`flush` drives `table`):
 //! [`remote_write`] → [`wal`] → [`memtable`] → [`flush`] → [`table`] (with [`schema`] between), with [`receiver`] around all of them.
 //! [`inspection`] reads what they leave.
 
