@@ -12,7 +12,7 @@ CRASH_ROUNDS ?= 1000
 # The profile `ci` is optimised enough for tests with real load and still quick
 # to build. All tests share one selection of packages and features, because any
 # other would build Arrow once more.
-CI_FLAGS := --profile ci --workspace --features failpoints
+CI_FLAGS := --locked --profile ci --workspace --features failpoints
 CARGO_TEST := cargo test $(CI_FLAGS)
 # `cargo test` alone does not build the program that the tests start.
 CARGO_BUILD_FOR_TEST := cargo build $(CI_FLAGS) --bins --tests

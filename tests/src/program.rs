@@ -18,6 +18,8 @@ use crate::request::Request;
 /// How long a program may take to start, on a machine that is busy with other tests.
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
 
+const ENDS_WITHIN: Duration = Duration::from_secs(30);
+
 /// What the Makefile says about where a tool is. A test without its tools fails: skipped, it would look green.
 pub fn needed(variable: &str) -> PathBuf {
     env::var_os(variable).map(PathBuf::from).unwrap_or_else(|| panic!("{variable} is not set: run `make test`"))
@@ -96,13 +98,18 @@ impl Program {
         }
     }
 
+    /// Waits until it ends.
+    pub fn wait_for_end(&mut self) -> ExitStatus {
+        let ended = wait_for(ENDS_WITHIN, || self.child.try_wait().unwrap());
+        ended.unwrap_or_else(|| panic!("still there after {ENDS_WITHIN:?}:\n{}", self.log()))
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub fn terminate(&mut self) -> ExitStatus {
         let pid = rustix::process::Pid::from_child(&self.child);
         // It may have ended already.
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let ended = wait_for(Duration::from_secs(60), || self.child.try_wait().unwrap());
-        ended.unwrap_or_else(|| panic!("still there a minute after SIGTERM:\n{}", self.log()))
+        self.wait_for_end()
     }
 }
 

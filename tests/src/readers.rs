@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
@@ -60,6 +60,8 @@ static WORKERS: [Mutex<Option<Worker>>; 3] = [const { Mutex::new(None) }; 3];
 
 /// A Python that does jobs. It ends when its input ends, which is at the latest when this process does.
 struct Worker {
+    /// Never waited for.
+    _child: Child,
     jobs: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
@@ -69,7 +71,8 @@ impl Worker {
         let mut command = Command::new(needed("PROMARCHIVE_PYTHON"));
         command.args([concat!(env!("CARGO_MANIFEST_DIR"), "/python/dump.py"), "--jobs"]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        Self { jobs: child.stdin.take().unwrap(), answers: BufReader::new(child.stdout.take().unwrap()) }
+        let (jobs, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Self { _child: child, jobs, answers }
     }
 
     /// Does a job; the error, or null.

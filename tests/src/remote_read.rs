@@ -9,7 +9,7 @@ use reqwest::blocking::Client;
 
 use crate::chunk::{decode_xor, decode_xor2};
 use crate::protobuf::Message;
-use crate::tables::Labels;
+use crate::tables::{ByPlace, Labels};
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct ReadResponse {
@@ -75,7 +75,7 @@ fn labels(labels: &[v1::Label]) -> Labels {
 /// The answer of type SAMPLES: float samples and native histograms.
 ///
 /// Prometheus encodes it with the same protobuf code as remote write, which leaves out a −0 as if it were 0.
-pub fn samples(client: &Client, url: &str) -> (BTreeMap<(Labels, i64), Sample>, BTreeMap<(Labels, i64), Histogram>) {
+pub fn samples(client: &Client, url: &str) -> (ByPlace<Sample>, ByPlace<Histogram>) {
     let body = snap::raw::Decoder::new().decompress_vec(&read(client, url, SAMPLES)).unwrap();
     let response = ReadResponse::decode(body.as_slice()).unwrap();
     let (mut samples, mut histograms) = (BTreeMap::new(), BTreeMap::new());
@@ -95,7 +95,7 @@ pub fn samples(client: &Client, url: &str) -> (BTreeMap<(Labels, i64), Sample>, 
 
 /// The answer of type STREAMED_XOR_CHUNKS: float samples bit by bit, with start timestamps if the TSDB has them. Chunks of histograms are
 /// left out.
-pub fn chunks(client: &Client, url: &str) -> BTreeMap<(Labels, i64), Sample> {
+pub fn chunks(client: &Client, url: &str) -> ByPlace<Sample> {
     let body = read(client, url, STREAMED_XOR_CHUNKS);
     let mut rest = body.as_slice();
     let mut samples = BTreeMap::new();

@@ -16,13 +16,16 @@ use crate::request::{Exemplar, Request, Series};
 /// A label set, `__name__` included.
 pub type Labels = BTreeMap<String, String>;
 
+/// Rows by series and timestamp (milliseconds since the epoch).
+pub type ByPlace<T> = BTreeMap<(Labels, i64), T>;
+
 /// The rows of an archive; of the places that hold one row, each once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tables {
-    /// By series and timestamp.
-    pub samples: BTreeMap<(Labels, i64), Sample>,
-    /// By series and timestamp.
-    pub histograms: BTreeMap<(Labels, i64), Histogram>,
+    /// Float samples and stale markers.
+    pub samples: ByPlace<Sample>,
+    /// Native histograms.
+    pub histograms: ByPlace<Histogram>,
     /// With their series.
     pub exemplars: BTreeSet<(Labels, Exemplar)>,
     /// Metric, type, unit and help.
@@ -168,7 +171,7 @@ pub fn set_differences<T: Ord + Debug>(what: &str, wanted: &BTreeSet<T>, found: 
 }
 
 /// The table `samples`. A row that stands twice is an error.
-pub fn read_samples(reader: Reader, archive: &Path) -> BTreeMap<(Labels, i64), Sample> {
+pub fn read_samples(reader: Reader, archive: &Path) -> ByPlace<Sample> {
     let mut samples = BTreeMap::new();
     // Parsing the same labels for each of a million rows takes most of the time otherwise.
     let mut known: BTreeMap<(String, String), Labels> = BTreeMap::new();

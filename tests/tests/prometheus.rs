@@ -12,7 +12,7 @@ use promarchive_tests::prometheus::{NodeExporter, Prometheus};
 use promarchive_tests::readers::Reader;
 use promarchive_tests::remote_read;
 use promarchive_tests::request::Exemplar;
-use promarchive_tests::tables::{Labels, Tables, map_differences, set_differences};
+use promarchive_tests::tables::{ByPlace, Labels, Tables, map_differences, set_differences};
 use serde_json::Value;
 
 /// How long Prometheus scrapes, every second.
@@ -26,8 +26,8 @@ const NEGATIVE_ZERO: u64 = 1 << 63;
 fn special_page(number: u32) -> String {
     let now = now_ms();
     let now = format!("{}.{:03}", now / 1000, now % 1000);
-    let sometimes = if number / 3 % 2 == 0 { "" } else { "# TYPE sometimes gauge\nsometimes 1\n" };
-    let sign = if number % 2 == 0 { "-" } else { "" };
+    let sometimes = if (number / 3).is_multiple_of(2) { "" } else { "# TYPE sometimes gauge\nsometimes 1\n" };
+    let sign = if number.is_multiple_of(2) { "-" } else { "" };
     let small = number / 4;
     format!(
         "# TYPE special gauge\n# HELP special Values that are easily lost.\n\
@@ -54,7 +54,7 @@ fn special_page(number: u32) -> String {
          latency_seconds_count {number}\nlatency_seconds_sum {}\n\
          # TYPE \"größe.in/m\" gauge\n# HELP \"größe.in/m\" 尺寸\n\
          {{\"größe.in/m\",\"ort.name\"=\"Zürich \\\"West\\\"\"}} 4.5\n{sometimes}# EOF\n",
-        if number % 3 == 0 { "NaN".to_owned() } else { number.to_string() },
+        if number.is_multiple_of(3) { "NaN".to_owned() } else { number.to_string() },
         9_007_199_254_740_993_u64 + u64::from(number),
         f64::from(number) * 0.1,
     )
@@ -186,7 +186,7 @@ fn buckets(spans: &[Span], counts: &[u64]) -> BTreeMap<i64, u64> {
     indices.into_iter().zip(counts.iter().copied()).filter(|(_, count)| *count != 0).collect()
 }
 
-fn said_all(histograms: &BTreeMap<(Labels, i64), Histogram>) -> BTreeMap<(Labels, i64), Said> {
+fn said_all(histograms: &ByPlace<Histogram>) -> ByPlace<Said> {
     histograms.iter().map(|(place, histogram)| (place.clone(), said(histogram))).collect()
 }
 
@@ -225,8 +225,8 @@ fn assert_none(differences: &[String]) {
 struct Run {
     protocol: Protocol,
     /// Float samples as the TSDB's chunks have them.
-    chunks: BTreeMap<(Labels, i64), Sample>,
-    histograms: BTreeMap<(Labels, i64), Histogram>,
+    chunks: ByPlace<Sample>,
+    histograms: ByPlace<Histogram>,
     exemplars: BTreeSet<(Labels, Exemplar)>,
     metadata: BTreeSet<[String; 4]>,
     tables: Tables,
@@ -269,7 +269,7 @@ fn run(protocol: Protocol) -> Run {
 }
 
 /// The two kinds of answer of remote read hold the same, but for what protobuf leaves out.
-fn assert_same_answers(samples: &BTreeMap<(Labels, i64), Sample>, chunks: &BTreeMap<(Labels, i64), Sample>) {
+fn assert_same_answers(samples: &ByPlace<Sample>, chunks: &ByPlace<Sample>) {
     let plain = |(place, sample): (&(Labels, i64), &Sample)| {
         let value = if sample.value == NEGATIVE_ZERO { 0 } else { sample.value };
         (place.clone(), value)

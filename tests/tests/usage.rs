@@ -5,13 +5,15 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use promarchive_tests::program::{Receiver, promarchive};
+use promarchive_tests::program::{Program, Receiver, promarchive};
 
-/// Exit code and what stands on stderr. Nothing stands on stdout.
+/// Exit code and what it says. A program that does not end by itself took what it should have refused.
 fn run(directory: &Path, arguments: &[&str]) -> (i32, String) {
-    let output = Command::new(promarchive()).args(arguments).current_dir(directory).env_clear().output().unwrap();
-    assert!(output.stdout.is_empty(), "{output:?}");
-    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    let mut command = Command::new(promarchive());
+    command.args(arguments).current_dir(directory).env_clear();
+    let mut program = Program::start(&mut command, directory.join("log"));
+    let status = program.wait_for_end();
+    (status.code().unwrap(), program.log())
 }
 
 #[test]
