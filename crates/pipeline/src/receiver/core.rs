@@ -241,12 +241,12 @@ impl Core {
     }
 
     fn apply(&self, position: u64, received_at: i64, batch: &mut Batch) {
-        if !batch.metadata.is_empty() {
+        let committed = |table: Table| self.committed.get(&table).is_some_and(|&committed| position <= committed);
+        // What the table holds was made known when it was read. A record at or below its position that was refused to its sender is not in it.
+        if !batch.metadata.is_empty() && !committed(Table::Metadata) {
             let mut index = locked(&self.index);
-            // A record whose metadata the table holds already made it known when the table was read.
             batch.metadata.retain(|row| index.metadata.insert(row));
         }
-        let committed = |table: Table| self.committed.get(&table).is_some_and(|&committed| position <= committed);
         locked(&self.buffer).live.apply(position, received_at, batch, committed);
     }
 

@@ -454,3 +454,21 @@ async fn a_checkpoint_is_there_and_the_log_too() {
     let commits = files.iter().filter(|name| name.ends_with(".json")).count();
     assert_eq!(commits, 2, "clean-up is ours: {files:?}");
 }
+
+/// Engines that write or prune must not use statistics on values: NaN breaks them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn delta_has_statistics_on_metric_and_timestamp_alone() {
+    let bench = DeltaBench::new();
+    let log = created(&bench).await;
+    log.put(1, &append(WRITER, 1, &[1])).await.unwrap();
+    let properties = loaded(log.as_ref()).await.properties().clone();
+    assert_eq!(properties.get("delta.dataSkippingStatsColumns").map(String::as_str), Some("metric,timestamp"));
+    let commit = std::fs::read_to_string(bench.0.path().join("samples/_delta_log/00000000000000000001.json")).unwrap();
+    let actions: Vec<serde_json::Value> = commit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let add = actions.iter().find_map(|action| action.get("add")).unwrap();
+    let stats: serde_json::Value = serde_json::from_str(add["stats"].as_str().unwrap()).unwrap();
+    for side in ["minValues", "maxValues", "nullCount"] {
+        let columns: BTreeSet<&str> = stats[side].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(columns, BTreeSet::from(["metric", "timestamp"]), "{side}");
+    }
+}

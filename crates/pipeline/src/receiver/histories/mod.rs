@@ -222,8 +222,28 @@ fn a_long_flush_does_not_shorten_the_horizon() {
 
 #[test]
 fn metadata_that_is_replayed_late_is_known() {
-    let metadata = || Step::Write(vec![Request::of_metadata()]);
+    let metadata = || Step::Write(vec![Request::of_metadata("Help.")]);
     run_short(usize::MAX, &[metadata(), flushed(), metadata(), Step::Wait(3 * DAY_MS), restarted()]);
+}
+
+/// A group fills a segment, which is synced, and the next cannot be made: all of it is refused, though its first record is in the WAL.
+#[test]
+fn metadata_that_was_refused_is_not_taken_for_known() {
+    let metadata = |help| Request::of_metadata(help);
+    let noise = |at: i64| f64::from_bits((at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 2);
+    let bulky = Request::of_samples(&(0..400).map(|at| (at, noise(at))).collect::<Vec<_>>());
+    run_short(
+        usize::MAX,
+        &[
+            Step::FailSync(3),
+            Step::Write(vec![metadata("Help."), bulky]),
+            Step::Heal,
+            Step::Write(vec![metadata("")]),
+            without_purge(),
+            restarted(),
+            Step::Write(vec![metadata("Help.")]),
+        ],
+    );
 }
 
 /// Whether one of 300 histories breaks a promise in this way.

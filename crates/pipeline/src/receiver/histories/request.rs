@@ -205,8 +205,8 @@ impl Request {
     }
 
     /// A request with metadata only.
-    pub(super) fn of_metadata() -> Self {
-        let metadata = SentMetadata { kind: 1, help: "Help.", unit: "s" };
+    pub(super) fn of_metadata(help: &'static str) -> Self {
+        let metadata = SentMetadata { kind: 1, help, unit: "s" };
         Self::of(Part { metadata: Some(metadata), ..Part::default() })
     }
 
