@@ -1,0 +1,148 @@
+//! Series like those of a fleet of services behind Kubernetes' service discovery: 12 or 13 labels, about 340 bytes of them.
+//!
+//! Values: half constant, a quarter counters with random increments, 15 % histogram buckets, 10 % gauges with three decimals. That is more
+//! entropy than real ones have (`docs/explanation/performance.md`).
+
+use promarchive_pipeline::remote_write::Protocol;
+use promarchive_pipeline::remote_write::proto::{v1, v2};
+
+use super::{Load, Name, Request};
+use crate::Result;
+
+const SAMPLES_A_REQUEST: usize = 2000;
+const SERIES_A_TARGET: usize = 500;
+const SCRAPE_INTERVAL_MS: i64 = 15_000;
+/// 2026-11-20 08:00 UTC: every load lies in one day.
+const START_MS: i64 = 1_795_161_600_000;
+/// As many as a Prometheus of this size has shards.
+const CONNECTIONS: usize = 4;
+
+/// `series` series, each scraped `scrapes` times.
+pub(super) fn load(name: Name, protocol: Protocol, series: usize, scrapes: usize) -> Result<Load> {
+    let mut connections = vec![Vec::new(); CONNECTIONS];
+    let all: Vec<usize> = (0..series).collect();
+    for (block, series) in all.chunks(SAMPLES_A_REQUEST).enumerate() {
+        let requests = match protocol {
+            Protocol::V1 => block_v1(series, scrapes)?,
+            Protocol::V2 => block_v2(series, scrapes)?,
+        };
+        if let Some(connection) = connections.get_mut(block % CONNECTIONS) {
+            connection.push(requests);
+        }
+    }
+    let connections = connections.into_iter().map(by_scrape).collect();
+    Ok(Load { name, protocol, connections, series })
+}
+
+/// Requests by block of series → requests by scrape.
+fn by_scrape(blocks: Vec<Vec<Request>>) -> Vec<Request> {
+    let scrapes = blocks.first().map_or(0, Vec::len);
+    (0..scrapes).flat_map(|scrape| blocks.iter().filter_map(move |block| block.get(scrape).cloned())).collect()
+}
+
+fn block_v1(series: &[usize], scrapes: usize) -> Result<Vec<Request>> {
+    let mut values: Vec<Values> = series.iter().map(|&series| Values::new(series)).collect();
+    let timeseries = series.iter().map(|&series| {
+        let labels = labels(series).into_iter().map(|(name, value)| v1::Label { name: name.to_owned(), value });
+        v1::TimeSeries { labels: labels.collect(), ..v1::TimeSeries::default() }
+    });
+    let mut request = v1::WriteRequest { timeseries: timeseries.collect(), metadata: Vec::new() };
+    let scrape = |scrape| {
+        for ((entry, &series), values) in request.timeseries.iter_mut().zip(series).zip(&mut values) {
+            entry.samples = vec![v1::Sample { value: values.next(), timestamp: timestamp(series, scrape) }];
+        }
+        Request::of(&request, series.len() as u64)
+    };
+    (0..scrapes).map(scrape).collect()
+}
+
+fn block_v2(series: &[usize], scrapes: usize) -> Result<Vec<Request>> {
+    let mut values: Vec<Values> = series.iter().map(|&series| Values::new(series)).collect();
+    let mut symbols = super::recorded::Symbols::default();
+    let timeseries = series.iter().map(|&series| {
+        let labels = labels(series);
+        let labels = labels.iter().flat_map(|(name, value)| [*name, value.as_str()]);
+        v2::TimeSeries { labels_refs: labels.map(|text| symbols.reference(text)).collect(), ..v2::TimeSeries::default() }
+    });
+    let timeseries = timeseries.collect();
+    let mut request = v2::Request { symbols: symbols.into_table(), timeseries };
+    let scrape = |scrape| {
+        for ((entry, &series), values) in request.timeseries.iter_mut().zip(series).zip(&mut values) {
+            let timestamp = timestamp(series, scrape);
+            entry.samples = vec![v2::Sample { value: values.next(), timestamp, start_timestamp: 0 }];
+        }
+        Request::of(&request, series.len() as u64)
+    };
+    (0..scrapes).map(scrape).collect()
+}
+
+/// Targets are scraped at offsets of their own, as Prometheus does it.
+fn timestamp(series: usize, scrape: usize) -> i64 {
+    let target = (series / SERIES_A_TARGET) as u64;
+    let offset = mix(target) % SCRAPE_INTERVAL_MS.unsigned_abs();
+    START_MS + offset.cast_signed() + scrape as i64 * SCRAPE_INTERVAL_MS
+}
+
+fn labels(series: usize) -> Vec<(&'static str, String)> {
+    let (target, at) = (series / SERIES_A_TARGET, series % SERIES_A_TARGET);
+    let (family, within) = (at / 10, at % 10);
+    let service = format!("{}-{}", pick(&["checkout", "inventory", "payment-gateway", "search-frontend"], target), target % 40);
+    let id = mix(target as u64);
+    let mut labels = vec![
+        ("__name__", format!("http_server_{}_{family:02}", pick(&["requests_total", "request_duration_seconds_bucket", "response_size_bytes"], family))),
+        ("cluster", "production-eu-central-1".to_owned()),
+        ("container", service.clone()),
+        ("endpoint", "http-metrics".to_owned()),
+        ("instance", format!("10.{}.{}.{}:8080", id % 64, id / 64 % 256, id / 16_384 % 256)),
+        ("job", format!("{}/{service}", pick(&["shop", "backoffice", "platform"], target))),
+        ("method", pick(&["GET", "POST", "PUT", "DELETE"], at).to_owned()),
+        ("namespace", pick(&["shop", "backoffice", "platform"], target).to_owned()),
+        ("node", format!("ip-10-{}-{}-7.eu-central-1.compute.internal", id % 64, target % 50)),
+        ("pod", format!("{service}-{:08x}-{:05x}", id >> 32, id & 0xf_ffff)),
+        ("route", format!("/api/v1/{}/{within}", pick(&["orders/:id/items", "customers/:id", "products/search"], family))),
+        ("service", service),
+    ];
+    if within % 2 == 0 {
+        labels.push(("status", pick(&["200", "404", "500"], within).to_owned()));
+    }
+    labels
+}
+
+fn pick(texts: &[&'static str], at: usize) -> &'static str {
+    texts.get(at % texts.len()).copied().unwrap_or_default()
+}
+
+/// The values of one series.
+struct Values {
+    kind: usize,
+    random: u64,
+    last: f64,
+}
+
+impl Values {
+    fn new(series: usize) -> Self {
+        let random = mix(series as u64 + 1);
+        Self { kind: (random % 20) as usize, random, last: (random >> 8) as f64 % 100_000.0 }
+    }
+
+    fn next(&mut self) -> f64 {
+        self.random = mix(self.random);
+        let random = (self.random >> 16) as f64;
+        match self.kind {
+            0..10 => {}
+            10..15 => self.last += random % 1000.0,
+            15..18 => self.last += random % 4.0,
+            _ => self.last = random % 100_000.0 / 1000.0,
+        }
+        // Whole numbers stay whole: the first value is cut here.
+        if self.kind < 18 { self.last.floor() } else { self.last }
+    }
+}
+
+/// A step of splitmix64 (Steele, Lea, Flood 2014).
+fn mix(state: u64) -> u64 {
+    let state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let state = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let state = (state ^ state >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    state ^ state >> 31
+}

@@ -1,0 +1,171 @@
+//! `promarchive-bench`: promarchive beside its peers, one load, one machine, one run.
+//!
+//! ```text
+//! load ─► sender ─► receiver's process ─► measure ─► report
+//! ```
+
+mod error;
+mod load;
+mod measure;
+mod process;
+mod receiver;
+mod report;
+mod sender;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use promarchive_pipeline::remote_write::Protocol;
+
+use crate::error::{Error, Result};
+use crate::load::{Load, Name};
+use crate::measure::Workplace;
+use crate::receiver::{Kind, Receiver};
+use crate::report::Report;
+
+/// Measures promarchive beside other receivers of remote write: the same requests, the same machine, one after the other.
+#[derive(Debug, Parser)]
+#[command(
+    name = "promarchive-bench",
+    version,
+    max_term_width = 100,
+    after_help = "Example:\n  promarchive-bench --receiver target/release/promarchive --receiver prometheus --load real --figure throughput"
+)]
+struct Arguments {
+    /// A program to measure, told by its name: promarchive, prometheus or victoria-metrics; several times.
+    #[arg(long = "receiver", value_name = "PROGRAM", required = true)]
+    receivers: Vec<PathBuf>,
+    /// What to send.
+    #[arg(long = "load", value_delimiter = ',', default_value = "real,50k,200k,2h")]
+    loads: Vec<Name>,
+    /// In which version of remote write.
+    #[arg(long = "protocol", value_delimiter = ',', default_value = "v1,v2")]
+    protocols: Vec<Version>,
+    /// What to measure.
+    #[arg(long = "figure", value_delimiter = ',', default_value = "throughput,latency,restart")]
+    figures: Vec<Figure>,
+    /// How often to measure each; the tables show medians.
+    #[arg(long, default_value_t = 1)]
+    runs: usize,
+    /// Samples a second when the time of an answer is measured.
+    #[arg(long, default_value_t = 100_000.0)]
+    rate: f64,
+    /// For how many seconds it is measured.
+    #[arg(long, default_value_t = 30)]
+    latency_seconds: u64,
+    /// Directory for the receivers' data: on a real disk, or a sync costs nothing.
+    #[arg(long, default_value = "target/bench")]
+    dir: PathBuf,
+    /// How to print.
+    #[arg(long, value_enum, default_value = "text")]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Version {
+    V1,
+    V2,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Figure {
+    Throughput,
+    Latency,
+    Restart,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(report) => {
+            match arguments.output {
+                Output::Text => println!("{report}"),
+                Output::Json => println!("{}", report.json()),
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("promarchive-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<Report> {
+    let kinds = arguments.receivers.iter().map(|program| {
+        Ok(Receiver { kind: Kind::of_program(program)?, program: program.clone() })
+    });
+    let receivers: Vec<Receiver> = kinds.collect::<Result<_>>()?;
+    let place = Workplace { root: arguments.dir.clone() };
+    let mut report = Report::default();
+    for &version in &arguments.protocols {
+        let protocol = match version {
+            Version::V1 => Protocol::V1,
+            Version::V2 => Protocol::V2,
+        };
+        if arguments.figures.contains(&Figure::Throughput) {
+            for &name in &arguments.loads {
+                throughput(arguments, &place, &receivers, name, protocol, &mut report)?;
+            }
+        }
+        if arguments.figures.iter().any(|&figure| figure != Figure::Throughput) {
+            answers_and_restarts(arguments, &place, &receivers, protocol, &mut report)?;
+        }
+    }
+    Ok(report)
+}
+
+fn throughput(
+    arguments: &Arguments,
+    place: &Workplace,
+    receivers: &[Receiver],
+    name: Name,
+    protocol: Protocol,
+    report: &mut Report,
+) -> Result<()> {
+    eprintln!("making the load {name} in {protocol:?}");
+    let load = Load::new(name, protocol)?;
+    for run in 1..=arguments.runs {
+        for receiver in receivers {
+            eprintln!("{} takes {name} in {protocol:?}, run {run} of {}", receiver.kind.name(), arguments.runs);
+            report.throughput.push(place.throughput(receiver, &load)?);
+        }
+    }
+    Ok(())
+}
+
+fn answers_and_restarts(
+    arguments: &Arguments,
+    place: &Workplace,
+    receivers: &[Receiver],
+    protocol: Protocol,
+    report: &mut Report,
+) -> Result<()> {
+    let load = Load::new(Name::TwoHundred, protocol)?;
+    let length = Duration::from_secs(arguments.latency_seconds);
+    for receiver in receivers {
+        for _ in 0..arguments.runs {
+            if arguments.figures.contains(&Figure::Latency) {
+                // Once undisturbed, and once while flushes go on beside the requests.
+                let intervals: &[&str] = if receiver.kind == Kind::Promarchive { &["1d", "10s"] } else { &["1d"] };
+                for flush in intervals {
+                    eprintln!("{} answers {:?} at {} samples/s", receiver.kind.name(), protocol, arguments.rate);
+                    report.latency.push(place.latency(receiver, &load, arguments.rate, length, flush)?);
+                }
+            }
+            if arguments.figures.contains(&Figure::Restart) {
+                eprintln!("{} restarts with {} samples of {:?} in its WAL", receiver.kind.name(), load.samples(), protocol);
+                report.restart.push(place.restart(receiver, &load)?);
+            }
+        }
+    }
+    Ok(())
+}
