@@ -1,29 +1,16 @@
-//! `promarchive-bench`: promarchive beside its peers, one load, one machine, one run.
-//!
-//! ```text
-//! load ─► sender ─► receiver's process ─► measure ─► report
-//! ```
-
-mod error;
-mod load;
-mod measure;
-mod process;
-mod receiver;
-mod report;
-mod sender;
+//! `promarchive-bench`: the command.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use promarchive_bench::Result;
+use promarchive_bench::load::{Load, Name};
+use promarchive_bench::measure::Workplace;
+use promarchive_bench::receiver::{Kind, Receiver};
+use promarchive_bench::report::Report;
 use promarchive_pipeline::remote_write::Protocol;
-
-use crate::error::{Error, Result};
-use crate::load::{Load, Name};
-use crate::measure::Workplace;
-use crate::receiver::{Kind, Receiver};
-use crate::report::Report;
 
 /// Measures promarchive beside other receivers of remote write: the same requests, the same machine, one after the other.
 #[derive(Debug, Parser)]
@@ -100,9 +87,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<Report> {
-    let kinds = arguments.receivers.iter().map(|program| {
-        Ok(Receiver { kind: Kind::of_program(program)?, program: program.clone() })
-    });
+    let kinds = arguments
+        .receivers
+        .iter()
+        .map(|program| Ok(Receiver { kind: Kind::of_program(program)?, program: program.clone() }));
     let receivers: Vec<Receiver> = kinds.collect::<Result<_>>()?;
     let place = Workplace { root: arguments.dir.clone() };
     let mut report = Report::default();
@@ -162,7 +150,12 @@ fn answers_and_restarts(
                 }
             }
             if arguments.figures.contains(&Figure::Restart) {
-                eprintln!("{} restarts with {} samples of {:?} in its WAL", receiver.kind.name(), load.samples(), protocol);
+                eprintln!(
+                    "{} restarts with {} samples of {:?} in its WAL",
+                    receiver.kind.name(),
+                    load.samples(),
+                    protocol
+                );
                 report.restart.push(place.restart(receiver, &load)?);
             }
         }

@@ -35,10 +35,14 @@ impl Kind {
     /// By the name of a program.
     pub fn of_program(program: &Path) -> Result<Self> {
         let name = program.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        [("promarchive", Self::Promarchive), ("prometheus", Self::Prometheus), ("victoria-metrics", Self::VictoriaMetrics)]
-            .into_iter()
-            .find_map(|(prefix, kind)| name.starts_with(prefix).then_some(kind))
-            .ok_or_else(|| Error::UnknownReceiver(program.to_owned()))
+        [
+            ("promarchive", Self::Promarchive),
+            ("prometheus", Self::Prometheus),
+            ("victoria-metrics", Self::VictoriaMetrics),
+        ]
+        .into_iter()
+        .find_map(|(prefix, kind)| name.starts_with(prefix).then_some(kind))
+        .ok_or_else(|| Error::UnknownReceiver(program.to_owned()))
     }
 }
 

@@ -30,14 +30,26 @@ impl Report {
 
     fn throughput_table(&self) -> Table {
         let mut table = table(&[
-            "load", "protocol", "receiver", "samples", "CPU s", "k samples/CPU-s", "ratio", "peak MiB", "B/series", "ratio",
-            "B/sample kept", "ratio",
+            "load",
+            "protocol",
+            "receiver",
+            "samples",
+            "CPU s",
+            "k samples/CPU-s",
+            "ratio",
+            "peak MiB",
+            "B/series",
+            "ratio",
+            "B/sample kept",
+            "ratio",
         ]);
         let rows = groups(&self.throughput, |row| (row.load.to_string(), row.protocol, row.receiver));
         for ((load, protocol, receiver), row) in &rows {
             let reference = rows.get(&(load.clone(), *protocol, REFERENCE));
             let ratio = |figure: fn(&Throughput) -> f64| {
-                reference.map_or_else(String::new, |reference| format!("{:.2}×", median(row, figure) / median(reference, figure)))
+                reference.map_or_else(String::new, |reference| {
+                    format!("{:.2}×", median(row, figure) / median(reference, figure))
+                })
             };
             table.add_row([
                 load.clone(),
@@ -59,7 +71,9 @@ impl Report {
 
     fn latency_table(&self) -> Table {
         let mut table = table(&["protocol", "receiver", "flush every", "requests", "p50 ms", "p99 ms", "max ms"]);
-        for ((protocol, receiver, flush), row) in groups(&self.latency, |row| (row.protocol, row.receiver, row.flush_interval)) {
+        for ((protocol, receiver, flush), row) in
+            groups(&self.latency, |row| (row.protocol, row.receiver, row.flush_interval))
+        {
             table.add_row([
                 protocol.to_owned(),
                 receiver.to_owned(),

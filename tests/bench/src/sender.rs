@@ -61,9 +61,9 @@ pub fn send(load: &Load, url: &str, pace: Option<(f64, Duration)>) -> Result<Ans
     };
     thread::scope(|scope| {
         let threads: Vec<_> = load.connections.iter().enumerate().map(|work| scope.spawn(move || each(work))).collect();
-        threads.into_iter().try_fold(Answers::default(), |sum, thread| {
-            Ok(sum.add(thread.join().map_err(|_| Error::Sender)??))
-        })
+        threads
+            .into_iter()
+            .try_fold(Answers::default(), |sum, thread| Ok(sum.add(thread.join().map_err(|_| Error::Sender)??)))
     })
 }
 

@@ -62,7 +62,10 @@ fn block_v2(series: &[usize], scrapes: usize) -> Result<Vec<Request>> {
     let timeseries = series.iter().map(|&series| {
         let labels = labels(series);
         let labels = labels.iter().flat_map(|(name, value)| [*name, value.as_str()]);
-        v2::TimeSeries { labels_refs: labels.map(|text| symbols.reference(text)).collect(), ..v2::TimeSeries::default() }
+        v2::TimeSeries {
+            labels_refs: labels.map(|text| symbols.reference(text)).collect(),
+            ..v2::TimeSeries::default()
+        }
     });
     let timeseries = timeseries.collect();
     let mut request = v2::Request { symbols: symbols.into_table(), timeseries };
@@ -86,10 +89,17 @@ fn timestamp(series: usize, scrape: usize) -> i64 {
 fn labels(series: usize) -> Vec<(&'static str, String)> {
     let (target, at) = (series / SERIES_A_TARGET, series % SERIES_A_TARGET);
     let (family, within) = (at / 10, at % 10);
-    let service = format!("{}-{}", pick(&["checkout", "inventory", "payment-gateway", "search-frontend"], target), target % 40);
+    let service =
+        format!("{}-{}", pick(&["checkout", "inventory", "payment-gateway", "search-frontend"], target), target % 40);
     let id = mix(target as u64);
     let mut labels = vec![
-        ("__name__", format!("http_server_{}_{family:02}", pick(&["requests_total", "request_duration_seconds_bucket", "response_size_bytes"], family))),
+        (
+            "__name__",
+            format!(
+                "http_server_{}_{family:02}",
+                pick(&["requests_total", "request_duration_seconds_bucket", "response_size_bytes"], family)
+            ),
+        ),
         ("cluster", "production-eu-central-1".to_owned()),
         ("container", service.clone()),
         ("endpoint", "http-metrics".to_owned()),
@@ -99,7 +109,10 @@ fn labels(series: usize) -> Vec<(&'static str, String)> {
         ("namespace", pick(&["shop", "backoffice", "platform"], target).to_owned()),
         ("node", format!("ip-10-{}-{}-7.eu-central-1.compute.internal", id % 64, target % 50)),
         ("pod", format!("{service}-{:08x}-{:05x}", id >> 32, id & 0xf_ffff)),
-        ("route", format!("/api/v1/{}/{within}", pick(&["orders/:id/items", "customers/:id", "products/search"], family))),
+        (
+            "route",
+            format!("/api/v1/{}/{within}", pick(&["orders/:id/items", "customers/:id", "products/search"], family)),
+        ),
         ("service", service),
     ];
     if within % 2 == 0 {

@@ -26,7 +26,8 @@ pub(super) fn load(protocol: Protocol) -> Result<Load> {
     while !rest.is_empty() {
         let _header = field(&mut rest)?;
         let message = v2::Request::decode(field(&mut rest)?).map_err(|cause| Error::Recording(cause.to_string()))?;
-        let samples = message.timeseries.iter().map(|series| (series.samples.len() + series.histograms.len()) as u64).sum();
+        let samples =
+            message.timeseries.iter().map(|series| (series.samples.len() + series.histograms.len()) as u64).sum();
         for entry in &message.timeseries {
             series.insert(texts(&message, &entry.labels_refs)?.join("\0"));
         }

@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array};
-use arrow::error::ArrowError;
+use parquet::errors::ParquetError;
+use parquet::schema::types::SchemaDescriptor;
 
-use super::dictionary::DictionaryColumn;
+use super::run_column::{Chunk, RunColumn};
 use crate::memtable::Labels;
 use crate::schema::{LabelColumns, labels_text, series_id};
 
-/// Key columns of a batch.
+/// Key columns of a row group.
 #[derive(Debug)]
 pub(super) struct KeyColumns {
-    metric: DictionaryColumn,
-    labels: DictionaryColumn,
-    label_columns: Vec<(String, DictionaryColumn)>,
-    series_ids: Vec<i64>,
+    metric: RunColumn<Arc<str>>,
+    labels: RunColumn<Arc<str>>,
+    label_columns: Vec<(String, RunColumn<Arc<str>>)>,
+    series_id: RunColumn<i64>,
     current: Key,
 }
 
@@ -29,29 +29,35 @@ struct Key {
 }
 
 impl KeyColumns {
-    pub(super) fn new(label_columns: &LabelColumns) -> Self {
+    /// `schema` is the file's: the key columns are its first.
+    pub(super) fn new(schema: &SchemaDescriptor, label_columns: &LabelColumns) -> Self {
+        let label_columns: Vec<_> = (2..)
+            .zip(label_columns.names())
+            .map(|(at, name)| (name.clone(), RunColumn::new(schema.column(at))))
+            .collect();
         Self {
-            metric: DictionaryColumn::default(),
-            labels: DictionaryColumn::default(),
-            label_columns: label_columns
-                .names()
-                .iter()
-                .map(|name| (name.clone(), DictionaryColumn::default()))
-                .collect(),
-            series_ids: Vec::new(),
+            metric: RunColumn::new(schema.column(0)),
+            labels: RunColumn::new(schema.column(1)),
+            series_id: RunColumn::new(schema.column(2 + label_columns.len())),
+            label_columns,
             current: Key { metric: "".into(), labels: "{}".into(), label_columns: Vec::new(), series_id: 0 },
         }
+    }
+
+    /// How many columns there are.
+    pub(super) fn len(&self) -> usize {
+        self.label_columns.len() + 3
     }
 
     /// The rows that follow belong to this series. Returns the bytes that its label set takes in a dictionary.
     pub(super) fn start(&mut self, labels: Labels<'_>) -> usize {
         let text = labels_text(labels.pairs());
-        let value = |column: &str| labels.pairs().find(|(name, _)| *name == column).map(|(_, value)| Arc::from(value));
+        let value = |column: &str| labels.pairs().find(|(name, _)| *name == column).map(|(_, value)| value);
         let before = &self.current.label_columns;
         // The same value as in the series before is the same text in memory.
-        let share = |at: usize, new: Option<Arc<str>>| match before.get(at) {
-            Some(old) if *old == new => old.clone(),
-            _ => new,
+        let share = |at: usize, new: Option<&str>| match before.get(at) {
+            Some(old) if old.as_deref() == new => old.clone(),
+            _ => new.map(Arc::from),
         };
         let label_columns =
             self.label_columns.iter().enumerate().map(|(at, (name, _))| share(at, value(name))).collect();
@@ -75,16 +81,16 @@ impl KeyColumns {
         for ((_, column), value) in self.label_columns.iter_mut().zip(&self.current.label_columns) {
             column.append(value.as_ref(), rows);
         }
-        self.series_ids.extend(std::iter::repeat_n(self.current.series_id, rows));
+        self.series_id.append(Some(&self.current.series_id), rows);
     }
 
-    /// The columns so far, in the order of the schema; starts anew.
-    pub(super) fn finish(&mut self) -> Result<Vec<ArrayRef>, ArrowError> {
-        let mut columns = vec![self.metric.finish()?, self.labels.finish()?];
+    /// The columns of the row group, in the order of the schema; starts anew.
+    pub(super) fn finish(&mut self) -> Result<Vec<Chunk>, ParquetError> {
+        let mut chunks = vec![self.metric.finish(true)?, self.labels.finish(false)?];
         for (_, column) in &mut self.label_columns {
-            columns.push(column.finish()?);
+            chunks.push(column.finish(false)?);
         }
-        columns.push(Arc::new(Int64Array::from(std::mem::take(&mut self.series_ids))));
-        Ok(columns)
+        chunks.push(self.series_id.finish(false)?);
+        Ok(chunks)
     }
 }

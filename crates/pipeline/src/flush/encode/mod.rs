@@ -10,6 +10,8 @@
 mod dictionary;
 mod keys;
 mod own_columns;
+mod run_column;
+mod runs;
 mod writer;
 
 pub(super) use writer::writer_properties;

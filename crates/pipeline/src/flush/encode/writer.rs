@@ -1,14 +1,17 @@
 //! One file: batches into row groups, and the statistics that the commit carries.
 
-use arrow::array::{ArrayRef, RecordBatch};
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::ArrowSchemaConverter;
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
 use super::keys::KeyColumns;
@@ -20,6 +23,10 @@ use crate::table::FileStats;
 
 /// Rows collected before they go to the Parquet writer.
 const BATCH_ROWS: usize = 64 * 1024;
+/// Rows of a data page.
+pub(super) const PAGE_ROWS: usize = BATCH_ROWS;
+/// Of zstd: what it costs and saves is in `docs/explanation/files.md`.
+pub(super) const ZSTD_LEVEL: i32 = 3;
 /// Rows after which a row group ends at the next series.
 const ROW_GROUP_ROWS: usize = 1024 * 1024;
 /// Bytes of label sets after which a row group ends at the next series.
@@ -57,12 +64,28 @@ enum OwnColumns {
     Metadata(MetadataColumns),
 }
 
+impl OwnColumns {
+    /// The columns so far; starts anew.
+    fn finish(&mut self) -> Result<Vec<ArrayRef>, ArrowError> {
+        match self {
+            Self::Samples(columns) => Ok(columns.finish()),
+            Self::Histograms(columns) => columns.finish(),
+            Self::Exemplars(columns) => columns.finish(),
+            Self::Metadata(columns) => columns.finish(),
+        }
+    }
+}
+
 /// Writes one file of one table. Rows come sorted: [`Self::series`], then its rows, then the next.
 pub struct FileEncoder {
     schema: SchemaRef,
-    keys: KeyColumns,
+    file: SerializedFileWriter<Vec<u8>>,
+    columns: ArrowRowGroupWriterFactory,
+    /// None in a table that is not by series.
+    keys: Option<KeyColumns>,
     own: OwnColumns,
-    writer: ArrowWriter<Vec<u8>>,
+    /// Writers of the own columns of the row group; none before its first batch.
+    group: Vec<ArrowColumnWriter>,
     /// Rows of the batch.
     batch_rows: usize,
     /// Rows of the current series in the batch whose keys are not appended yet.
@@ -76,11 +99,11 @@ impl FileEncoder {
     /// An empty file.
     pub fn new(table: Table, label_columns: &LabelColumns) -> Result<Self, EncodeError> {
         let schema = arrow_schema(table, label_columns);
-        let options = ArrowWriterOptions::new()
-            // Readers get plain text columns, not this program's dictionaries.
-            .with_skip_arrow_metadata(true)
-            .with_properties(writer_properties(table, label_columns)?);
-        let writer = ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), options)?;
+        // Without Arrow's own schema beside it: readers get plain text columns, not this program's dictionaries.
+        let parquet_schema = ArrowSchemaConverter::new().convert(&schema)?;
+        let properties = Arc::new(writer_properties(table, label_columns)?);
+        let file = SerializedFileWriter::new(Vec::new(), parquet_schema.root_schema_ptr(), properties)?;
+        let columns = ArrowRowGroupWriterFactory::new(&file, schema.clone());
         let own = match table {
             Table::Samples => OwnColumns::Samples(SampleColumns::default()),
             Table::Histograms => OwnColumns::Histograms(Box::default()),
@@ -88,12 +111,14 @@ impl FileEncoder {
             Table::Metadata => OwnColumns::Metadata(MetadataColumns::default()),
         };
         let stats = FileStats { rows: 0, metric: None, timestamp: None };
-        let keys = KeyColumns::new(label_columns);
+        let keys = table.has_series().then(|| KeyColumns::new(&parquet_schema, label_columns));
         Ok(Self {
             schema,
+            file,
+            columns,
             keys,
             own,
-            writer,
+            group: Vec::new(),
             batch_rows: 0,
             pending_rows: 0,
             group_rows: 0,
@@ -106,11 +131,9 @@ impl FileEncoder {
     pub fn series(&mut self, labels: Labels<'_>) -> Result<(), EncodeError> {
         self.append_keys();
         if self.group_rows >= ROW_GROUP_ROWS || self.group_label_bytes >= ROW_GROUP_LABEL_BYTES {
-            self.end_batch()?;
-            self.writer.flush()?;
-            (self.group_rows, self.group_label_bytes) = (0, 0);
+            self.end_group()?;
         }
-        self.group_label_bytes += self.keys.start(labels);
+        self.group_label_bytes += self.keys.as_mut().map_or(0, |keys| keys.start(labels));
         Ok(())
     }
 
@@ -162,9 +185,11 @@ impl FileEncoder {
     }
 
     fn append_keys(&mut self) {
-        if self.pending_rows > 0 && !matches!(self.own, OwnColumns::Metadata(_)) {
-            self.keys.append(self.pending_rows);
-            widen(&mut self.stats.metric, self.keys.metric());
+        if let Some(keys) = &mut self.keys
+            && self.pending_rows > 0
+        {
+            keys.append(self.pending_rows);
+            widen(&mut self.stats.metric, keys.metric());
         }
         self.pending_rows = 0;
     }
@@ -174,21 +199,48 @@ impl FileEncoder {
             return Ok(());
         }
         self.batch_rows = 0;
-        let columns: Vec<ArrayRef> = match &mut self.own {
-            OwnColumns::Samples(own) => [self.keys.finish()?, own.finish()].concat(),
-            OwnColumns::Histograms(own) => [self.keys.finish()?, own.finish()?].concat(),
-            OwnColumns::Exemplars(own) => [self.keys.finish()?, own.finish()?].concat(),
-            OwnColumns::Metadata(own) => own.finish()?,
-        };
-        self.writer.write(&RecordBatch::try_new(self.schema.clone(), columns)?)?;
+        if self.group.is_empty() {
+            let group = self.columns.create_column_writers(self.file.flushed_row_groups().len())?;
+            self.group = group.into_iter().skip(self.key_columns()).collect();
+        }
+        let fields = self.schema.fields().iter().skip(self.key_columns());
+        let mut writers = self.group.iter_mut();
+        for (field, column) in fields.zip(self.own.finish()?) {
+            for (leaf, writer) in compute_leaves(field, &column)?.iter().zip(&mut writers) {
+                writer.write(leaf)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn key_columns(&self) -> usize {
+        self.keys.as_ref().map_or(0, KeyColumns::len)
+    }
+
+    fn end_group(&mut self) -> Result<(), EncodeError> {
+        self.append_keys();
+        self.end_batch()?;
+        if self.group_rows == 0 {
+            return Ok(());
+        }
+        let mut group = self.file.next_row_group()?;
+        if let Some(keys) = &mut self.keys {
+            for chunk in keys.finish()? {
+                group.append_column(&chunk.bytes, chunk.close)?;
+            }
+        }
+        for column in self.group.drain(..) {
+            column.close()?.append_to_row_group(&mut group)?;
+        }
+        group.close()?;
+        (self.group_rows, self.group_label_bytes) = (0, 0);
         Ok(())
     }
 
     /// Ends the file.
     pub fn finish(mut self) -> Result<EncodedFile, EncodeError> {
-        self.append_keys();
-        self.end_batch()?;
-        Ok(EncodedFile { bytes: self.writer.into_inner()?, stats: self.stats })
+        self.end_group()?;
+        Ok(EncodedFile { bytes: self.file.into_inner()?, stats: self.stats })
     }
 }
 
@@ -208,10 +260,10 @@ pub(in crate::flush) fn writer_properties(
 ) -> Result<WriterProperties, EncodeError> {
     let mut properties = WriterProperties::builder()
         .set_created_by(concat!("promarchive ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
         .set_max_row_group_row_count(None)
         .set_data_page_size_limit(PAGE_BYTES)
-        .set_data_page_row_count_limit(BATCH_ROWS)
+        .set_data_page_row_count_limit(PAGE_ROWS)
         .set_dictionary_page_size_limit(DICTIONARY_BYTES)
         .set_statistics_enabled(EnabledStatistics::None)
         .set_dictionary_enabled(false)

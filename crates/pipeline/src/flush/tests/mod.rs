@@ -1,6 +1,7 @@
 //! Files: what is encoded is decoded, how it lies in the file, and what is written again.
 
 mod collision;
+mod keys;
 mod layout;
 mod rewriting;
 mod round_trip;

@@ -1,0 +1,96 @@
+//! The two loops that all samples go through, on one core: decode and route to series, and settle, sort and encode.
+//!
+//! ```text
+//! cargo bench -p promarchive-bench
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use promarchive_bench::load::{Load, Name, Request};
+use promarchive_pipeline::flush::{Plan, settle};
+use promarchive_pipeline::memtable::{Horizon, Index, Memtable, resolve};
+use promarchive_pipeline::remote_write::{Protocol, TimestampBounds, decompress};
+use promarchive_pipeline::schema::{LabelColumns, Table};
+
+const ALL_TIMES: TimestampBounds = TimestampBounds { earliest: i64::MIN, latest: i64::MAX };
+const MAX_BODY: usize = 32 << 20;
+
+fn load(name: Name, protocol: Protocol) -> Load {
+    Load::new(name, protocol).expect("the load is part of this program")
+}
+
+/// Snappy, protobuf, series, memtable: what a receiver does with a request besides HTTP and the WAL.
+fn route(index: &mut Index, memtable: &mut Memtable, protocol: Protocol, request: &Request, decoded: &mut Vec<u8>) {
+    decoded.clear();
+    decompress(&request.body, MAX_BODY, decoded).expect("it was compressed here");
+    let mut batch = resolve(index, protocol, decoded, ALL_TIMES, 0).expect("it was encoded here");
+    memtable.apply(1, 0, &mut batch, |_| false);
+}
+
+/// With all of a load: every series known, every sample buffered.
+fn filled(load: &Load) -> (Index, Memtable) {
+    let (mut index, mut memtable, mut decoded) = (Index::new(1), Memtable::default(), Vec::new());
+    for request in load.connections.iter().flatten() {
+        route(&mut index, &mut memtable, load.protocol, request, &mut decoded);
+    }
+    (index, memtable)
+}
+
+fn decode_and_route(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decode and route");
+    for (name, protocol) in [
+        (Name::Real, Protocol::V1),
+        (Name::Real, Protocol::V2),
+        (Name::TwoHundred, Protocol::V1),
+        (Name::TwoHundred, Protocol::V2),
+    ] {
+        let load = load(name, protocol);
+        let (mut index, _) = filled(&load);
+        let part = |requests: &'_ Vec<Request>| requests.iter().take(requests.len() / 10).cloned().collect::<Vec<_>>();
+        let requests: Vec<Request> = load.connections.iter().flat_map(part).collect();
+        group.throughput(Throughput::Elements(requests.iter().map(|request| request.samples).sum()));
+        group.bench_function(format!("{name} {protocol:?}"), |bencher| {
+            bencher.iter_batched_ref(
+                || (Memtable::default(), Vec::new()),
+                |(memtable, decoded)| {
+                    for request in &requests {
+                        route(&mut index, memtable, protocol, request, decoded);
+                    }
+                },
+                BatchSize::LargeInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+fn settle_sort_and_encode(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("settle, sort and encode");
+    for name in [Name::Real, Name::TwoHundred, Name::TwoHours] {
+        let load = load(name, Protocol::V2);
+        let (index, memtable) = filled(&load);
+        group.throughput(Throughput::Elements(memtable.samples()));
+        let (index, memtable, columns) = (Arc::new(index), Arc::new(memtable), LabelColumns::default());
+        group.bench_function(format!("{name}"), |bencher| {
+            bencher.iter(|| {
+                let settled = settle(&memtable, &Horizon::default());
+                let view = index.series.view(settled.series().into_iter());
+                let plan = Plan::new(settled, view);
+                let files = plan.files(Table::Samples);
+                let encode =
+                    |(date, file)| plan.encode(Table::Samples, date, file, &columns).expect("it encodes").bytes.len();
+                files.iter().map(|(date, file)| encode((*date, file))).sum::<usize>()
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(10).measurement_time(Duration::from_secs(10)).without_plots();
+    targets = decode_and_route, settle_sort_and_encode
+}
+criterion_main!(benches);
