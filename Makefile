@@ -61,6 +61,16 @@ test-all: test crash ## All tests, those that take long too; as root
 	$(TEST_ENV) $(CLUSTER_ENV) PROMARCHIVE_STEADY_SECONDS=600 $(CARGO_TEST) --test operator -- nothing_is_written
 	archive=$$(IMAGE_PROFILE=ci scripts/image.sh) && scripts/image-buildah.sh "$$archive"
 
+.PHONY: bench
+bench: rust tools ## Measure promarchive beside Prometheus, 20 minutes (BENCH_ARGS="--load real --figure throughput")
+	cargo build --locked --release -p promarchive -p promarchive-bench
+	"$(CARGO_TARGET_DIR)/release/promarchive-bench" --receiver "$(CARGO_TARGET_DIR)/release/promarchive" \
+		--receiver "$$(scripts/build-go-tools.sh)/prometheus" --dir "$(CARGO_TARGET_DIR)/bench" $(BENCH_ARGS)
+
+.PHONY: bench-loops
+bench-loops: rust ## Measure the two hot loops by themselves, on one core, with criterion
+	cargo bench --locked -p promarchive-bench
+
 .PHONY: image
 image: rust ## Make the image of receiver and operator as an OCI archive, without an engine (IMAGE_PROFILE=release)
 	scripts/image.sh

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::encode::{EncodeError, EncodedFile, FileEncoder};
 use super::settle::Settled;
-use crate::memtable::{ExemplarRow, FlushId, Labels, SeriesRef, SeriesView, SortedRun};
+use crate::memtable::{ExemplarRow, FlushId, Labels, SeriesRef, SeriesView, SortedRun, file_order};
 use crate::remote_write::{Histogram, Sample};
 use crate::schema::{LabelColumns, Table};
 use crate::table::Date;
@@ -31,13 +31,7 @@ pub type SupersedingFiles = BTreeMap<(FlushId, Date), EncodedFile>;
 impl Plan {
     /// Lays out settled rows; `view` has the labels of all their series.
     pub fn new(settled: Settled, view: SeriesView) -> Self {
-        let labels: Vec<Labels<'_>> = view.iter().map(|(_, labels)| labels).collect();
-        let mut order: Vec<usize> = (0..labels.len()).collect();
-        order.sort_unstable_by(|&a, &b| match (labels.get(a), labels.get(b)) {
-            (Some(a), Some(b)) => a.compare(*b),
-            _ => a.cmp(&b),
-        });
-        drop(labels);
+        let order = file_order(&view);
         Self { settled, view, order }
     }
 
@@ -86,9 +80,11 @@ impl Plan {
             file.series(labels)?;
             match table {
                 Table::Samples => {
-                    let runs = rows_of(&settled.samples, series).iter();
-                    let mut samples = runs.flat_map(|(_, run)| run.iter()).filter(|s| Date::of(s.timestamp) == date);
-                    samples.try_for_each(|sample| file.sample(sample))?;
+                    for (_, run) in rows_of(&settled.samples, series) {
+                        let within = date_of_run(run) == Some(date);
+                        let mut samples = run.iter().filter(|s| within || Date::of(s.timestamp) == date);
+                        samples.try_for_each(|sample| file.sample(sample))?;
+                    }
                 }
                 Table::Histograms => histograms(&mut file, rows_of(&settled.histograms, series), date)?,
                 Table::Exemplars => {
@@ -180,9 +176,14 @@ impl OfSeries for ExemplarRow {
 }
 
 fn dates_of_run(run: &SortedRun) -> BTreeSet<Date> {
-    let (first, last) = run.bounds();
-    if Date::of(first) == Date::of(last) {
-        return BTreeSet::from([Date::of(first)]);
+    match date_of_run(run) {
+        Some(date) => BTreeSet::from([date]),
+        None => run.iter().map(|sample| Date::of(sample.timestamp)).collect(),
     }
-    run.iter().map(|sample| Date::of(sample.timestamp)).collect()
+}
+
+/// The day of all samples of a run; none if they are of several.
+fn date_of_run(run: &SortedRun) -> Option<Date> {
+    let (first, last) = run.bounds();
+    Some(Date::of(first)).filter(|&date| date == Date::of(last))
 }

@@ -89,6 +89,13 @@ impl Settled {
     }
 
     fn run(&mut self, series: SeriesRef, run: &SampleRun, horizon: &Horizon) {
+        let mut written = horizon.generations().filter_map(|generation| generation.run(series));
+        if let Some(sorted) = run.sorted()
+            && !written.any(|written| written.overlaps(&sorted))
+        {
+            self.samples.push((series, sorted));
+            return;
+        }
         let mut samples: Vec<Sample> = run.iter().collect();
         if !samples.is_sorted_by(|a, b| a.timestamp < b.timestamp) {
             samples.sort_by_key(|&sample| (sample.timestamp, std::cmp::Reverse(sample_rank(sample))));

@@ -29,12 +29,15 @@ pub struct SampleRun {
     bytes: Vec<u8>,
     previous: Previous,
     count: u32,
+    /// Whether a sample was not later than the one before.
+    unordered: bool,
 }
 
 impl SampleRun {
     /// Appends a sample.
     pub fn push(&mut self, sample: Sample) {
         let previous = &mut self.previous;
+        self.unordered |= self.count > 0 && sample.timestamp <= previous.timestamp;
         let step = sample.timestamp.wrapping_sub(previous.timestamp);
         let change = step.wrapping_sub(previous.step);
         let xor = sample.value ^ previous.value;
@@ -57,6 +60,12 @@ impl SampleRun {
         }
         *previous = Previous { timestamp: sample.timestamp, step, value: sample.value, start: sample.start_timestamp };
         self.count += 1;
+    }
+
+    /// The run as it is, if it is in order of time already, with each timestamp once, and not empty.
+    pub fn sorted(&self) -> Option<SortedRun> {
+        let first = self.iter().next().filter(|_| !self.unordered)?.timestamp;
+        Some(SortedRun { bytes: self.bytes.as_slice().into(), count: self.count, first, last: self.previous.timestamp })
     }
 
     /// Number of samples.
@@ -102,6 +111,11 @@ impl SortedRun {
     /// Smallest and largest timestamp, ms.
     pub fn bounds(&self) -> (i64, i64) {
         (self.first, self.last)
+    }
+
+    /// Whether there can be a timestamp that both have.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.first <= other.last && other.first <= self.last
     }
 
     /// Number of samples, at least one.
@@ -220,7 +234,14 @@ mod tests {
             let mut run = SampleRun::default();
             samples.iter().for_each(|&sample| run.push(sample));
             prop_assert_eq!(run.len(), samples.len());
-            prop_assert_eq!(run.iter().collect::<Vec<_>>(), samples);
+            prop_assert_eq!(&run.iter().collect::<Vec<_>>(), &samples);
+            let in_order = !samples.is_empty() && samples.is_sorted_by(|a, b| a.timestamp < b.timestamp);
+            prop_assert_eq!(run.sorted().is_some(), in_order);
+            if let Some(sorted) = run.sorted() {
+                let bounds = (samples[0].timestamp, samples[samples.len() - 1].timestamp);
+                prop_assert_eq!((sorted.bounds(), sorted.count()), (bounds, samples.len()));
+                prop_assert_eq!(sorted.iter().collect::<Vec<_>>(), samples);
+            }
         }
     }
 

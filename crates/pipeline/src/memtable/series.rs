@@ -275,6 +275,16 @@ impl SeriesView {
         self.series.get(at).map(|(index, symbols)| (*index, Labels { texts: &self.texts, symbols }))
     }
 
+    /// Texts by symbol.
+    pub(super) fn texts(&self) -> &[Arc<str>] {
+        &self.texts
+    }
+
+    /// The series, each with its labels as symbols: the metric, then name and value of the others.
+    pub(super) fn symbols(&self) -> &[(SeriesRef, Arc<[Symbol]>)] {
+        &self.series
+    }
+
     /// The series, each with its labels.
     pub fn iter(&self) -> impl Iterator<Item = (SeriesRef, Labels<'_>)> {
         self.series.iter().map(|(index, symbols)| (*index, Labels { texts: &self.texts, symbols }))
@@ -302,23 +312,6 @@ impl<'a> Labels<'a> {
     pub fn pairs(self) -> impl Iterator<Item = (&'a str, &'a str)> {
         let pairs = self.symbols.get(1..).unwrap_or_default().as_chunks::<2>().0;
         pairs.iter().map(move |&[name, value]| (self.text(name), self.text(value)))
-    }
-
-    /// Order of rows in a table: the metric, then the canonical text of the other labels.
-    pub fn compare(self, other: Self) -> std::cmp::Ordering {
-        use crate::schema::compare_escaped;
-        let ([mine, my_labels @ ..], [theirs, their_labels @ ..]) = (self.symbols, other.symbols) else {
-            return self.symbols.len().cmp(&other.symbols.len());
-        };
-        if mine != theirs {
-            return self.text(*mine).cmp(other.text(*theirs));
-        }
-        let differing = my_labels.iter().zip(their_labels).find(|(a, b)| a != b);
-        match differing {
-            Some((&a, &b)) => compare_escaped(self.text(a), other.text(b)),
-            // One set is the beginning of the other: `,` and `"` go before `}`, so the longer one is first.
-            None => their_labels.len().cmp(&my_labels.len()),
-        }
     }
 }
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayBuilder, ArrayRef, BooleanBuilder, Float64Array, Float64Builder, Int32Builder, Int64Builder, ListBuilder,
+    ArrayBuilder, ArrayRef, BooleanArray, BooleanBufferBuilder, BooleanBuilder, Float64Array, Float64Builder, Int32Builder, Int64Builder, ListBuilder,
     StructBuilder, TimestampMillisecondArray,
 };
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field};
 use arrow::error::ArrowError;
 
@@ -20,8 +21,10 @@ fn timestamps(values: &mut Vec<i64>) -> ArrayRef {
 
 /// Start timestamps: 0 is none.
 fn start_timestamps(values: &mut Vec<i64>) -> ArrayRef {
-    let some = std::mem::take(values).into_iter().map(|value| (value != 0).then_some(value));
-    Arc::new(some.collect::<TimestampMillisecondArray>().with_timezone("UTC"))
+    let values = std::mem::take(values);
+    let some = values.iter().any(|&value| value != 0).then(|| values.iter().map(|&value| value != 0).collect());
+    let nulls = some.unwrap_or_else(|| NullBuffer::new_null(values.len()));
+    Arc::new(TimestampMillisecondArray::new(values.into(), Some(nulls)).with_timezone("UTC"))
 }
 
 /// `timestamp`, `start_timestamp`, `value`, `stale`.
@@ -29,25 +32,34 @@ fn start_timestamps(values: &mut Vec<i64>) -> ArrayRef {
 pub(super) struct SampleColumns {
     timestamps: Vec<i64>,
     starts: Vec<i64>,
-    values: Vec<Option<f64>>,
-    stale: BooleanBuilder,
+    /// IEEE bits, of stale markers too.
+    values: Vec<f64>,
+    /// Rows that are stale markers; few.
+    stale: Vec<usize>,
 }
 
 impl SampleColumns {
     pub(super) fn append(&mut self, sample: Sample) {
+        if sample.value == STALE_NAN {
+            self.stale.push(self.values.len());
+        }
         self.timestamps.push(sample.timestamp);
         self.starts.push(sample.start_timestamp);
-        let stale = sample.value == STALE_NAN;
-        self.values.push((!stale).then_some(f64::from_bits(sample.value)));
-        self.stale.append_value(stale);
+        self.values.push(f64::from_bits(sample.value));
     }
 
     pub(super) fn finish(&mut self) -> Vec<ArrayRef> {
+        let values = std::mem::take(&mut self.values);
+        let mut stale = BooleanBufferBuilder::new(values.len());
+        stale.append_n(values.len(), false);
+        self.stale.drain(..).for_each(|row| stale.set_bit(row, true));
+        let stale = stale.finish();
+        let present = NullBuffer::new(!&stale);
         vec![
             timestamps(&mut self.timestamps),
             start_timestamps(&mut self.starts),
-            Arc::new(Float64Array::from(std::mem::take(&mut self.values))),
-            Arc::new(self.stale.finish()),
+            Arc::new(Float64Array::new(values.into(), Some(present).filter(|present| present.null_count() > 0))),
+            Arc::new(BooleanArray::new(stale, None)),
         ]
     }
 }

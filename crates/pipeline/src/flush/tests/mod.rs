@@ -12,7 +12,7 @@ use proptest::sample::select;
 
 use super::decode::{for_each_exemplar, for_each_histogram, for_each_metadata, for_each_sample, open_file};
 use super::{EncodedFile, FileEncoder};
-use crate::memtable::{ExemplarRow, Index, MetadataRow, SeriesView};
+use crate::memtable::{ExemplarRow, Index, MetadataRow, SeriesView, file_order};
 use crate::remote_write::{
     Counts, EARLIEST_TIMESTAMP, Histogram, LATEST_TIMESTAMP, LabelSet, ResetHint, STALE_NAN, Sample, Span,
 };
@@ -45,8 +45,7 @@ impl Sets {
         };
         let series: Vec<_> = sets.iter().map(&mut insert).collect();
         let view = index.series.view(series.into_iter());
-        let mut order: Vec<usize> = (0..sets.len()).collect();
-        order.sort_by(|&a, &b| view.get(a).unwrap().1.compare(view.get(b).unwrap().1));
+        let order = file_order(&view);
         Self { view, order }
     }
 
