@@ -79,8 +79,9 @@ def open_spark():
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
         "spark.sql.session.timeZone": "UTC",
-        # What a cluster needs and a small table does not: fifty tasks for a
-        # table's log, a web page, a progress bar.
+        # What a cluster needs and a small table does not: code compiled for long
+        # runs, fifty tasks for a table's log, a web page, a progress bar.
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
         "spark.databricks.delta.snapshotPartitions": "1",
         "spark.sql.shuffle.partitions": "1",
         "spark.ui.enabled": "false",

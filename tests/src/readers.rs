@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::program::needed;
 
 /// A tool that people read tables with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reader {
     /// DuckDB, its delta extension.
     DuckDb,
