@@ -26,6 +26,9 @@ TEST_ENV := PROMARCHIVE_BIN="$(PROMARCHIVE_BIN)" \
 CLUSTER_ENV := PROMARCHIVE_GO_TOOLS="$$(scripts/build-go-tools.sh)" \
 	PROMARCHIVE_CLUSTER_TOOLS="$$(scripts/cluster-tools.sh)"
 
+# Only the tests of all readers have Spark, which needs Java.
+SPARK_ENV := PROMARCHIVE_SPARK="$$(scripts/spark-env.sh)"
+
 export CARGO_TARGET_DIR
 
 .PHONY: help
@@ -45,9 +48,9 @@ build: rust ## Build the program, into target/ci/promarchive
 	cargo build $(CI_FLAGS) --bins
 
 .PHONY: test
-test: rust tools cluster-tools python ## All tests, with a real Prometheus, readers and Kubernetes; as root
+test: rust tools cluster-tools python spark ## All tests, with a real Prometheus, readers and Kubernetes; as root
 	$(CARGO_BUILD_FOR_TEST)
-	$(TEST_ENV) $(CLUSTER_ENV) $(CARGO_TEST)
+	$(TEST_ENV) $(CLUSTER_ENV) $(SPARK_ENV) $(CARGO_TEST)
 
 .PHONY: crash
 crash: rust tools python ## Kill the receiver many times and account for every sample (CRASH_ROUNDS=1000)
@@ -127,6 +130,10 @@ cluster-tools: ## Build or download what the test cluster runs, and print where 
 .PHONY: python
 python: ## Install DuckDB, Polars, pandas and deltalake, and print the path of their python
 	@scripts/python-env.sh
+
+.PHONY: spark
+spark: ## Install Spark with Delta, and print the path of its python
+	@scripts/spark-env.sh
 
 .PHONY: clean
 clean: ## Remove what was built here; the cache outside the clone stays

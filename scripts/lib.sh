@@ -50,6 +50,38 @@ need_go() {
 	export GOFLAGS=-buildvcs=false
 }
 
+# Sets `python`, which can make environments.
+need_python() {
+	python=${PYTHON:-python3}
+	command -v "$python" >/dev/null || apt_install python3 python3-venv ||
+		die "no $python. On Debian or Ubuntu: sudo apt-get install python3 python3-venv"
+	"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+		die "$("$python" --version) is too old: 3.11 or newer is needed. Name one with PYTHON=python3.12"
+	# Debian's python3 leaves this part to another package.
+	has_venv() { "$python" -c 'import venv, ensurepip' 2>/dev/null; }
+	has_venv || { apt_install python3-venv && has_venv; } ||
+		die "$python cannot make environments. On Debian or Ubuntu: sudo apt-get install python3-venv"
+}
+
+# What an environment depends on beside its requirements.
+python_identity() {
+	"$python" -c 'import sys, sysconfig; print(sys.version, sysconfig.get_platform(), sys.base_prefix)'
+}
+
+# python_env DIR WHAT ARGUMENT...: makes DIR an environment, and gives the
+# arguments to pip there.
+python_env() {
+	local dir=$1 what=$2
+	shift 2
+	"$python" -m venv "$dir"
+	with_progress "$what" \
+		"$dir/bin/python" -m pip install --disable-pip-version-check --no-input --only-binary :all: "$@"
+	"$dir/bin/python" -m pip check >&2
+	# These name the directory that the environment was made in, which is about
+	# to be renamed. bin/python works anywhere, and so does `python -m pip`.
+	rm -f "$dir"/bin/activate* "$dir"/bin/Activate.ps1 "$dir"/bin/pip*
+}
+
 # pinned FOLDER MODULE: the version of MODULE in FOLDER's go.mod, without the "v".
 pinned() {
 	go -C "tests/go/$1" list -mod=readonly -m -f '{{.Version}}' "$2" | sed 's/^v//'

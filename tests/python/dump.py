@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Reads tables of an archive with a tool that people use, for comparison.
 
-    dump.py --reader duckdb|polars|pandas|deltalake ARCHIVE TABLE
-            [--columns a,b] [--output FILE]
+    dump.py --reader duckdb|polars|pandas|pandas-numpy|deltalake|spark
+            [--columns a,b] [--where FILTER] [--output FILE] ARCHIVE TABLE
     dump.py --jobs
 
 Writes the rows, in the order in which the reader gives them, as an uncompressed
@@ -23,10 +23,16 @@ users get. Nothing is rounded on the way out:
 Of `samples`, which has a fixed reader in the Rust tests, the columns are
 (unless others are asked for) metric, labels, timestamp_ms, start_ms, bits,
 stale.
+
+FILTER is what the reader's users write: SQL for DuckDB and Spark, an expression
+of `pl` for Polars, of pyarrow.compute as `pc` for pandas; the last two with
+`datetime` and `UTC` at hand.
 """
 
 import argparse
+import datetime
 import functools
+import glob
 import json
 import os
 import pathlib
@@ -59,36 +65,100 @@ def open_duckdb():
     raise SystemExit(f"dump.py: no {wanted} from duckdb-ext-delta is installed")
 
 
-def read_duckdb(table, columns):
+@functools.cache
+def open_spark():
+    """A session on this machine alone, with the jars that stand beside this
+    Python's environment: Spark would download them otherwise."""
+    from pyspark.sql import SparkSession
+
+    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    settings = {
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.jars": ",".join(glob.glob(os.path.join(sys.prefix, "jars", "*.jar"))),
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.sql.session.timeZone": "UTC",
+        # What a cluster needs and a small table does not: code compiled for long
+        # runs, fifty tasks for a table's log, a web page, a progress bar.
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+        "spark.databricks.delta.snapshotPartitions": "1",
+        "spark.sql.shuffle.partitions": "1",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.log.level": "ERROR",
+    }
+    builder = SparkSession.builder.master("local[1]")
+    for name, value in settings.items():
+        builder = builder.config(name, value)
+    return builder.getOrCreate()
+
+
+def evaluate(where, **names):
+    return eval(where, {**names, "datetime": datetime.datetime, "UTC": datetime.UTC})
+
+
+def read_duckdb(table, columns, where):
     """(schema, iterator of record batches)"""
     selection = "*" if columns is None else ", ".join('"' + c.replace('"', '""') + '"' for c in columns)
-    result = open_duckdb().execute(f"SELECT {selection} FROM delta_scan(?)", [table])
+    condition = "" if where is None else f" WHERE {where}"
+    result = open_duckdb().execute(f"SELECT {selection} FROM delta_scan(?){condition}", [table])
     reader = result.fetch_record_batch(BATCH_ROWS)
     return reader.schema, reader
 
 
-def read_polars(table, columns):
+def read_spark(table, columns, where):
+    rows = open_spark().read.format("delta").load(table)
+    rows = rows if where is None else rows.where(where)
+    return batches_of((rows if columns is None else rows.select(*columns)).toArrow())
+
+
+def read_polars(table, columns, where):
     import polars
 
     lazy = polars.scan_delta(table)
+    lazy = lazy if where is None else lazy.filter(evaluate(where, pl=polars))
     frame = (lazy if columns is None else lazy.select(columns)).collect()
     # The newest level is polars' own layout: no conversion here.
     return batches_of(frame.to_arrow(compat_level=polars.CompatLevel.newest()))
 
 
-def read_pandas(table, columns):
+def filters(where):
+    import pyarrow.compute
+
+    return None if where is None else evaluate(where, pc=pyarrow.compute)
+
+
+def read_pandas(table, columns, where):
     import deltalake
     import pandas
 
     # With numpy's types pandas cannot tell a null from NaN.
-    frame = deltalake.DeltaTable(table).to_pandas(columns=columns, types_mapper=pandas.ArrowDtype)
+    frame = deltalake.DeltaTable(table).to_pandas(
+        columns=columns, filters=filters(where), types_mapper=pandas.ArrowDtype
+    )
     return batches_of(pa.Table.from_pandas(frame, preserve_index=False))
 
 
-def read_deltalake(table, columns):
+def read_pandas_numpy(table, columns, where):
+    """pandas as it is when nobody asks for Arrow's types."""
     import deltalake
 
-    return batches_of(deltalake.DeltaTable(table).to_pyarrow_table(columns=columns))
+    frame = deltalake.DeltaTable(table).to_pandas(columns=columns, filters=filters(where))
+
+    def array(column):
+        # Neither may take a NaN for a null on the way out.
+        if column.dtype.kind == "f":
+            return pa.array(column.to_numpy(), from_pandas=False)
+        return pa.array(list(column), from_pandas=False) if column.dtype == object else pa.array(column)
+
+    return batches_of(pa.table({name: array(frame[name]) for name in frame.columns}))
+
+
+def read_deltalake(table, columns, where):
+    import deltalake
+
+    return batches_of(deltalake.DeltaTable(table).to_pyarrow_table(columns=columns, filters=filters(where)))
 
 
 def batches_of(table):
@@ -99,7 +169,9 @@ READERS = {
     "duckdb": read_duckdb,
     "polars": read_polars,
     "pandas": read_pandas,
+    "pandas-numpy": read_pandas_numpy,
     "deltalake": read_deltalake,
+    "spark": read_spark,
 }
 
 
@@ -144,14 +216,14 @@ def output_name(table, field):
     return field.name + "_bits" if pa.types.is_float64(innermost) else field.name
 
 
-def dump(reader, archive, table, columns, sink):
+def dump(reader, archive, table, columns, sink, where=None):
     """Writes the stream; returns the number of rows."""
     if columns is None and table == "samples":
         columns = SAMPLES_COLUMNS
     # Absolute, because the readers differ in what they take a relative path or
     # a plain word for.
     path = os.path.abspath(os.path.join(archive, table))
-    schema, batches = READERS[reader](path, columns)
+    schema, batches = READERS[reader](path, columns, where)
 
     cast = pa.schema([pa.field(f.name, rewrite(f.type, plain)) for f in schema])
     written = pa.schema([pa.field(output_name(table, f), rewrite(f.type, as_bits)) for f in cast])
@@ -173,6 +245,7 @@ def parse(arguments):
     )
     parser.add_argument("--reader", required=True, choices=READERS)
     parser.add_argument("--columns", type=lambda text: text.split(","), help="default: all, or see above")
+    parser.add_argument("--where", help="default: all rows")
     parser.add_argument("--output", help="default: standard output")
     parser.add_argument("archive")
     parser.add_argument("table")
@@ -182,17 +255,20 @@ def parse(arguments):
 def run(args):
     sink = open(args.output, "wb") if args.output else sys.stdout.buffer
     with sink:
-        return dump(args.reader, args.archive, args.table, args.columns, sink)
+        return dump(args.reader, args.archive, args.table, args.columns, sink, args.where)
 
 
 def jobs():
+    # Spark's Java writes to standard output too.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     for line in sys.stdin:
         try:
             run(parse(json.loads(line)))
             error = None
         except Exception:
             error = traceback.format_exc()
-        print(json.dumps(error), flush=True)
+        print(json.dumps(error), file=answers, flush=True)
 
 
 def main():

@@ -13,30 +13,47 @@ use serde_json::Value;
 use crate::program::needed;
 
 /// A tool that people read tables with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reader {
     /// DuckDB, its delta extension.
     DuckDb,
     /// Polars.
     Polars,
-    /// pandas, by deltalake.
+    /// pandas, by deltalake, with Arrow's types.
     Pandas,
+    /// The same with NumPy's types, which is what it does by itself. They have no null in numbers.
+    PandasNumpy,
+    /// Spark, with Delta. Its start takes as long as the others' whole work.
+    Spark,
 }
 
 impl Reader {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::DuckDb, Self::Polars, Self::Pandas];
+    pub const ALL: [Self; 5] = [Self::DuckDb, Self::Polars, Self::Pandas, Self::PandasNumpy, Self::Spark];
 
+    /// What `dump.py` calls it.
     fn as_str(self) -> &'static str {
         match self {
             Self::DuckDb => "duckdb",
             Self::Polars => "polars",
             Self::Pandas => "pandas",
+            Self::PandasNumpy => "pandas-numpy",
+            Self::Spark => "spark",
         }
+    }
+
+    /// The variable that says where its Python is.
+    fn python(self) -> &'static str {
+        if self == Self::Spark { "PROMARCHIVE_SPARK" } else { "PROMARCHIVE_PYTHON" }
     }
 
     /// The rows of a table: these columns, or those that `dump.py` gives without being asked.
     pub fn read(self, archive: &Path, table: &str, columns: &[&str]) -> Vec<RecordBatch> {
+        self.select(archive, table, columns, "")
+    }
+
+    /// The same of the rows that a filter lets pass, in the words of the reader's users: see `dump.py`.
+    pub fn select(self, archive: &Path, table: &str, columns: &[&str], filter: &str) -> Vec<RecordBatch> {
         let directory = tempfile::tempdir().unwrap();
         let output = directory.path().join("rows.arrow");
         let mut job = vec!["--reader", self.as_str(), "--output", output.to_str().unwrap()];
@@ -44,10 +61,13 @@ impl Reader {
         if !columns.is_empty() {
             job.extend(["--columns", &columns]);
         }
+        if !filter.is_empty() {
+            job.extend(["--where", filter]);
+        }
         job.extend([archive.to_str().unwrap(), table]);
         let mut worker = WORKERS[self as usize].lock().unwrap_or_else(PoisonError::into_inner);
         // A worker that failed a job is as good as before.
-        let error = worker.get_or_insert_with(Worker::start).work(&job);
+        let error = worker.get_or_insert_with(|| Worker::start(self.python())).work(&job);
         drop(worker);
         assert!(error.is_null(), "{job:?}\n{}", error.as_str().unwrap_or_default());
         let batches = StreamReader::try_new_buffered(File::open(&output).unwrap(), None).unwrap();
@@ -56,7 +76,7 @@ impl Reader {
 }
 
 /// One a reader, shared by the tests of this process: starting one takes longer than reading a small table.
-static WORKERS: [Mutex<Option<Worker>>; 3] = [const { Mutex::new(None) }; 3];
+static WORKERS: [Mutex<Option<Worker>>; Reader::ALL.len()] = [const { Mutex::new(None) }; Reader::ALL.len()];
 
 /// A Python that does jobs. It ends when its input ends, which is at the latest when this process does.
 struct Worker {
@@ -67,8 +87,8 @@ struct Worker {
 }
 
 impl Worker {
-    fn start() -> Self {
-        let mut command = Command::new(needed("PROMARCHIVE_PYTHON"));
+    fn start(python: &str) -> Self {
+        let mut command = Command::new(needed(python));
         command.args([concat!(env!("CARGO_MANIFEST_DIR"), "/python/dump.py"), "--jobs"]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (jobs, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));

@@ -239,3 +239,62 @@ fn differences(counts: &[i64]) -> Vec<i64> {
     let before = std::iter::once(0).chain(counts.iter().copied());
     counts.iter().zip(before).map(|(count, before)| count - before).collect()
 }
+
+/// Integers on both sides of a zero bucket.
+pub fn integer_histogram(timestamp: i64) -> Histogram {
+    Histogram {
+        timestamp,
+        start_timestamp: 0,
+        schema: 3,
+        zero_threshold: 2.938_735_877_055_719e-39_f64.to_bits(),
+        sum: 18.4_f64.to_bits(),
+        reset_hint: ResetHint::Unknown,
+        counts: Counts::Integer { count: 21, zero: 2, positive: vec![1, 7, 0, 4], negative: vec![3, 4] },
+        positive_spans: vec![Span { offset: -3, length: 3 }, Span { offset: 5, length: 1 }],
+        negative_spans: vec![Span { offset: 1, length: 2 }],
+        custom_values: Vec::new(),
+    }
+}
+
+/// The same in floats, which need not add up.
+pub fn float_histogram(timestamp: i64) -> Histogram {
+    let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect();
+    let counts = Counts::Float {
+        count: 21.25_f64.to_bits(),
+        zero: 0.1_f64.to_bits(),
+        positive: bits(&[1e-300, 7.5, -0.0, 4.0]),
+        negative: bits(&[3.3, 5e-324]),
+    };
+    Histogram { counts, ..integer_histogram(timestamp) }
+}
+
+/// Custom buckets: what Prometheus makes of a classic histogram.
+pub fn custom_histogram(timestamp: i64) -> Histogram {
+    Histogram {
+        schema: -53,
+        zero_threshold: 0,
+        counts: Counts::Integer { count: 6, zero: 0, positive: vec![1, 2, 3], negative: Vec::new() },
+        positive_spans: vec![Span { offset: 0, length: 2 }, Span { offset: 1, length: 1 }],
+        negative_spans: Vec::new(),
+        custom_values: [-1.5, 0.005, 2.5].map(f64::to_bits).to_vec(),
+        ..integer_histogram(timestamp)
+    }
+}
+
+/// The end of a series, as Prometheus writes it.
+pub fn stale_histogram(timestamp: i64, counts: Counts) -> Histogram {
+    Histogram {
+        schema: 0,
+        zero_threshold: 0,
+        sum: STALE_NAN,
+        counts,
+        positive_spans: Vec::new(),
+        negative_spans: Vec::new(),
+        ..integer_histogram(timestamp)
+    }
+}
+
+/// What a stale marker counts.
+pub const NO_INTEGERS: Counts = Counts::Integer { count: 0, zero: 0, positive: Vec::new(), negative: Vec::new() };
+/// The same in floats.
+pub const NO_FLOATS: Counts = Counts::Float { count: 0, zero: 0, positive: Vec::new(), negative: Vec::new() };

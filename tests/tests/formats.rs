@@ -1,16 +1,20 @@
 //! What earlier versions have left on a disk is taken up: tables and write-ahead log under `tests/fixtures/`, one folder for each
-//! version of the formats that was ever on main, as a killed receiver left them.
+//! version of the formats that was ever on main, as a killed receiver left them. There has been one version of the write-ahead log and
+//! one of the tables; its folders were made by programs of different age, and hold different things.
 //!
 //! To make the folder of a new version: `UPDATE_FIXTURES=<folder> cargo test -p promarchive-tests --test formats`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use promarchive_pipeline::remote_write::Histogram;
 use promarchive_pipeline::remote_write::Protocol::{self, V1, V2};
-use promarchive_pipeline::remote_write::{Counts, Histogram, ResetHint, Span};
 use promarchive_tests::program::Receiver;
 use promarchive_tests::readers::Reader;
-use promarchive_tests::request::{Request, Series};
+use promarchive_tests::request::{
+    Metadata, NO_FLOATS, NO_INTEGERS, Request, Series, custom_histogram, float_histogram, integer_histogram,
+    stale_histogram,
+};
 use promarchive_tests::tables::Tables;
 
 /// 2026-11-22T00:00:00Z. Samples may be as old as they like, and none may be newer than the day after a receiver's clock.
@@ -20,23 +24,27 @@ fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures")
 }
 
-fn histogram(timestamp: i64) -> Histogram {
-    Histogram {
-        timestamp,
-        start_timestamp: 0,
-        schema: 3,
-        zero_threshold: 2.938_735_877_055_719e-39_f64.to_bits(),
-        sum: 18.4_f64.to_bits(),
-        reset_hint: ResetHint::Unknown,
-        counts: Counts::Integer { count: 21, zero: 2, positive: vec![1, 7, 0, 4], negative: vec![3, 4] },
-        positive_spans: vec![Span { offset: -3, length: 3 }, Span { offset: 5, length: 1 }],
-        negative_spans: vec![Span { offset: 1, length: 2 }],
-        custom_values: Vec::new(),
+/// What was sent between two flushes.
+type Part = Vec<(Protocol, Request)>;
+
+/// What a folder holds. Fixed: once made, a folder stays as it is.
+fn contents(folder: &str) -> Vec<Part> {
+    match folder {
+        "1" => vec![some(T), some(T + 600_000)],
+        // By the first receiver that there was; it did not yet note in the write-ahead log where the archive was.
+        "1-first-receiver" => vec![everything(T), everything(T + 600_000)],
+        // The table `samples` has as many versions as lead to a checkpoint, and more after it.
+        "1-checkpoint" => {
+            let one = |at: i64| vec![(V1, Request::of([Series::metric("up").sample(at, 1.0)]))];
+            let many = (1..=33).map(|flush| one(T - 60_000 * flush));
+            many.chain([everything(T), everything(T + 600_000)]).collect()
+        }
+        other => panic!("nobody knows what is in {other}"),
     }
 }
 
-/// Something of every kind, from `at` on. Fixed: the fixtures hold just this.
-fn requests(at: i64) -> [(Protocol, Request); 2] {
+/// Float samples of many kinds, and one of each other kind.
+fn some(at: i64) -> Part {
     let up = |instance: &str| Series::new(&[("__name__", "up"), ("instance", instance), ("job", "a")]);
     let v1 = [
         up("x").sample(at, 1.0).sample(at + 1_000, -0.0).bits(at + 2_000, 0x7ff8_0000_0000_0001).stale(at + 3_000),
@@ -48,14 +56,28 @@ fn requests(at: i64) -> [(Protocol, Request); 2] {
             .started(at, 7.0, at - 60_000)
             .exemplar(at, 0.5, &[("trace_id", "abc")])
             .described(1, "How many.", "requests"),
-        Series::metric("latency_seconds").histogram(histogram(at)),
+        Series::metric("latency_seconds").histogram(integer_histogram(at)),
     ];
-    [(V1, Request::of(v1)), (V2, Request::of(v2))]
+    vec![(V1, Request::of(v1)), (V2, Request::of(v2))]
 }
 
-/// Flushed, and only in the write-ahead log.
-fn both() -> Vec<(Protocol, Request)> {
-    requests(T).into_iter().chain(requests(T + 600_000)).collect()
+/// The same, and native histograms of all kinds, metadata of 1.0, and the fields of both protocols that `some` leaves out.
+fn everything(at: i64) -> Part {
+    let size = |kind: &str| Series::new(&[("__name__", "size_bytes"), ("kind", kind)]);
+    let histograms = [
+        size("floats").histogram(float_histogram(at)),
+        size("custom").histogram(custom_histogram(at)),
+        size("stale").histogram(integer_histogram(at)).histogram(stale_histogram(at + 1_000, NO_INTEGERS)),
+        size("stale floats").histogram(stale_histogram(at, NO_FLOATS)),
+    ];
+    let help = Metadata { kind: 3, help: "Größe der \"Dinge\"\nund mehr.".to_owned(), unit: "bytes".to_owned() };
+    let exemplar = Series::metric("exemplars_total").sample(at, 1.0).exemplar(at, -0.0, &[]);
+    let v1 = Request { families: vec![("size_bytes".to_owned(), help)], ..Request::of([exemplar]) };
+    let mut created = Series::metric("created_total").sample(at, 9_007_199_254_740_993.0);
+    created.created_timestamp = at - 86_400_000;
+    let started = Histogram { start_timestamp: at - 1, ..integer_histogram(at) };
+    let v2 = Request::of(histograms.into_iter().chain([created, size("started").histogram(started)]));
+    [some(at), vec![(V1, v1), (V2, v2)]].concat()
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -81,39 +103,65 @@ fn write(receiver: &Receiver, requests: &[(Protocol, Request)]) {
     }
 }
 
-/// Makes a folder; the receiver is killed, not stopped, so that the second half is in the write-ahead log alone.
-fn make(folder: &Path) {
+/// Makes a folder; the receiver is killed, not stopped, so that the last part is in the write-ahead log alone.
+fn make(folder: &str) {
     let receiver = Receiver::start(&[]);
-    write(&receiver, &requests(T));
-    receiver.flush();
-    write(&receiver, &requests(T + 600_000));
+    let parts = contents(folder);
+    let (last, flushed) = parts.split_last().unwrap();
+    for part in flushed {
+        write(&receiver, part);
+        receiver.flush();
+    }
+    write(&receiver, last);
     for name in ["archive", "archive.wal"] {
-        copy(&receiver.directory().join(name), &folder.join(name));
+        copy(&receiver.directory().join(name), &fixtures().join(folder).join(name));
     }
 }
 
 #[test]
 fn every_version_of_the_formats_is_taken_up() {
-    if let Some(folder) = std::env::var_os("UPDATE_FIXTURES") {
-        make(&fixtures().join(folder));
+    if let Ok(folder) = std::env::var("UPDATE_FIXTURES") {
+        make(&folder);
     }
-    let mut wanted = Tables::default();
-    both().iter().for_each(|(protocol, request)| wanted.add(*protocol, request));
     let folders: Vec<PathBuf> = fs::read_dir(fixtures()).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(!folders.is_empty());
     for folder in folders {
         eprintln!("{}", folder.display());
+        let parts = contents(folder.file_name().unwrap().to_str().unwrap());
+        let mut wanted = Tables::default();
+        let add = |wanted: &mut Tables, part: &Part| {
+            part.iter().for_each(|(protocol, request)| wanted.add(*protocol, request));
+        };
+        let (last, flushed) = parts.split_last().unwrap();
+        flushed.iter().for_each(|part| add(&mut wanted, part));
+        // So the rest can only come from the write-ahead log.
+        wanted.assert_equals(&Tables::read(Reader::DuckDb, &folder.join("archive")));
+        add(&mut wanted, last);
         let directory = tempfile::tempdir().unwrap();
         copy(&folder, directory.path());
         let mut receiver = Receiver::start_in(directory, &[], &[]);
         receiver.flush();
-        for reader in Reader::ALL {
+        for reader in [Reader::DuckDb, Reader::Polars, Reader::Pandas] {
             wanted.assert_equals(&Tables::read(reader, &receiver.archive()));
         }
-        // What was sent before is known again.
-        write(&receiver, &requests(T + 600_000));
+        // What was sent before is known again; metadata is written anew each day.
+        let undescribed = last.iter().cloned().map(|(protocol, mut request)| {
+            request.families.clear();
+            request.series.iter_mut().for_each(|series| series.metadata = None);
+            (protocol, request)
+        });
+        write(&receiver, &undescribed.collect::<Part>());
         receiver.flush();
         wanted.assert_equals(&Tables::read(Reader::DuckDb, &receiver.archive()));
         assert!(receiver.terminate().success());
     }
+}
+
+/// A folder that lacks what it is there for would show nothing.
+#[test]
+fn the_folders_hold_what_they_are_there_for() {
+    let checkpoint = fixtures().join("1-checkpoint/archive/samples/_delta_log");
+    assert!(checkpoint.join("_last_checkpoint").exists(), "no checkpoint");
+    assert!(checkpoint.join("00000000000000000034.json").exists(), "no version after the checkpoint");
+    assert!(!fixtures().join("1-first-receiver/archive.wal/archive").exists());
 }

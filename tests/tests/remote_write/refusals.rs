@@ -6,10 +6,11 @@ use promarchive_pipeline::remote_write::Protocol::{self, V1, V2};
 use promarchive_pipeline::remote_write::{Counts, Histogram, Reason, Span};
 use promarchive_tests::program::{Receiver, now_ms};
 use promarchive_tests::protobuf::Message;
-use promarchive_tests::request::{Request, Series};
+use promarchive_tests::request::{
+    Request, Series, custom_histogram as custom, float_histogram as floats, integer_histogram as integers,
+};
 use promarchive_tests::tables::Tables;
 
-use crate::histograms::{custom, floats, integers};
 use crate::{PROTOCOLS, T, committed};
 
 /// A series that cannot be kept.

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Makes a Python environment with Spark (tests/spark/requirements.txt) and the
+# jars of Delta (tests/spark/pom.xml) in its folder jars/, unless it is there
+# already, and prints the path of its python. PYTHON chooses another interpreter
+# than python3, JAVA_HOME another Java than that of PATH.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/lib.sh
+. scripts/lib.sh
+
+need_python
+java=${JAVA_HOME:+$JAVA_HOME/bin/}java
+command -v "$java" >/dev/null || apt_install default-jre-headless ||
+	die "no $java (Spark runs on Java 17 or 21). On Debian or Ubuntu: sudo apt-get install default-jre-headless"
+version=$("$java" -XshowSettings:properties -version 2>&1 | sed -n 's/.*java.specification.version = //p')
+case $version in
+1.* | 9 | 1[0-6]) die "Java $version is too old: Spark runs on 17 or 21. Name one with JAVA_HOME=/usr/lib/jvm/java-17-openjdk-amd64" ;;
+esac
+
+key=$({
+	cat tests/spark/requirements.txt tests/spark/pom.xml
+	python_identity
+} | sha256)
+
+copy_jars() {
+	command -v mvn >/dev/null || apt_install maven ||
+		die "no Maven (it fetches the jars of Delta). On Debian or Ubuntu: sudo apt-get install maven"
+	with_progress "jars of Delta" \
+		mvn --batch-mode --file tests/spark/pom.xml dependency:copy-dependencies -Djars="$1"
+	[ -n "$(ls "$1" 2>/dev/null)" ] || die "Maven has copied no jars"
+}
+
+build() {
+	say "installing Spark once, into $PROMARCHIVE_CACHE/spark (about 700 MB, two minutes)"
+	copy_jars "$1/jars"
+	# Spark comes as source only, and is nothing but files to be copied.
+	python_env "$1" "Spark" --no-binary pyspark -r tests/spark/requirements.txt
+}
+
+dir=$PROMARCHIVE_CACHE/spark/$key
+build_once "$dir" build
+echo "$dir/bin/python"
