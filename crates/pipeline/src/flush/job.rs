@@ -17,7 +17,8 @@ use crate::environment::{Clock, Entropy};
 use crate::failpoint::{self, FailPoint};
 use crate::schema::{LabelColumns, Table};
 use crate::table::{
-    Archive, Commit, CommitError, Committed, DataFile, DataFilePath, Date, FileStats, LogError, TableLog, chain, commit,
+    Archive, Commit, CommitError, Committed, DataFile, DataFilePath, Date, FileStats, LogError, TableLog, chain,
+    commit, landed,
 };
 use crate::wal::WriterId;
 
@@ -125,17 +126,12 @@ impl Job<'_> {
             return Ok(TableReport::default());
         }
         let snapshot = log.load().await.map_err(|e| failed(e.into()))?.ok_or_else(|| failed(CommitError::NoTable))?;
-        let committed = snapshot.transaction(self.writer).await.map_err(|e| failed(e.into()))?;
-        if committed.is_some_and(|committed| committed >= self.position) {
+        let transaction = (self.writer, self.position);
+        if landed(log, snapshot.as_ref(), transaction).await.map_err(|e| failed(e.into()))? {
             return Ok(TableReport { version: Some(snapshot.version()), ..TableReport::default() });
         }
         let mut report = TableReport::default();
-        let mut change = Commit {
-            transaction: (self.writer, self.position),
-            add: Vec::new(),
-            remove: Vec::new(),
-            time: self.clock.now_ms(),
-        };
+        let mut change = Commit { transaction, add: Vec::new(), remove: Vec::new(), time: self.clock.now_ms() };
         for (date, file) in files {
             let file = self.encode(plan, table, date, file).await?;
             report.rows += file.stats.rows;

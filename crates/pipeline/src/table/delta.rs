@@ -73,10 +73,27 @@ impl DeltaLog {
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
                 let there = self.store.get(&path).await.map_err(|e| store_error(&path, &e))?;
                 let there = there.bytes().await.map_err(|e| store_error(&path, &e))?;
-                Ok(if there.as_ref() == content.as_bytes() { Put::Done } else { Put::Taken })
+                if there.as_ref() != content.as_bytes() {
+                    return Ok(Put::Taken);
+                }
+                self.sync_directory().await?;
+                Ok(Put::Done)
             }
             Err(e) => Err(store_error(&path, &e)),
         }
+    }
+
+    /// Versions are synced before they are linked into the directory: only the directory may be behind.
+    async fn sync_directory(&self) -> Result<(), LogError> {
+        // Only a directory has to be synced: a store on the network has a put durable when it answers.
+        let Some(root) = (self.url.scheme() == "file").then(|| self.url.to_file_path().ok()).flatten() else {
+            return Ok(());
+        };
+        let directory = root.join("_delta_log");
+        let failed = |cause: String| LogError::Store { place: directory.display().to_string(), cause };
+        let opened = directory.clone();
+        let synced = tokio::task::spawn_blocking(move || std::fs::File::open(opened)?.sync_all()).await;
+        synced.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(format!("cannot sync the directory: {e}")))
     }
 
     async fn exists(&self) -> Result<bool, LogError> {
@@ -125,6 +142,10 @@ impl TableLog for DeltaLog {
 
     async fn put(&self, version: Version, commit: &Commit) -> Result<Put, LogError> {
         self.put_version(version, actions::commit(commit)).await
+    }
+
+    async fn sync(&self) -> Result<(), LogError> {
+        self.sync_directory().await
     }
 
     async fn checkpoint(&self) -> Result<(), LogError> {
