@@ -174,13 +174,12 @@ impl Archive {
 
     async fn create_missing(&self, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<(), ArchiveError> {
         for (table, _, log) in &self.tables {
-            if log.load().await?.is_some() {
-                log.sync().await?;
-            } else {
+            if log.load().await?.is_none() {
                 let id = entropy.next_u128();
                 let label_columns = self.label_columns.clone();
                 log.create(&Definition { table: *table, label_columns, id, created: clock.now_ms() }).await?;
             }
+            log.sync().await?;
         }
         Ok(())
     }

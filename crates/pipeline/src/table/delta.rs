@@ -76,24 +76,26 @@ impl DeltaLog {
                 if there.as_ref() != content.as_bytes() {
                     return Ok(Put::Taken);
                 }
-                self.sync_directory().await?;
+                self.sync_directories().await?;
                 Ok(Put::Done)
             }
             Err(e) => Err(store_error(&path, &e)),
         }
     }
 
-    /// Versions are synced before they are linked into the directory: only the directory may be behind.
-    async fn sync_directory(&self) -> Result<(), LogError> {
-        // Only a directory has to be synced: a store on the network has a put durable when it answers.
+    /// Versions are synced before they are linked into the directory: only directories may be behind, those of log, table and archive.
+    async fn sync_directories(&self) -> Result<(), LogError> {
+        // On the network a put is durable when the store answers.
         let Some(root) = (self.url.scheme() == "file").then(|| self.url.to_file_path().ok()).flatten() else {
             return Ok(());
         };
-        let directory = root.join("_delta_log");
-        let failed = |cause: String| LogError::Store { place: directory.display().to_string(), cause };
-        let opened = directory.clone();
-        let synced = tokio::task::spawn_blocking(move || std::fs::File::open(opened)?.sync_all()).await;
-        synced.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(format!("cannot sync the directory: {e}")))
+        let synced = tokio::task::spawn_blocking(move || {
+            let log = root.join("_delta_log");
+            log.ancestors().take(3).try_for_each(|directory| std::fs::File::open(directory)?.sync_all())
+        });
+        let failed = |cause: String| LogError::Store { place: self.url.to_string(), cause };
+        let synced = synced.await.map_err(|e| failed(e.to_string()))?;
+        synced.map_err(|e| failed(format!("cannot sync the directories of the log: {e}")))
     }
 
     async fn exists(&self) -> Result<bool, LogError> {
@@ -145,7 +147,7 @@ impl TableLog for DeltaLog {
     }
 
     async fn sync(&self) -> Result<(), LogError> {
-        self.sync_directory().await
+        self.sync_directories().await
     }
 
     async fn checkpoint(&self) -> Result<(), LogError> {
