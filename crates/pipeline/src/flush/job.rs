@@ -137,10 +137,11 @@ impl Job<'_> {
             return Ok(TableReport { version: Some(snapshot.version()), ..TableReport::default() });
         }
         let put = locked(self.unfinished).remove(&table);
-        let (change, mut report) = match put {
+        let (mut change, mut report) = match put {
             Some(put) => put,
             None => self.put_all(plan, table, root, snapshot.as_ref(), files, superseding).await?,
         };
+        self.stamp(&mut change);
         match commit(log, &change).await {
             Ok(Committed::Now { version, races }) => {
                 (report.version, report.races) = (Some(version), races);
@@ -173,7 +174,7 @@ impl Job<'_> {
     ) -> Result<(Commit, TableReport), FlushError> {
         let mut report = TableReport::default();
         let transaction = (self.writer, self.position);
-        let mut change = Commit { transaction, add: Vec::new(), remove: Vec::new(), time: self.clock.now_ms() };
+        let mut change = Commit { transaction, add: Vec::new(), remove: Vec::new(), time: 0 };
         let put = async {
             for (date, file) in files {
                 let file = self.encode(plan, table, date, file).await?;
@@ -194,6 +195,14 @@ impl Job<'_> {
         report.files = change.add.len() as u64;
         report.bytes = change.add.iter().map(|file| file.size).sum();
         Ok((change, report))
+    }
+
+    /// The time of the commit, also for its files: to recovery it says when the flush was. Files of earlier flushes keep theirs.
+    fn stamp(&self, change: &mut Commit) {
+        change.time = self.clock.now_ms();
+        let own = |path: DataFilePath| (path.writer, path.position) == change.transaction;
+        let files = change.add.iter_mut().filter(|file| DataFilePath::parse(&file.path).is_some_and(own));
+        files.for_each(|file| file.modification_time = change.time);
     }
 
     /// Removes files that no log names and none will. One that stays only takes space.
@@ -232,8 +241,7 @@ impl Job<'_> {
             let _ = self.archive.store().delete(&location).await;
             return Err(error);
         }
-        let modification_time = self.clock.now_ms();
-        Ok(DataFile { path: name, size, modification_time, date: path.date, stats: Some(file.stats) })
+        Ok(DataFile { path: name, size, modification_time: 0, date: path.date, stats: Some(file.stats) })
     }
 
     /// Writes the files again that have superseded rows; the commit swaps old for new.

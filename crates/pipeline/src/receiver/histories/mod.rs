@@ -220,6 +220,24 @@ fn a_long_flush_does_not_shorten_the_horizon() {
     }
 }
 
+/// What a file says of when it was committed is what the horizon goes by, also if its commit had to be tried again.
+#[test]
+fn a_commit_that_is_tried_again_late_counts_from_then() {
+    let failed = FlushStep { commit: Some((Table::Samples, PutFault::Before)), ..FlushStep::default() };
+    let steps = [
+        write(&[(1, 1.0)]),
+        flushed(),
+        write(&[(2, 1.0)]),
+        Step::Flush(failed),
+        Step::Wait(11 * MINUTE),
+        flushed(),
+        write(&[(3, 1.0)]),
+        flushed(),
+        Step::Retry(vec![0]),
+    ];
+    run(Setup { seed: 1, keep: Duration::from_secs(600), flush_bytes: usize::MAX, lie: Lie::Nothing }, &steps).unwrap();
+}
+
 #[test]
 fn metadata_that_is_replayed_late_is_known() {
     let metadata = || Step::Write(vec![Request::of_metadata("Help.")]);
