@@ -220,6 +220,24 @@ fn a_long_flush_does_not_shorten_the_horizon() {
     }
 }
 
+/// What a file says of when it was committed is what the horizon goes by, also if its commit had to be tried again.
+#[test]
+fn a_commit_that_is_tried_again_late_counts_from_then() {
+    let failed = FlushStep { commit: Some((Table::Samples, PutFault::Before)), ..FlushStep::default() };
+    let steps = [
+        write(&[(1, 1.0)]),
+        flushed(),
+        write(&[(2, 1.0)]),
+        Step::Flush(failed),
+        Step::Wait(11 * MINUTE),
+        flushed(),
+        write(&[(3, 1.0)]),
+        flushed(),
+        Step::Retry(vec![0]),
+    ];
+    run(Setup { seed: 1, keep: Duration::from_secs(600), flush_bytes: usize::MAX, lie: Lie::Nothing }, &steps).unwrap();
+}
+
 #[test]
 fn metadata_that_is_replayed_late_is_known() {
     let metadata = || Step::Write(vec![Request::of_metadata("Help.")]);
@@ -274,6 +292,23 @@ fn finds(lie: Lie, violation: &str) -> bool {
 #[test]
 fn the_check_notices_a_missing_sync() {
     assert!(finds(Lie::Sync, "acknowledged and lost"));
+}
+
+#[test]
+fn the_check_notices_a_commit_that_is_believed_before_it_is_synced() {
+    assert!(finds(Lie::CommitSync, "acknowledged and lost"));
+}
+
+/// The commit lands, its sync fails, the next flush finds it and purges the WAL.
+#[test]
+fn a_commit_that_landed_is_durable_before_the_wal_is_purged() {
+    let landed = FlushStep { commit: Some((Table::Samples, PutFault::After)), ..FlushStep::default() };
+    let power_cut = || Step::Restart(Restart { power_loss: true, wal: 0, die_at: None });
+    for between in [vec![], vec![restarted()]] {
+        let first = [write(&[(1, 1.0)]), Step::Flush(landed.clone())];
+        let then = [flushed(), write(&[(2, 1.0)]), flushed(), power_cut()];
+        run_short(usize::MAX, &[&first[..], &between, &then].concat());
+    }
 }
 
 #[test]

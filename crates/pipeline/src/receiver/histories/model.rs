@@ -101,8 +101,21 @@ impl Model {
         self.relieved_before = self.flushes.len();
     }
 
+    /// Flushes whose commits were not durable are gone with a power cut: as if they had never been.
+    fn forget_lost_flushes(&mut self, contents: &Contents) {
+        let lost = |known: &Seen| !contents.flushes.contains_key(&known.flush);
+        while let Some(at) = self.flushes.iter().position(lost) {
+            self.flushes.remove(at);
+            let count_one_less = |flushes: &mut usize| *flushes -= usize::from(*flushes > at);
+            let moments = self.sent.values_mut().flatten().flat_map(|sending| &mut sending.moments);
+            moments.for_each(|moment| count_one_less(&mut moment.flushes));
+            count_one_less(&mut self.relieved_before);
+        }
+    }
+
     /// Takes note of new flushes, then holds the tables against what was promised.
     pub(super) fn check(&mut self, contents: &Contents) -> Result<(), String> {
+        self.forget_lost_flushes(contents);
         for (&flush, &time) in &contents.flushes {
             if !self.flushes.iter().any(|known| known.flush == flush) {
                 self.flushes.push(Seen { flush, time });
