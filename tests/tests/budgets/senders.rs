@@ -133,7 +133,7 @@ pub fn check(archive: &Path, senders: &[Notes]) {
         .map(|notes| (notes.metric.as_str(), vec![0; notes.acknowledged.len() * notes.load.rows as usize]))
         .collect();
     for batch in Reader::DuckDb.read(archive, "samples", &["metric", "value"]) {
-        let (metrics, values) = (batch["metric"].as_string::<i32>(), batch["value_bits"].as_primitive::<Int64Type>());
+        let (metrics, values) = (batch["metric"].as_string::<i32>(), batch["bits"].as_primitive::<Int64Type>());
         for (metric, &bits) in metrics.iter().zip(values.values()) {
             let rows = seen.get_mut(metric.unwrap()).expect("a metric that was sent");
             rows[f64::from_bits(bits.cast_unsigned()) as usize] += 1;

@@ -89,6 +89,13 @@ impl Memtable {
         self.bytes
     }
 
+    /// Bytes that a flush takes beside them while it settles, sorts and lays the rows out, estimated: about a copy of the rows, and for each
+    /// series its settled run, kept twice, its labels and its places in orders and files.
+    pub fn flush_bytes(&self) -> usize {
+        const PER_SERIES: usize = 192;
+        self.bytes + self.runs.len() * PER_SERIES
+    }
+
     /// Float samples, duplicates included.
     pub fn samples(&self) -> u64 {
         self.samples

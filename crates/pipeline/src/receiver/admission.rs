@@ -1,6 +1,6 @@
 //! The memory that requests in flight may take, given out before it is taken.
 //!
-//! Two budgets, one for bodies and one for what they decompress to. A request may wait for the second while it holds of
+//! Two budgets, one for bodies and one for what they decompress to and are decoded to, rows of about the same size. A request may wait for the second while it holds of
 //! the first, and nobody waits the other way round, so that they cannot wait for each other.
 
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use super::settings::HttpSettings;
 pub(super) struct Admission {
     bodies: Arc<Semaphore>,
     decoded: Arc<Semaphore>,
+    decoded_bytes: u64,
     patience: Duration,
     in_flight_bytes: Gauge,
 }
@@ -42,6 +43,7 @@ impl Admission {
         Self {
             bodies: Arc::new(Semaphore::new(permits(bodies))),
             decoded: Arc::new(Semaphore::new(permits(decoded))),
+            decoded_bytes: u64::try_from(decoded).unwrap_or(u64::MAX),
             patience: settings.timeouts.admission,
             in_flight_bytes,
         }
@@ -52,9 +54,9 @@ impl Admission {
         self.take(&self.bodies, bytes).await
     }
 
-    /// Waits for `bytes` of the budget for decompressed bodies.
+    /// Waits for what a body takes that decompresses to `bytes`: twice that, and at most the whole budget.
     pub(super) async fn decoded(&self, bytes: u64) -> Result<Charge, Busy> {
-        self.take(&self.decoded, bytes).await
+        self.take(&self.decoded, bytes.saturating_mul(2).min(self.decoded_bytes)).await
     }
 
     async fn take(&self, budget: &Arc<Semaphore>, bytes: u64) -> Result<Charge, Busy> {
@@ -127,8 +129,8 @@ mod tests {
         let gauge = Gauge::default();
         let admission = admission(&gauge);
         let _bodies = admission.body(200).await.unwrap();
-        let _one = admission.decoded(300).await.unwrap();
-        let _two = admission.decoded(300).await.unwrap();
+        let _one = admission.decoded(150).await.unwrap();
+        let _two = admission.decoded(150).await.unwrap();
         assert!(admission.decoded(1).await.is_err());
     }
 

@@ -111,6 +111,9 @@ struct Buffer {
     horizon: Arc<Horizon>,
     replay: Replay,
     horizon_bytes: usize,
+    /// Of the memtable that a flush has taken, until it is laid out.
+    frozen_bytes: usize,
+    /// What that flush takes, until it is done.
     pending_bytes: usize,
     /// From when the oldest row waits that a flush has taken, on the monotonic clock.
     pending_since: Option<i64>,
@@ -125,6 +128,8 @@ pub struct Usage {
     pub index_bytes: usize,
     /// Rows that wait for a flush or are being flushed.
     pub memtable_bytes: usize,
+    /// What their flush takes or will take beside them, but for encoding, which takes the same for all.
+    pub flush_bytes: usize,
     /// What the last flushes wrote.
     pub horizon_bytes: usize,
     /// WAL on disk.
@@ -134,7 +139,7 @@ pub struct Usage {
 impl Usage {
     /// All memory.
     pub fn memory_bytes(&self) -> usize {
-        self.index_bytes + self.memtable_bytes + self.horizon_bytes
+        self.index_bytes + self.memtable_bytes + self.flush_bytes + self.horizon_bytes
     }
 }
 
@@ -306,7 +311,8 @@ impl Core {
         Usage {
             series,
             index_bytes,
-            memtable_bytes: buffer.live.heap_bytes() + buffer.pending_bytes,
+            memtable_bytes: buffer.live.heap_bytes() + buffer.frozen_bytes,
+            flush_bytes: buffer.live.flush_bytes() + buffer.pending_bytes,
             horizon_bytes: buffer.horizon_bytes,
             wal_bytes,
         }
@@ -349,7 +355,9 @@ impl Core {
         let view = locked(&self.index).series.view(settled.series().into_iter());
         let plan = tokio::task::spawn_blocking(move || Plan::new(settled, view)).await;
         let plan = Arc::new(plan.map_err(|e| FlushError::Cut(e.to_string()))?);
-        locked(&self.buffer).frozen = None;
+        let mut buffer = locked(&self.buffer);
+        (buffer.frozen, buffer.frozen_bytes) = (None, 0);
+        drop(buffer);
         Ok(Some(Pending { position, plan }))
     }
 
@@ -359,7 +367,7 @@ impl Core {
         let mut buffer = locked(&self.buffer);
         if buffer.frozen.is_none() && buffer.live.position() > 0 {
             let memtable = std::mem::take(&mut buffer.live);
-            buffer.pending_bytes = memtable.heap_bytes();
+            (buffer.frozen_bytes, buffer.pending_bytes) = (memtable.heap_bytes(), memtable.flush_bytes());
             buffer.pending_since = memtable.waiting_since();
             buffer.frozen = Some(Arc::new(memtable));
         }
