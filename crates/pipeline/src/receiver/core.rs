@@ -23,11 +23,11 @@ use serde::Serialize;
 use super::deliveries::Delivered;
 use crate::environment::{Clock, Entropy};
 use crate::failpoint::{self, FailPoint};
-use crate::flush::{FlushError, Job, Load, Plan, TableReport, settle};
+use crate::flush::{FlushError, Job, Load, MOST_DAYS, Plan, TableReport, settle};
 use crate::memtable::{Batch, Generation, Horizon, Index, Memtable, SeriesRef, resolve};
 use crate::remote_write::{DecodeError, EARLIEST_TIMESTAMP, Protocol, TimestampBounds};
 use crate::schema::Table;
-use crate::table::{Archive, chain};
+use crate::table::{Archive, Date, chain};
 use crate::wal::{Position, Record, Wal, WalError, WriterId};
 
 /// The label that tells the replicas of one Prometheus apart; see [`super::deliveries`].
@@ -223,6 +223,13 @@ impl Core {
         Ok(Accepted { protocol, received_at, accept_until, body, batch, delivered })
     }
 
+    /// Whether rows of further days had better wait for the next flush, which has enough of them. Rows of days that it has anyway need not.
+    pub fn has_too_many_days_for(&self, batch: &Batch) -> bool {
+        let buffer = locked(&self.buffer);
+        let days = buffer.live.days();
+        days.len() >= MOST_DAYS && batch.all_timestamps().any(|timestamp| !days.contains(&Date::of(timestamp)))
+    }
+
     /// Makes a group durable, then buffers its rows. Called by one thread at a time. After an error nothing of the group may be acknowledged.
     pub fn commit_group(&self, group: &mut [Accepted]) -> Result<RangeInclusive<Position>, CommitGroupError> {
         let records: Vec<Record<'_>> = group
@@ -296,6 +303,7 @@ impl Core {
         Load {
             age: age.map(|age| Duration::from_millis(u64::try_from(age).unwrap_or(0))),
             memtable_bytes: buffer.live.heap_bytes() as u64,
+            days: buffer.live.days().len(),
             wal_bytes,
         }
     }

@@ -17,6 +17,8 @@ use super::metrics::{Metrics, ProtocolLabel, ReasonLabel};
 use super::reserve::Reserve;
 use super::settings::Settings;
 use crate::environment::Clock;
+use crate::flush::MOST_DAYS;
+use crate::memtable::Batch;
 use crate::remote_write::{DecodeError, Protocol, decompress};
 
 /// Bodies of so many bytes and more are worked on beside the threads that answer requests.
@@ -141,7 +143,7 @@ impl Ingest {
     /// Decompresses, decodes, refuses by name, appends to the WAL, waits for the sync.
     pub async fn write(&self, protocol: Protocol, body: Bytes) -> Result<Written, WriteError> {
         let (open, channels) = self.channels().map_err(Self::unavailable)?;
-        self.wait_for_room(open).await?;
+        wait_for_room(open, || self.check_budgets(open)).await?;
         let accepted = if body.len() >= LARGE_BODY {
             let (handle, core) = (self.clone(), open.core.clone());
             let work = tokio::task::spawn_blocking(move || handle.accept(&core, protocol, body)).await;
@@ -153,6 +155,7 @@ impl Ingest {
         if accepted.batch.is_empty() {
             return Ok(written);
         }
+        wait_for_room(open, || check_days(&open.core, &accepted.batch)).await?;
         let (reply, done) = oneshot::channel();
         let stopping = |_| Self::unavailable("the receiver is stopping");
         channels
@@ -163,18 +166,6 @@ impl Ingest {
         drop(channels);
         done.await.map_err(stopping)?.map_err(Self::unavailable)?;
         Ok(written)
-    }
-
-    /// Waits while a budget is used up that the next flush will relieve.
-    async fn wait_for_room(&self, open: &Open) -> Result<(), WriteError> {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let flushed = open.flushed.notified();
-            let Err(full) = self.check_budgets(open) else { return Ok(()) };
-            if !open.reserve.is_held() || timeout_at(until, flushed).await.is_err() {
-                return Err(full);
-            }
-        }
     }
 
     fn check_budgets(&self, open: &Open) -> Result<(), WriteError> {
@@ -244,4 +235,25 @@ impl Ingest {
     pub fn not_ready(&self) -> Option<String> {
         self.shared.health.one_line()
     }
+}
+
+/// Waits while something is used up that the next flush will relieve.
+async fn wait_for_room(open: &Open, check: impl Fn() -> Result<(), WriteError>) -> Result<(), WriteError> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let flushed = open.flushed.notified();
+        let Err(full) = check() else { return Ok(()) };
+        if !open.reserve.is_held() || timeout_at(until, flushed).await.is_err() {
+            return Err(full);
+        }
+    }
+}
+
+fn check_days(core: &Core, batch: &Batch) -> Result<(), WriteError> {
+    if core.has_too_many_days_for(batch) {
+        return Err(Ingest::unavailable(format!(
+            "samples of {MOST_DAYS} days wait already; those of further days can come after the next flush"
+        )));
+    }
+    Ok(())
 }
