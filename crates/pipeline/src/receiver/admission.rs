@@ -14,7 +14,7 @@ use super::settings::HttpSettings;
 
 /// A body that is to be longer is admitted as a whole before any of it is read; a shorter one as it comes. So those that wait for the
 /// rest of what others hold wait for small ones only, and a client that is stuck holds no more than twice what it has sent.
-pub(super) const LONG_BODY_BYTES: u64 = 1 << 20;
+const LONG_BODY_BYTES: u64 = 1 << 20;
 /// What is admitted of a body before any of it is read.
 const FIRST_BYTES: u64 = 16 << 10;
 
@@ -41,13 +41,13 @@ pub(super) struct Charge {
 
 impl Admission {
     /// Splits `settings.in_flight_bytes` in the proportion of the longest body and the longest decompressed body, each
-    /// budget enough for two of its longest.
+    /// budget enough for two of its longest. Of that for bodies, one half is for long ones, if there can be any.
     pub(super) fn new(settings: &HttpSettings, in_flight_bytes: Gauge) -> Self {
         let (body, decoded) = (u128::from(settings.max_request_bytes), u128::from(settings.max_decoded_bytes));
         let whole = u128::from(settings.in_flight_bytes);
         let bodies = (whole * body / (body + decoded).max(1)).max(2 * body);
         let decoded = whole.saturating_sub(bodies).max(2 * decoded);
-        let long_bodies = bodies / 2;
+        let long_bodies = if settings.max_request_bytes > LONG_BODY_BYTES { bodies / 2 } else { 0 };
         Self {
             bodies: Arc::new(Semaphore::new(permits(bodies - long_bodies))),
             long_bodies: Arc::new(Semaphore::new(permits(long_bodies))),
