@@ -104,6 +104,21 @@ impl Program {
         ended.unwrap_or_else(|| panic!("still there after {ENDS_WITHIN:?}:\n{}", self.log()))
     }
 
+    /// The most memory that it has had resident so far, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+        peak.trim_end_matches(" kB").trim().parse::<u64>().unwrap() << 10
+    }
+
+    /// The processor time that it has taken so far.
+    pub fn processor_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // Fields 14 and 15, counted from behind the name, which may hold anything; the kernel counts them in hundredths.
+        let fields = stat.rsplit_once(')').expect("a name in brackets").1.split_whitespace().skip(11);
+        fields.take(2).map(|ticks| Duration::from_millis(ticks.parse::<u64>().unwrap() * 10)).sum()
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub fn terminate(&mut self) -> ExitStatus {
         let pid = rustix::process::Pid::from_child(&self.child);
@@ -177,6 +192,16 @@ impl Receiver {
     /// A directory for what the test itself needs.
     pub fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// The most memory that it has had resident so far, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        self.program.peak_memory()
+    }
+
+    /// The processor time that it has taken so far.
+    pub fn processor_time(&self) -> Duration {
+        self.program.processor_time()
     }
 
     /// Where it listens.

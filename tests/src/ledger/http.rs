@@ -17,6 +17,8 @@ pub struct Connection {
 pub struct Response {
     /// Status code.
     pub status: u16,
+    /// `Retry-After`.
+    pub retry_after: Option<Duration>,
     /// The body as text.
     pub body: String,
 }
@@ -60,7 +62,7 @@ impl Connection {
     fn response(&mut self) -> io::Result<Response> {
         let malformed = || io::Error::new(io::ErrorKind::InvalidData, "malformed answer");
         let status = self.line()?.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(malformed)?;
-        let mut length = 0;
+        let (mut length, mut retry_after) = (0, None);
         loop {
             let line = self.line()?;
             if line.is_empty() {
@@ -69,11 +71,13 @@ impl Connection {
             let (name, value) = line.split_once(':').ok_or_else(malformed)?;
             if name.eq_ignore_ascii_case("content-length") {
                 length = value.trim().parse().map_err(|_| malformed())?;
+            } else if name.eq_ignore_ascii_case("retry-after") {
+                retry_after = Some(Duration::from_secs(value.trim().parse().map_err(|_| malformed())?));
             }
         }
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body)?;
-        Ok(Response { status, body: String::from_utf8_lossy(&body).trim_end().to_owned() })
+        Ok(Response { status, retry_after, body: String::from_utf8_lossy(&body).trim_end().to_owned() })
     }
 
     fn line(&mut self) -> io::Result<String> {

@@ -177,9 +177,13 @@ impl Job<'_> {
         let mut change = Commit { transaction, add: Vec::new(), remove: Vec::new(), time: 0 };
         let put = async {
             for (date, file) in files {
-                let file = self.encode(plan, table, date, file).await?;
-                report.rows += file.stats.rows;
-                change.add.push(self.put(root, self.path(date, self.position, self.writer), file).await?);
+                let mut rest = Some(file);
+                while let Some(file) = rest {
+                    let (file, more) = self.encode(plan, table, date, file).await?;
+                    report.rows += file.stats.rows;
+                    change.add.push(self.put(root, self.path(date, self.position, self.writer), file).await?);
+                    rest = more;
+                }
             }
             if !superseding.is_empty() {
                 let failed = |e: LogError| FlushError::Commit { table: table.name(), cause: e.into() };
@@ -219,7 +223,7 @@ impl Job<'_> {
         table: Table,
         date: Date,
         file: FilePlan,
-    ) -> Result<EncodedFile, FlushError> {
+    ) -> Result<(EncodedFile, Option<FilePlan>), FlushError> {
         let (plan, label_columns) = (plan.clone(), self.archive.label_columns().clone());
         let encoded = tokio::task::spawn_blocking(move || plan.encode(table, date, &file, &label_columns)).await;
         let encoded = encoded.map_err(|e| FlushError::Cut(e.to_string()))?;
@@ -259,35 +263,39 @@ impl Job<'_> {
                 let path = DataFilePath::parse(&file.path);
                 path.is_some_and(|path| (path.writer, path.position, path.date) == (writer, position, date))
             };
-            let Some(old) = files.iter().find(written) else {
+            if !files.iter().any(|file| written(&file)) {
                 tracing::warn!(table = table.name(), %writer, position, %date, "a file with superseded rows is gone; they stay as they were");
                 continue;
-            };
+            }
             report.superseded += rows.stats.rows;
-            let bytes = self.rewrite(table, root, old, rows).await?;
-            let stats = old.stats.clone().unwrap_or(FileStats { rows: 0, metric: None, timestamp: None });
-            let new = self.put(root, self.path(date, position, writer), EncodedFile { bytes, stats }).await?;
-            // The time stays: to recovery it says when the flush was whose rows these are.
-            change.add.push(DataFile { stats: old.stats.clone(), modification_time: old.modification_time, ..new });
-            change.remove.push(old.clone());
+            let rows = Bytes::from(rows.bytes);
+            for old in files.iter().filter(written) {
+                // A flush of much may have written several files.
+                let Some(bytes) = self.rewrite(table, root, old, rows.clone()).await? else { continue };
+                let stats = old.stats.clone().unwrap_or(FileStats { rows: 0, metric: None, timestamp: None });
+                let new = self.put(root, self.path(date, position, writer), EncodedFile { bytes, stats }).await?;
+                // The time stays: to recovery it says when the flush was whose rows these are.
+                change.add.push(DataFile { stats: old.stats.clone(), modification_time: old.modification_time, ..new });
+                change.remove.push(old.clone());
+            }
         }
         Ok(())
     }
 
+    /// A file with some rows replaced; none if it has no row to replace.
     async fn rewrite(
         &self,
         table: Table,
         root: &Path,
         old: &DataFile,
-        rows: EncodedFile,
-    ) -> Result<Vec<u8>, FlushError> {
+        rows: Bytes,
+    ) -> Result<Option<Vec<u8>>, FlushError> {
         let location = place(root, &old.path);
         let failed = |cause: String| FlushError::Rewrite { path: location.to_string(), cause };
         let file = read(self.archive.store().as_ref(), &location).await.map_err(|e| failed(e.to_string()))?;
         let label_columns: LabelColumns = self.archive.label_columns().clone();
-        let rewritten =
-            tokio::task::spawn_blocking(move || rewrite(table, &label_columns, file, rows.bytes.into())).await;
-        let rewritten: Result<Vec<u8>, RewriteError> = rewritten.map_err(|e| FlushError::Cut(e.to_string()))?;
+        let rewritten = tokio::task::spawn_blocking(move || rewrite(table, &label_columns, file, rows)).await;
+        let rewritten: Result<Option<Vec<u8>>, RewriteError> = rewritten.map_err(|e| FlushError::Cut(e.to_string()))?;
         rewritten.map_err(|e| failed(e.to_string()))
     }
 }

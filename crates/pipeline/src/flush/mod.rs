@@ -16,6 +16,6 @@ mod tests;
 pub use encode::{EncodeError, EncodedFile, FileEncoder};
 pub use job::{FlushError, Job, TableReport, Unfinished, place, read};
 pub use plan::{FilePlan, Plan, SupersedingFiles};
-pub use policy::{Load, Policy, Trigger};
+pub use policy::{Load, MOST_DAYS, Policy, Trigger};
 pub use settle::{Settled, Superseding, exemplar_hash, settle};
 pub use supersede::{RewriteError, rewrite};

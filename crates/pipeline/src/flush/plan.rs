@@ -19,7 +19,7 @@ pub struct Plan {
     order: Vec<usize>,
 }
 
-/// One file to write: a day, and the places in the plan's order of the series that have rows in it.
+/// What of a day is to be written: the places in the plan's order of the series that have rows in it.
 #[derive(Clone, Debug, Default)]
 pub struct FilePlan {
     series: Vec<usize>,
@@ -39,7 +39,7 @@ impl Plan {
     pub fn files(&self, table: Table) -> BTreeMap<Date, FilePlan> {
         let settled = &self.settled;
         match table {
-            Table::Samples => self.by_date(&settled.samples, |(_, run)| dates_of_run(run)),
+            Table::Samples => self.by_date(&settled.samples, |(_, run)| [day_of_run(run)]),
             Table::Histograms => self.by_date(&settled.histograms, |(_, row)| [Date::of(row.timestamp)]),
             Table::Exemplars => self.by_date(&settled.exemplars, |row| [Date::of(row.timestamp)]),
             Table::Metadata => {
@@ -66,40 +66,42 @@ impl Plan {
         self.view.get(*self.order.get(place)?)
     }
 
-    /// The file of a table and a day.
+    /// A file of a table and a day, and what did not fit into it.
     pub fn encode(
         &self,
         table: Table,
         date: Date,
         plan: &FilePlan,
         label_columns: &LabelColumns,
-    ) -> Result<EncodedFile, EncodeError> {
+    ) -> Result<(EncodedFile, Option<FilePlan>), EncodeError> {
         let mut file = FileEncoder::new(table, label_columns)?;
         let settled = &self.settled;
-        for (series, labels) in plan.series.iter().filter_map(|&place| self.series(place)) {
+        let mut places = plan.series.iter();
+        while let Some(&place) = places.next() {
+            let Some((series, labels)) = self.series(place) else { continue };
             file.series(labels)?;
             match table {
                 Table::Samples => {
-                    for (_, run) in rows_of(&settled.samples, series) {
-                        let within = date_of_run(run) == Some(date);
-                        let mut samples = run.iter().filter(|s| within || Date::of(s.timestamp) == date);
-                        samples.try_for_each(|sample| file.sample(sample))?;
-                    }
+                    let runs = of_day(rows_of(&settled.samples, series), date, |(_, run)| day_of_run(run));
+                    runs.iter().flat_map(|(_, run)| run.iter()).try_for_each(|sample| file.sample(sample))?;
                 }
                 Table::Histograms => histograms(&mut file, rows_of(&settled.histograms, series), date)?,
                 Table::Exemplars => {
-                    let mut rows =
-                        rows_of(&settled.exemplars, series).iter().filter(|row| Date::of(row.timestamp) == date);
-                    rows.try_for_each(|row| file.exemplar(row))?;
+                    let rows = of_day(rows_of(&settled.exemplars, series), date, |row| Date::of(row.timestamp));
+                    rows.iter().try_for_each(|row| file.exemplar(row))?;
                 }
                 Table::Metadata => {}
+            }
+            if file.is_full() {
+                break;
             }
         }
         if table == Table::Metadata {
             let mut rows = settled.metadata.iter().filter(|row| Date::of(row.received_at) == date);
             rows.try_for_each(|row| file.metadata(row))?;
         }
-        file.finish()
+        let rest = places.as_slice();
+        Ok((file.finish()?, (!rest.is_empty()).then(|| FilePlan { series: rest.to_vec() })))
     }
 
     /// The superseding rows of a table: a file of their own for each file that they change.
@@ -120,9 +122,8 @@ impl Plan {
                 for (series, labels) in plan.series.iter().filter_map(|&place| self.series(place)) {
                     file.series(labels)?;
                     if table == Table::Samples {
-                        let mut rows =
-                            rows_of(&rows.samples, series).iter().filter(|(_, s)| Date::of(s.timestamp) == date);
-                        rows.try_for_each(|(_, sample)| file.sample(*sample))?;
+                        let rows = of_day(rows_of(&rows.samples, series), date, |(_, row)| Date::of(row.timestamp));
+                        rows.iter().try_for_each(|(_, sample)| file.sample(*sample))?;
                     } else {
                         histograms(&mut file, rows_of(&rows.histograms, series), date)?;
                     }
@@ -135,8 +136,14 @@ impl Plan {
 }
 
 fn histograms(file: &mut FileEncoder, rows: &[(SeriesRef, Histogram)], date: Date) -> Result<(), EncodeError> {
-    let mut rows = rows.iter().filter(|(_, row)| Date::of(row.timestamp) == date);
-    rows.try_for_each(|(_, histogram)| file.histogram(histogram))
+    let rows = of_day(rows, date, |(_, row)| Date::of(row.timestamp));
+    rows.iter().try_for_each(|(_, histogram)| file.histogram(histogram))
+}
+
+/// The rows of one day, of rows of one series that are sorted by time. Looked up, because there may be thousands of days.
+fn of_day<T>(rows: &[T], date: Date, day: impl Fn(&T) -> Date) -> &[T] {
+    let rows = rows.get(rows.partition_point(|row| day(row) < date)..).unwrap_or_default();
+    rows.get(..rows.partition_point(|row| day(row) == date)).unwrap_or_default()
 }
 
 /// The rows of one series, of rows that are sorted by series.
@@ -175,15 +182,7 @@ impl OfSeries for ExemplarRow {
     }
 }
 
-fn dates_of_run(run: &SortedRun) -> BTreeSet<Date> {
-    match date_of_run(run) {
-        Some(date) => BTreeSet::from([date]),
-        None => run.iter().map(|sample| Date::of(sample.timestamp)).collect(),
-    }
-}
-
-/// The day of all samples of a run; none if they are of several.
-fn date_of_run(run: &SortedRun) -> Option<Date> {
-    let (first, last) = run.bounds();
-    Some(Date::of(first)).filter(|&date| date == Date::of(last))
+/// A settled run is of one day.
+fn day_of_run(run: &SortedRun) -> Date {
+    Date::of(run.bounds().0)
 }

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// Days at which it is time: a flush writes a file for each, and each takes its time. Nobody is to wait for thousands of them because
+/// one sender has samples from many years.
+pub const MOST_DAYS: usize = 512;
+
 /// The limits of a flush policy.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
@@ -20,6 +24,8 @@ pub struct Load {
     pub age: Option<Duration>,
     /// Bytes of memtable.
     pub memtable_bytes: u64,
+    /// Days that its rows are of.
+    pub days: usize,
     /// Bytes of WAL.
     pub wal_bytes: u64,
 }
@@ -31,6 +37,8 @@ pub enum Trigger {
     Interval,
     /// The memtable is full.
     Memory,
+    /// The rows are of [`MOST_DAYS`].
+    Days,
     /// The WAL is on its way to its budget.
     Wal,
 }
@@ -41,6 +49,8 @@ impl Policy {
         let age = load.age?;
         if load.memtable_bytes >= self.memtable_bytes {
             Some(Trigger::Memory)
+        } else if load.days >= MOST_DAYS {
+            Some(Trigger::Days)
         } else if load.wal_bytes >= self.wal_bytes {
             Some(Trigger::Wal)
         } else if age >= self.interval {
@@ -67,6 +77,7 @@ mod tests {
         let load = |age: Option<u64>, memtable_bytes, wal_bytes| Load {
             age: age.map(Duration::from_secs),
             memtable_bytes,
+            days: 1,
             wal_bytes,
         };
         for (load, want) in [
@@ -78,5 +89,7 @@ mod tests {
         ] {
             assert_eq!(policy.decide(load), want, "{load:?}");
         }
+        let many_days = Load { days: MOST_DAYS, ..load(Some(1), 99, 999) };
+        assert_eq!(policy.decide(many_days), Some(Trigger::Days));
     }
 }

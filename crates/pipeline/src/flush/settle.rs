@@ -21,7 +21,7 @@ type Ranked<'a> = (HistogramRank, &'a Histogram);
 /// Rows to write, sorted by series, then by time.
 #[derive(Debug, Default)]
 pub struct Settled {
-    /// Float samples.
+    /// Float samples; each run is of one day.
     pub samples: Vec<(SeriesRef, SortedRun)>,
     /// Native histograms.
     pub histograms: Vec<(SeriesRef, Histogram)>,
@@ -89,9 +89,9 @@ impl Settled {
     }
 
     fn run(&mut self, series: SeriesRef, run: &SampleRun, horizon: &Horizon) {
-        let mut written = horizon.generations().filter_map(|generation| generation.run(series));
-        if let Some(sorted) = run.sorted()
-            && !written.any(|written| written.overlaps(&sorted))
+        let mut written = horizon.generations().flat_map(|generation| generation.runs(series));
+        if let Some(sorted) = run.sorted().filter(SortedRun::is_of_one_day)
+            && !written.any(|(_, written)| written.overlaps(&sorted))
         {
             self.samples.push((series, sorted));
             return;
@@ -113,18 +113,29 @@ impl Settled {
                 self.against(series, &mut samples, bounds, generation);
             }
         }
-        self.samples.extend(SortedRun::new(&samples).map(|run| (series, run)));
+        let same_day = |a: &Sample, b: &Sample| Date::of(a.timestamp) == Date::of(b.timestamp);
+        match (samples.first(), samples.last()) {
+            (Some(first), Some(last)) if !same_day(first, last) => {
+                self.samples.extend(samples.chunk_by(same_day).filter_map(SortedRun::new).map(|run| (series, run)));
+            }
+            _ => self.samples.extend(SortedRun::new(&samples).map(|run| (series, run))),
+        }
     }
 
     /// Takes out the samples whose place a generation has.
     fn against(&mut self, series: SeriesRef, samples: &mut Vec<Sample>, bounds: (i64, i64), generation: &Generation) {
-        let Some(written) = generation.run(series) else { return };
-        let (first, last) = written.bounds();
-        if bounds.1 < first || last < bounds.0 {
+        let near = generation.runs(series).iter().filter(|(_, run)| {
+            let (first, last) = run.bounds();
+            bounds.0 <= last && first <= bounds.1
+        });
+        let written: HashMap<i64, Sample> = near
+            .flat_map(|(_, run)| run.iter())
+            .filter(|s| (bounds.0..=bounds.1).contains(&s.timestamp))
+            .map(|s| (s.timestamp, s))
+            .collect();
+        if written.is_empty() {
             return;
         }
-        let written: HashMap<i64, Sample> =
-            written.iter().filter(|s| (bounds.0..=bounds.1).contains(&s.timestamp)).map(|s| (s.timestamp, s)).collect();
         samples.retain(|&sample| {
             let Some(&there) = written.get(&sample.timestamp) else { return true };
             let (new, old) = (sample_rank(sample), sample_rank(there));

@@ -40,13 +40,14 @@ impl From<parquet::errors::ParquetError> for RewriteError {
 /// Rows by (metric, labels, timestamp).
 type Places = HashMap<(String, String), HashMap<i64, usize>>;
 
-/// The file with each row that `replacement` (a file too) has the same place for replaced; order and row groups stay.
+/// The file with each row that `replacement` (a file too) has the same place for replaced; order and row groups stay. None if there is
+/// no such row.
 pub fn rewrite(
     table: Table,
     label_columns: &LabelColumns,
     file: Bytes,
     replacement: Bytes,
-) -> Result<Vec<u8>, RewriteError> {
+) -> Result<Option<Vec<u8>>, RewriteError> {
     let schema = arrow_schema(table, label_columns);
     let batches = open_file(table, label_columns, replacement, None)?.collect::<Result<Vec<_>, _>>()?;
     let replacement = concat_batches(&schema, &batches)?;
@@ -56,13 +57,17 @@ pub fn rewrite(
         .with_skip_arrow_metadata(true)
         .with_properties(writer_properties(table, label_columns)?);
     let mut writer = ArrowWriter::try_new_with_options(Vec::new(), schema, options)?;
+    let mut replaced = 0;
     for group in 0..groups {
         for batch in open_file(table, label_columns, file.clone(), Some(group))? {
-            writer.write(&patch(&batch?, &replacement, &places)?)?;
+            let (batch, rows) = patch(&batch?, &replacement, &places)?;
+            writer.write(&batch)?;
+            replaced += rows;
         }
         writer.flush()?;
     }
-    Ok(writer.into_inner()?)
+    let rewritten = writer.into_inner()?;
+    Ok((replaced > 0).then_some(rewritten))
 }
 
 fn places(batch: &RecordBatch) -> Result<Places, DecodeFileError> {
@@ -73,13 +78,19 @@ fn places(batch: &RecordBatch) -> Result<Places, DecodeFileError> {
     Ok(places)
 }
 
-fn patch(batch: &RecordBatch, replacement: &RecordBatch, places: &Places) -> Result<RecordBatch, RewriteError> {
+/// The batch with its rows replaced, and how many are.
+fn patch(
+    batch: &RecordBatch,
+    replacement: &RecordBatch,
+    places: &Places,
+) -> Result<(RecordBatch, usize), RewriteError> {
     let mut rows = Vec::with_capacity(batch.num_rows());
     for_each_place(batch, |row, metric, labels, timestamp| {
         let replaced = places.get(&(metric.to_owned(), labels.to_owned())).and_then(|rows| rows.get(&timestamp));
         rows.push(replaced.map_or((0, row), |&new| (1, new)));
     })?;
-    Ok(interleave_record_batch(&[batch, replacement], &rows)?)
+    let replaced = rows.iter().filter(|&&(from, _)| from == 1).count();
+    Ok((interleave_record_batch(&[batch, replacement], &rows)?, replaced))
 }
 
 fn for_each_place(batch: &RecordBatch, mut each: impl FnMut(usize, &str, &str, i64)) -> Result<(), DecodeFileError> {

@@ -63,6 +63,13 @@ impl Batch {
         })
     }
 
+    /// The timestamps of all rows that have one, milliseconds since the epoch.
+    pub fn all_timestamps(&self) -> impl Iterator<Item = i64> {
+        let samples = self.samples.iter().map(|(_, sample)| sample.timestamp);
+        let histograms = self.histograms.iter().map(|(_, histogram)| histogram.timestamp);
+        samples.chain(histograms).chain(self.exemplars.iter().map(|row| row.timestamp))
+    }
+
     /// The value of a label in the series of samples and histograms, if those looked at have the same. At most
     /// [`LOOKED_AT`] of them are, evenly spread.
     pub fn label_in_common<'i>(&self, series: &'i SeriesIndex, name: &str) -> Option<&'i str> {

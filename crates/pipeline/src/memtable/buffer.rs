@@ -1,11 +1,15 @@
 //! The memtable: what the WAL holds and no table does yet.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
+
 use super::batch::{Batch, ExemplarRow};
 use super::metadata::MetadataRow;
 use super::run::SampleRun;
 use super::series::SeriesRef;
 use crate::remote_write::{Counts, Histogram, Sample, Span};
 use crate::schema::Table;
+use crate::table::Date;
 
 /// Rows by series, in the order of arrival; duplicates included.
 #[derive(Debug, Default)]
@@ -16,6 +20,7 @@ pub struct Memtable {
     histograms: Vec<(SeriesRef, Histogram)>,
     exemplars: Vec<ExemplarRow>,
     metadata: Vec<MetadataRow>,
+    days: Days,
     position: u64,
     waiting_since: Option<i64>,
     samples: u64,
@@ -30,14 +35,17 @@ impl Memtable {
         self.waiting_since.get_or_insert(since);
         if !committed(Table::Samples) {
             for &(series, sample) in &batch.samples {
+                self.days.add(sample.timestamp);
                 self.add_sample(series, sample);
             }
         }
         if !committed(Table::Histograms) {
+            batch.histograms.iter().for_each(|(_, histogram)| self.days.add(histogram.timestamp));
             self.bytes += batch.histograms.iter().map(|(_, histogram)| histogram_bytes(histogram)).sum::<usize>();
             self.histograms.append(&mut batch.histograms);
         }
         if !committed(Table::Exemplars) {
+            batch.exemplars.iter().for_each(|row| self.days.add(row.timestamp));
             self.bytes += batch.exemplars.iter().map(exemplar_bytes).sum::<usize>();
             self.exemplars.append(&mut batch.exemplars);
         }
@@ -74,6 +82,11 @@ impl Memtable {
         self.runs.get_mut(*place as usize - 1)
     }
 
+    /// The days that its rows are of: a flush writes a file for each.
+    pub fn days(&self) -> &BTreeSet<Date> {
+        &self.days.all
+    }
+
     /// The last position in it, 0 for none.
     pub fn position(&self) -> u64 {
         self.position
@@ -87,6 +100,13 @@ impl Memtable {
     /// Bytes held, estimated.
     pub fn heap_bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes that a flush takes beside them while it settles, sorts and lays the rows out, estimated: about a copy of the rows, and for each
+    /// series its settled run, kept twice, its labels and its places in orders and files.
+    pub fn flush_bytes(&self) -> usize {
+        const PER_SERIES: usize = 192;
+        self.bytes + self.runs.len() * PER_SERIES
     }
 
     /// Float samples, duplicates included.
@@ -121,6 +141,30 @@ impl Memtable {
         self.runs().for_each(|(series, _)| each(series));
         self.histograms.iter().for_each(|(series, _)| each(*series));
         self.exemplars.iter().for_each(|row| each(row.series));
+    }
+}
+
+/// The days of timestamps. Most come from the day of the one before.
+#[derive(Debug)]
+struct Days {
+    all: BTreeSet<Date>,
+    /// Milliseconds since the epoch of the day that came last.
+    last: Range<i64>,
+}
+
+impl Default for Days {
+    fn default() -> Self {
+        Self { all: BTreeSet::new(), last: 0..0 }
+    }
+}
+
+impl Days {
+    fn add(&mut self, timestamp: i64) {
+        if !self.last.contains(&timestamp) {
+            let day = Date::of(timestamp);
+            self.all.insert(day);
+            self.last = day.start_ms()..Date(day.0.saturating_add(1)).start_ms();
+        }
     }
 }
 

@@ -55,10 +55,11 @@ impl Generation {
         self.exemplars.extend(rest.exemplars);
     }
 
-    /// The samples of a series.
-    pub fn run(&self, series: SeriesRef) -> Option<&SortedRun> {
-        let at = self.samples.binary_search_by_key(&series, |&(series, _)| series).ok()?;
-        self.samples.get(at).map(|(_, run)| run)
+    /// The samples of a series, in one run or several.
+    pub fn runs(&self, series: SeriesRef) -> &[(SeriesRef, SortedRun)] {
+        let runs = &self.samples;
+        let runs = runs.get(runs.partition_point(|&(other, _)| other < series)..).unwrap_or_default();
+        runs.get(..runs.iter().take_while(|&&(other, _)| other == series).count()).unwrap_or_default()
     }
 
     /// Bytes held, estimated.

@@ -37,11 +37,7 @@ fn text(texts: &[std::sync::Arc<str>], symbol: Symbol) -> &str {
 struct Ranks(Vec<u32>);
 
 impl Ranks {
-    fn new(
-        known: usize,
-        used: impl Iterator<Item = Symbol>,
-        compare: impl Fn(Symbol, Symbol) -> Ordering,
-    ) -> Self {
+    fn new(known: usize, used: impl Iterator<Item = Symbol>, compare: impl Fn(Symbol, Symbol) -> Ordering) -> Self {
         const SEEN: u32 = 1;
         let mut ranks = vec![0; known];
         let mut symbols = Vec::new();

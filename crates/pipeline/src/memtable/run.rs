@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use crate::remote_write::Sample;
+use crate::table::Date;
 
 const STEP_CHANGED: u8 = 1;
 const VALUE_CHANGED: u8 = 2;
@@ -113,6 +114,11 @@ impl SortedRun {
         (self.first, self.last)
     }
 
+    /// Whether its first and its last sample are of the same day, UTC.
+    pub fn is_of_one_day(&self) -> bool {
+        Date::of(self.first) == Date::of(self.last)
+    }
+
     /// Whether there can be a timestamp that both have.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.first <= other.last && other.first <= self.last
@@ -123,9 +129,10 @@ impl SortedRun {
         self.count as usize
     }
 
-    /// Bytes held on the heap.
+    /// Bytes held on the heap, estimated: with the counts in front of shared bytes and the allocator's rounding.
     pub fn heap_bytes(&self) -> usize {
-        self.bytes.len()
+        const PER_RUN: usize = 24;
+        self.bytes.len() + PER_RUN
     }
 
     /// The samples in order of time.

@@ -98,10 +98,11 @@ impl Symbols {
         self.entries.iter().map(|entry| entry.text.clone()).collect()
     }
 
-    /// Bytes held, estimated: text with its header and the allocator's rounding, entry and table slot.
+    /// Bytes held, estimated: text with its header and the allocator's rounding, entry and table slot, and the place in a view.
     pub(super) fn heap_bytes(&self) -> usize {
-        const PER_TEXT: usize = 24;
+        const PER_TEXT: usize = 24 + size_of::<Arc<str>>();
         self.text_bytes
+            + self.text_bytes / 8
             + self.entries.len() * PER_TEXT
             + self.entries.capacity() * size_of::<Entry>()
             + self.by_text.allocation_size()

@@ -1,6 +1,6 @@
 //! The memory that requests in flight may take, given out before it is taken.
 //!
-//! Two budgets, one for bodies and one for what they decompress to. A request may wait for the second while it holds of
+//! Two budgets, one for bodies and one for what they decompress to and are decoded to, rows of about the same size. A request may wait for the second while it holds of
 //! the first, and nobody waits the other way round, so that they cannot wait for each other.
 
 use std::sync::Arc;
@@ -12,10 +12,18 @@ use tokio::time::timeout;
 
 use super::settings::HttpSettings;
 
+/// A body that is to be longer is admitted as a whole before any of it is read; a shorter one as it comes. So those that wait for the
+/// rest of what others hold wait for small ones only, and a client that is stuck holds no more than twice what it has sent.
+const LONG_BODY_BYTES: u64 = 1 << 20;
+/// What is admitted of a body before any of it is read.
+const FIRST_BYTES: u64 = 16 << 10;
+
 /// The budgets; waiting requests are served in the order in which they came.
 pub(super) struct Admission {
     bodies: Arc<Semaphore>,
+    long_bodies: Arc<Semaphore>,
     decoded: Arc<Semaphore>,
+    decoded_bytes: u64,
     patience: Duration,
     in_flight_bytes: Gauge,
 }
@@ -33,28 +41,44 @@ pub(super) struct Charge {
 
 impl Admission {
     /// Splits `settings.in_flight_bytes` in the proportion of the longest body and the longest decompressed body, each
-    /// budget enough for two of its longest.
+    /// budget enough for two of its longest. Of that for bodies, one half is for long ones, if there can be any.
     pub(super) fn new(settings: &HttpSettings, in_flight_bytes: Gauge) -> Self {
         let (body, decoded) = (u128::from(settings.max_request_bytes), u128::from(settings.max_decoded_bytes));
         let whole = u128::from(settings.in_flight_bytes);
         let bodies = (whole * body / (body + decoded).max(1)).max(2 * body);
         let decoded = whole.saturating_sub(bodies).max(2 * decoded);
+        let long_bodies = if settings.max_request_bytes > LONG_BODY_BYTES { bodies / 2 } else { 0 };
         Self {
-            bodies: Arc::new(Semaphore::new(permits(bodies))),
+            bodies: Arc::new(Semaphore::new(permits(bodies - long_bodies))),
+            long_bodies: Arc::new(Semaphore::new(permits(long_bodies))),
             decoded: Arc::new(Semaphore::new(permits(decoded))),
+            decoded_bytes: u64::try_from(decoded).unwrap_or(u64::MAX),
             patience: settings.timeouts.admission,
             in_flight_bytes,
         }
     }
 
-    /// Waits for `bytes` of the budget for bodies.
+    /// Waits for what must be free before the first byte of a body is read that is to have `bytes`.
     pub(super) async fn body(&self, bytes: u64) -> Result<Charge, Busy> {
-        self.take(&self.bodies, bytes).await
+        if bytes > LONG_BODY_BYTES {
+            self.take(&self.long_bodies, bytes).await
+        } else {
+            self.take(&self.bodies, bytes.min(FIRST_BYTES)).await
+        }
     }
 
-    /// Waits for `bytes` of the budget for decompressed bodies.
+    /// Waits until a body's charge is for `bytes`, if it is for less.
+    pub(super) async fn grow(&self, charge: &mut Charge, bytes: usize) -> Result<(), Busy> {
+        let more = u64::try_from(bytes.saturating_sub(charge.permit.num_permits())).unwrap_or(u64::MAX);
+        if more > 0 {
+            charge.merge(self.take(charge.permit.semaphore(), more).await?);
+        }
+        Ok(())
+    }
+
+    /// Waits for what a body takes that decompresses to `bytes`: twice that, and at most the whole budget.
     pub(super) async fn decoded(&self, bytes: u64) -> Result<Charge, Busy> {
-        self.take(&self.decoded, bytes).await
+        self.take(&self.decoded, bytes.saturating_mul(2).min(self.decoded_bytes)).await
     }
 
     async fn take(&self, budget: &Arc<Semaphore>, bytes: u64) -> Result<Charge, Busy> {
@@ -74,6 +98,13 @@ fn permits(bytes: u128) -> usize {
 }
 
 impl Charge {
+    /// Takes over what another charge on the same budget has.
+    fn merge(&mut self, mut other: Self) {
+        if let Some(permit) = other.permit.split(other.permit.num_permits()) {
+            self.permit.merge(permit);
+        }
+    }
+
     /// Gives back what is over `bytes`.
     pub(super) fn shrink_to(&mut self, bytes: usize) {
         let surplus = self.permit.num_permits().saturating_sub(bytes);
@@ -93,11 +124,14 @@ impl Drop for Charge {
 mod tests {
     use super::*;
 
+    const LONG: u64 = LONG_BODY_BYTES + 1;
+
+    /// Two long bodies, the size of two long ones for short bodies, four for what they become.
     fn admission(gauge: &Gauge) -> Admission {
         let mut settings = HttpSettings {
-            max_request_bytes: 100,
-            max_decoded_bytes: 300,
-            in_flight_bytes: 800,
+            max_request_bytes: 2 * LONG,
+            max_decoded_bytes: 2 * LONG,
+            in_flight_bytes: 8 * LONG,
             ..HttpSettings::default()
         };
         settings.timeouts.admission = Duration::from_millis(20);
@@ -108,27 +142,52 @@ mod tests {
     async fn what_is_given_out_stays_in_the_budget() {
         let gauge = Gauge::default();
         let admission = admission(&gauge);
-        let first = admission.body(100).await.unwrap();
-        let mut second = admission.body(100).await.unwrap();
-        assert!(admission.body(1).await.is_err());
-        assert_eq!(gauge.get(), 200);
+        let first = admission.body(LONG).await.unwrap();
+        let mut second = admission.body(LONG).await.unwrap();
+        assert!(admission.body(LONG).await.is_err());
+        assert_eq!(gauge.get(), 2 * LONG as i64);
 
         second.shrink_to(40);
-        assert_eq!(gauge.get(), 140);
-        let third = admission.body(60).await.unwrap();
-        assert!(admission.body(1).await.is_err());
-        drop((first, second, third));
+        assert_eq!(gauge.get(), LONG as i64 + 40);
+        assert!(admission.body(LONG).await.is_err(), "forty bytes are missing");
+        drop((first, second));
         assert_eq!(gauge.get(), 0);
-        assert!(admission.body(200).await.is_ok());
+        assert!(admission.body(2 * LONG).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn short_bodies_do_not_wait_for_long_ones_and_are_charged_as_they_come() {
+        let gauge = Gauge::default();
+        let admission = admission(&gauge);
+        let _long = admission.body(2 * LONG).await.unwrap();
+        let mut stuck = Vec::new();
+        for _ in 0..100 {
+            stuck.push(admission.body(LONG_BODY_BYTES).await.unwrap());
+        }
+        let mut charge = admission.body(10).await.unwrap();
+        assert_eq!(gauge.get(), 2 * LONG as i64 + 100 * FIRST_BYTES as i64 + 10);
+        admission.grow(&mut charge, 5).await.unwrap();
+        admission.grow(&mut charge, 100_000).await.unwrap();
+        assert_eq!(gauge.get(), 2 * LONG as i64 + 100 * FIRST_BYTES as i64 + 100_000);
+        assert!(admission.grow(&mut charge, 2 * LONG as usize).await.is_err());
+        drop((charge, stuck));
+        assert_eq!(gauge.get(), 2 * LONG as i64);
     }
 
     #[tokio::test]
     async fn bodies_and_what_they_become_do_not_wait_for_each_other() {
         let gauge = Gauge::default();
         let admission = admission(&gauge);
-        let _bodies = admission.body(200).await.unwrap();
-        let _one = admission.decoded(300).await.unwrap();
-        let _two = admission.decoded(300).await.unwrap();
+        let _bodies = admission.body(2 * LONG).await.unwrap();
+        let _one = admission.decoded(LONG).await.unwrap();
+        let _two = admission.decoded(LONG).await.unwrap();
+        assert!(admission.decoded(1).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_longest_body_gets_the_whole_budget_of_what_it_becomes() {
+        let admission = admission(&Gauge::default());
+        let _longest = admission.decoded(2 * LONG).await.unwrap();
         assert!(admission.decoded(1).await.is_err());
     }
 
@@ -137,11 +196,11 @@ mod tests {
         let gauge = Gauge::default();
         let mut admission = admission(&gauge);
         admission.patience = Duration::from_secs(10);
-        let held = admission.body(200).await.unwrap();
+        let held = admission.body(2 * LONG).await.unwrap();
         let admission = Arc::new(admission);
         let waiting = tokio::spawn({
             let admission = Arc::clone(&admission);
-            async move { admission.body(150).await.is_ok() }
+            async move { admission.body(LONG).await.is_ok() }
         });
         tokio::task::yield_now().await;
         drop(held);

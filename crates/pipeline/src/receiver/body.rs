@@ -8,8 +8,10 @@ use futures::StreamExt;
 use hyper::body::Body as _;
 use tokio::time::timeout;
 
+use super::admission::{Admission, Busy, Charge};
+
 /// Nothing beyond is allocated on the word of a header alone.
-const TRUSTED_BYTES: usize = 1 << 20;
+const TRUSTED_BYTES: usize = 16 << 10;
 
 /// Why a body could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +25,9 @@ pub(super) enum BodyError {
     /// The connection broke off, or the framing is wrong.
     #[error("the request body broke off: {0}")]
     Broken(String),
+    /// The budget for bodies is used up.
+    #[error(transparent)]
+    Busy(#[from] Busy),
     /// No memory.
     #[error("no memory for a request body of {bytes} bytes")]
     NoMemory {
@@ -36,8 +41,14 @@ pub(super) fn declared_length(body: &Body) -> Option<u64> {
     body.size_hint().exact()
 }
 
-/// Reads `body` up to `limit` bytes; on an error hands back, for [`discard`], what has not been read.
-pub(super) async fn read(body: Body, limit: u64) -> Result<Bytes, (BodyError, Body)> {
+/// Reads `body` up to `limit` bytes; on an error hands back, for [`discard`], what has not been read. `charge` grows
+/// before what is held does.
+pub(super) async fn read(
+    body: Body,
+    limit: u64,
+    admission: &Admission,
+    charge: &mut Charge,
+) -> Result<Bytes, (BodyError, Body)> {
     let declared = declared_length(&body).map(|length| usize::try_from(length).unwrap_or(usize::MAX));
     // Never more than was admitted: the declared length, or the limit.
     let most = declared.unwrap_or(usize::MAX).min(usize::try_from(limit).unwrap_or(usize::MAX));
@@ -45,8 +56,13 @@ pub(super) async fn read(body: Body, limit: u64) -> Result<Bytes, (BodyError, Bo
     let mut stream = body.into_data_stream();
     while let Some(chunk) = stream.next().await {
         let fault = match chunk {
-            Ok(chunk) if declared == Some(chunk.len()) && held.is_empty() && chunk.len() <= most => return Ok(chunk),
-            Ok(chunk) => append(&mut held, &chunk, most, limit),
+            Ok(chunk) if declared == Some(chunk.len()) && held.is_empty() && chunk.len() <= most => {
+                match admission.grow(charge, chunk.len()).await {
+                    Ok(()) => return Ok(chunk),
+                    Err(busy) => Err(busy.into()),
+                }
+            }
+            Ok(chunk) => append(&mut held, &chunk, most, limit, admission, charge).await,
             Err(error) => Err(BodyError::Broken(error.to_string())),
         };
         if let Err(error) = fault {
@@ -57,13 +73,21 @@ pub(super) async fn read(body: Body, limit: u64) -> Result<Bytes, (BodyError, Bo
     Ok(Bytes::from(held))
 }
 
-fn append(held: &mut Vec<u8>, chunk: &[u8], most: usize, limit: u64) -> Result<(), BodyError> {
+async fn append(
+    held: &mut Vec<u8>,
+    chunk: &[u8],
+    most: usize,
+    limit: u64,
+    admission: &Admission,
+    charge: &mut Charge,
+) -> Result<(), BodyError> {
     let length = held.len().saturating_add(chunk.len());
     if length > most {
         return Err(BodyError::TooLong { limit });
     }
     if length > held.capacity() {
         let capacity = length.max(held.capacity().saturating_mul(2)).max(TRUSTED_BYTES).min(most);
+        admission.grow(charge, capacity).await?;
         let more = capacity.saturating_sub(held.len());
         held.try_reserve_exact(more).map_err(|_| BodyError::NoMemory { bytes: capacity })?;
     }
@@ -92,10 +116,31 @@ pub(super) fn discard(body: Body, bytes: u64, patience: Duration) {
 
 #[cfg(test)]
 mod tests {
+    use prometheus_client::metrics::gauge::Gauge;
+
     use super::*;
+    use crate::receiver::settings::HttpSettings;
 
     fn chunked(chunks: &'static [&'static [u8]]) -> Body {
         Body::from_stream(futures::stream::iter(chunks.iter().map(|c| Ok::<_, std::io::Error>(Bytes::from_static(c)))))
+    }
+
+    /// For short bodies there is a MiB.
+    fn admission() -> Admission {
+        let mut settings = HttpSettings {
+            max_request_bytes: 1 << 20,
+            max_decoded_bytes: 1 << 20,
+            in_flight_bytes: 4 << 20,
+            ..HttpSettings::default()
+        };
+        settings.timeouts.admission = Duration::from_millis(20);
+        Admission::new(&settings, Gauge::default())
+    }
+
+    async fn read(body: Body, limit: u64) -> Result<Bytes, (BodyError, Body)> {
+        let admission = admission();
+        let mut charge = admission.body(1).await.unwrap();
+        super::read(body, limit, &admission, &mut charge).await
     }
 
     #[tokio::test]
@@ -113,12 +158,21 @@ mod tests {
         assert!(read(Body::from("abcde"), 4).await.is_err());
     }
 
-    #[test]
-    fn grows_in_bounds() {
+    #[tokio::test]
+    async fn holds_no_more_than_was_admitted() {
+        const PART: &[u8] = &[7; 100 << 10];
+        assert_eq!(read(chunked(&[PART; 8]), 2 << 20).await.unwrap().len(), 8 * PART.len());
+        assert!(matches!(read(chunked(&[PART; 11]), 2 << 20).await, Err((BodyError::Busy(_), _))));
+    }
+
+    #[tokio::test]
+    async fn grows_in_bounds() {
+        let admission = admission();
+        let mut charge = admission.body(1).await.unwrap();
         let mut held = Vec::new();
-        append(&mut held, &[0; 10], 15, 15).unwrap();
+        append(&mut held, &[0; 10], 15, 15, &admission, &mut charge).await.unwrap();
         assert!(held.capacity() <= 15, "{}", held.capacity());
-        append(&mut held, &[0; 5], 15, 15).unwrap();
-        assert!(append(&mut held, &[0; 1], 15, 15).is_err());
+        append(&mut held, &[0; 5], 15, 15, &admission, &mut charge).await.unwrap();
+        assert!(append(&mut held, &[0; 1], 15, 15, &admission, &mut charge).await.is_err());
     }
 }

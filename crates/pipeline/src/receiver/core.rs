@@ -23,11 +23,11 @@ use serde::Serialize;
 use super::deliveries::Delivered;
 use crate::environment::{Clock, Entropy};
 use crate::failpoint::{self, FailPoint};
-use crate::flush::{FlushError, Job, Load, Plan, TableReport, Unfinished, settle};
+use crate::flush::{FlushError, Job, Load, MOST_DAYS, Plan, TableReport, Unfinished, settle};
 use crate::memtable::{Batch, Generation, Horizon, Index, Memtable, SeriesRef, resolve};
 use crate::remote_write::{DecodeError, EARLIEST_TIMESTAMP, Protocol, TimestampBounds};
 use crate::schema::Table;
-use crate::table::{Archive, chain};
+use crate::table::{Archive, Date, chain};
 use crate::wal::{Position, Record, Wal, WalError, WriterId};
 
 /// The label that tells the replicas of one Prometheus apart; see [`super::deliveries`].
@@ -112,6 +112,9 @@ struct Buffer {
     horizon: Arc<Horizon>,
     replay: Replay,
     horizon_bytes: usize,
+    /// Of the memtable that a flush has taken, until it is laid out.
+    frozen_bytes: usize,
+    /// What that flush takes, until it is done.
     pending_bytes: usize,
     /// From when the oldest row waits that a flush has taken, on the monotonic clock.
     pending_since: Option<i64>,
@@ -126,6 +129,8 @@ pub struct Usage {
     pub index_bytes: usize,
     /// Rows that wait for a flush or are being flushed.
     pub memtable_bytes: usize,
+    /// What their flush takes or will take beside them, but for encoding, which takes the same for all.
+    pub flush_bytes: usize,
     /// What the last flushes wrote.
     pub horizon_bytes: usize,
     /// WAL on disk.
@@ -135,7 +140,7 @@ pub struct Usage {
 impl Usage {
     /// All memory.
     pub fn memory_bytes(&self) -> usize {
-        self.index_bytes + self.memtable_bytes + self.horizon_bytes
+        self.index_bytes + self.memtable_bytes + self.flush_bytes + self.horizon_bytes
     }
 }
 
@@ -219,6 +224,13 @@ impl Core {
         Ok(Accepted { protocol, received_at, accept_until, body, batch, delivered })
     }
 
+    /// Whether rows of further days had better wait for the next flush, which has enough of them. Rows of days that it has anyway need not.
+    pub fn has_too_many_days_for(&self, batch: &Batch) -> bool {
+        let buffer = locked(&self.buffer);
+        let days = buffer.live.days();
+        days.len() >= MOST_DAYS && batch.all_timestamps().any(|timestamp| !days.contains(&Date::of(timestamp)))
+    }
+
     /// Makes a group durable, then buffers its rows. Called by one thread at a time. After an error nothing of the group may be acknowledged.
     pub fn commit_group(&self, group: &mut [Accepted]) -> Result<RangeInclusive<Position>, CommitGroupError> {
         let records: Vec<Record<'_>> = group
@@ -292,6 +304,7 @@ impl Core {
         Load {
             age: age.map(|age| Duration::from_millis(u64::try_from(age).unwrap_or(0))),
             memtable_bytes: buffer.live.heap_bytes() as u64,
+            days: buffer.live.days().len(),
             wal_bytes,
         }
     }
@@ -307,7 +320,8 @@ impl Core {
         Usage {
             series,
             index_bytes,
-            memtable_bytes: buffer.live.heap_bytes() + buffer.pending_bytes,
+            memtable_bytes: buffer.live.heap_bytes() + buffer.frozen_bytes,
+            flush_bytes: buffer.live.flush_bytes() + buffer.pending_bytes,
             horizon_bytes: buffer.horizon_bytes,
             wal_bytes,
         }
@@ -350,7 +364,9 @@ impl Core {
         let view = locked(&self.index).series.view(settled.series().into_iter());
         let plan = tokio::task::spawn_blocking(move || Plan::new(settled, view)).await;
         let plan = Arc::new(plan.map_err(|e| FlushError::Cut(e.to_string()))?);
-        locked(&self.buffer).frozen = None;
+        let mut buffer = locked(&self.buffer);
+        (buffer.frozen, buffer.frozen_bytes) = (None, 0);
+        drop(buffer);
         Ok(Some(Pending { position, plan, unfinished: Arc::default() }))
     }
 
@@ -360,7 +376,7 @@ impl Core {
         let mut buffer = locked(&self.buffer);
         if buffer.frozen.is_none() && buffer.live.position() > 0 {
             let memtable = std::mem::take(&mut buffer.live);
-            buffer.pending_bytes = memtable.heap_bytes();
+            (buffer.frozen_bytes, buffer.pending_bytes) = (memtable.heap_bytes(), memtable.flush_bytes());
             buffer.pending_since = memtable.waiting_since();
             buffer.frozen = Some(Arc::new(memtable));
         }

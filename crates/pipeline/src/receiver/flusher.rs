@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::core::{Core, FlushReport};
 use super::health::{Health, Part};
@@ -35,6 +35,8 @@ pub(super) struct Flusher {
     pub metrics: Arc<Metrics>,
     /// Space for a flush on a full disk.
     pub reserve: Arc<Reserve>,
+    /// Who waits for room is told after each flush.
+    pub flushed: Arc<Notify>,
     /// Time.
     pub(crate) clock: Arc<dyn Clock>,
     /// Under the WAL: tried out while the WAL is at fault.
@@ -102,6 +104,7 @@ impl Flusher {
                 result = self.core.flush().await;
             }
         }
+        self.flushed.notify_waiters();
         self.metrics.flush_duration_seconds.observe(started.elapsed().as_secs_f64());
         let label = if result.is_ok() { "ok" } else { "failed" };
         self.metrics.flushes.get_or_create(&ResultLabel { result: label }).inc();

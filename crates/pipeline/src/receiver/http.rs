@@ -310,7 +310,7 @@ async fn read_admitted<T: WriteTarget>(app: &App<T>, body: Body, deadline: Insta
         Err(nothing) => return Err((busy(nothing), Some(body))),
     };
     let read = tokio::select! {
-        read = body::read(body, limit) => Some(read),
+        read = body::read(body, limit, &app.admission, &mut charge) => Some(read),
         () = sleep_until(deadline) => None,
         () = stopped_for(app.stopping.clone(), app.settings.timeouts.stopping_body) => None,
     };
@@ -337,6 +337,7 @@ async fn stopped_for(mut stopping: watch::Receiver<bool>, patience: Duration) {
 fn unread(error: &BodyError) -> Outcome {
     match error {
         BodyError::TooLong { .. } => Outcome::TooLong(error.to_string()),
+        BodyError::Busy(_) => Outcome::Later { reason: error.to_string(), retry_after_s: RETRY_SOON_S },
         // Whoever broke it, a retry can mend it.
         BodyError::Broken(_) | BodyError::NoMemory { .. } => {
             Outcome::Later { reason: error.to_string(), retry_after_s: RETRY_AFTER_S }

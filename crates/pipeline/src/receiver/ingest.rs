@@ -1,9 +1,11 @@
 //! The handle that HTTP writes through: budgets before the work, the WAL before the answer.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 use super::committer::Waiting;
 pub use super::core::FlushReport;
@@ -15,10 +17,15 @@ use super::metrics::{Metrics, ProtocolLabel, ReasonLabel};
 use super::reserve::Reserve;
 use super::settings::Settings;
 use crate::environment::Clock;
+use crate::flush::MOST_DAYS;
+use crate::memtable::Batch;
 use crate::remote_write::{DecodeError, Protocol, decompress};
 
 /// Bodies of so many bytes and more are worked on beside the threads that answer requests.
 const LARGE_BODY: usize = 256 * 1024;
+/// How long a request waits for room before it is put off. A sender that comes again at once would else take the processor from the
+/// flush that makes room, and get in before those that do as they are told.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What one request left behind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,6 +85,8 @@ struct Limits {
 pub(super) struct Open {
     pub(super) core: Arc<Core>,
     pub(super) reserve: Arc<Reserve>,
+    /// Told after each flush: there may be room again.
+    pub(super) flushed: Arc<Notify>,
     pub(super) channels: std::sync::Mutex<Option<Arc<Channels>>>,
 }
 
@@ -100,7 +109,7 @@ impl Ingest {
     pub(super) fn new(settings: &Settings, clock: Arc<dyn Clock>, health: Arc<Health>, metrics: Arc<Metrics>) -> Self {
         let limits = Limits {
             wal_bytes: settings.wal_max_bytes,
-            memory_bytes: settings.memory_limit.saturating_sub(settings.http.in_flight_bytes),
+            memory_bytes: settings.held_bytes(),
             decoded_bytes: usize::try_from(settings.http.max_decoded_bytes).unwrap_or(usize::MAX),
             max_future_ms: i64::try_from(settings.max_future.as_millis()).unwrap_or(i64::MAX),
         };
@@ -134,7 +143,7 @@ impl Ingest {
     /// Decompresses, decodes, refuses by name, appends to the WAL, waits for the sync.
     pub async fn write(&self, protocol: Protocol, body: Bytes) -> Result<Written, WriteError> {
         let (open, channels) = self.channels().map_err(Self::unavailable)?;
-        self.check_budgets(open)?;
+        wait_for_room(open, || self.check_budgets(open)).await?;
         let accepted = if body.len() >= LARGE_BODY {
             let (handle, core) = (self.clone(), open.core.clone());
             let work = tokio::task::spawn_blocking(move || handle.accept(&core, protocol, body)).await;
@@ -146,6 +155,7 @@ impl Ingest {
         if accepted.batch.is_empty() {
             return Ok(written);
         }
+        wait_for_room(open, || check_days(&open.core, &accepted.batch)).await?;
         let (reply, done) = oneshot::channel();
         let stopping = |_| Self::unavailable("the receiver is stopping");
         channels
@@ -225,4 +235,25 @@ impl Ingest {
     pub fn not_ready(&self) -> Option<String> {
         self.shared.health.one_line()
     }
+}
+
+/// Waits while something is used up that the next flush will relieve.
+async fn wait_for_room(open: &Open, check: impl Fn() -> Result<(), WriteError>) -> Result<(), WriteError> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let flushed = open.flushed.notified();
+        let Err(full) = check() else { return Ok(()) };
+        if !open.reserve.is_held() || timeout_at(until, flushed).await.is_err() {
+            return Err(full);
+        }
+    }
+}
+
+fn check_days(core: &Core, batch: &Batch) -> Result<(), WriteError> {
+    if core.has_too_many_days_for(batch) {
+        return Err(Ingest::unavailable(format!(
+            "samples of {MOST_DAYS} days wait already; those of further days can come after the next flush"
+        )));
+    }
+    Ok(())
 }

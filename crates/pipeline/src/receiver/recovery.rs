@@ -12,7 +12,7 @@ use crate::failpoint::{self, FailPoint, Sabotage};
 use crate::flush::decode::{
     DecodeFileError, for_each_exemplar, for_each_histogram, for_each_metadata, for_each_sample, open_file,
 };
-use crate::flush::{FlushError, exemplar_hash, place, read};
+use crate::flush::{FlushError, MOST_DAYS, exemplar_hash, place, read};
 use crate::memtable::{
     ExemplarRow, FlushId, Generation, Horizon, Index, MIN_GENERATIONS, MetadataIndex, MetadataRow, SeriesRef,
     SortedRun, histogram_rank,
@@ -123,7 +123,7 @@ pub async fn open(
                 .map_err(|e| RecoveryError::Flush(FlushError::Cut(e.to_string())))?;
             decompress(record.body, MAX_DECODED_BYTES, &mut decoded).map_err(failed)?;
             replaying.replay(position, &record, &decoded).map_err(failed)?;
-            if replaying.usage().memtable_bytes >= options.flush_bytes {
+            if replaying.usage().memtable_bytes >= options.flush_bytes || replaying.load().days >= MOST_DAYS {
                 runtime.block_on(replaying.flush())?;
             }
             Ok(())

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::archive_note::{self, ARCHIVE_NOTE};
 use super::committer;
@@ -262,6 +262,7 @@ fn start(
         let run = move || committer::run(&core, &reserve, to_commit, &health, &metrics);
         std::thread::Builder::new().name("wal".to_owned()).spawn(run).map_err(ReceiverError::Thread)?
     };
+    let flushed = Arc::new(Notify::new());
     let flusher = Flusher {
         core: opened.core.clone(),
         policy: Policy {
@@ -269,16 +270,17 @@ fn start(
             memtable_bytes: settings.flush_bytes,
             wal_bytes: settings.wal_max_bytes / 2,
         },
-        memory_limit: settings.memory_limit.saturating_sub(settings.http.in_flight_bytes),
+        memory_limit: settings.held_bytes(),
         health: health.clone(),
         metrics: metrics.clone(),
         reserve: reserve.clone(),
+        flushed: flushed.clone(),
         clock: environment.clock.clone(),
         disk: opened.disk.clone(),
     };
     let flusher = tokio::spawn(flusher.run(to_flush));
     let channels = Mutex::new(Some(Arc::new(Channels { waiting, flushes })));
-    ingest.open(Open { core: opened.core.clone(), reserve, channels });
+    ingest.open(Open { core: opened.core.clone(), reserve, flushed, channels });
     Ok(Working { committer, flusher, core: opened.core.clone() })
 }
 

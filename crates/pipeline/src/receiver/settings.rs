@@ -14,6 +14,8 @@ const WAL_MAX_BYTES: u64 = 8 * GIB;
 const FLUSH_INTERVAL: Duration = Duration::from_secs(300);
 const FLUSH_BYTES: u64 = 256 * MIB;
 const MEMORY_LIMIT: u64 = GIB;
+/// A file being encoded: itself, and a row group in several forms.
+const ENCODING_BYTES: u64 = 64 * MIB;
 const MAX_FUTURE: Duration = Duration::from_secs(86_400);
 const DEDUP_HORIZON: Duration = Duration::from_secs(600);
 const MAX_REQUEST_BYTES: u64 = 32 * MIB;
@@ -268,6 +270,12 @@ impl Settings {
         }
         settings.check_bounds()?;
         Ok(settings)
+    }
+
+    /// What of the memory limit is left for series, rows and the horizon, in bytes: requests in flight and the encoding of files have theirs.
+    pub fn held_bytes(&self) -> u64 {
+        let encoding = (self.memory_limit / 8).min(ENCODING_BYTES);
+        self.memory_limit.saturating_sub(self.http.in_flight_bytes).saturating_sub(encoding)
     }
 
     fn check_bounds(&self) -> Result<(), SettingsError> {

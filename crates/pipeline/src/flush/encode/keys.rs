@@ -49,7 +49,7 @@ impl KeyColumns {
         self.label_columns.len() + 3
     }
 
-    /// The rows that follow belong to this series. Returns the bytes that its label set takes in a dictionary.
+    /// The rows that follow belong to this series. Returns the bytes that its label set takes in dictionaries.
     pub(super) fn start(&mut self, labels: Labels<'_>) -> usize {
         let text = labels_text(labels.pairs());
         let value = |column: &str| labels.pairs().find(|(name, _)| *name == column).map(|(_, value)| value);
@@ -59,12 +59,12 @@ impl KeyColumns {
             Some(old) if old.as_deref() == new => old.clone(),
             _ => new.map(Arc::from),
         };
-        let label_columns =
+        let label_columns: Vec<_> =
             self.label_columns.iter().enumerate().map(|(at, (name, _))| share(at, value(name))).collect();
         let metric =
             if *self.current.metric == *labels.metric() { self.current.metric.clone() } else { labels.metric().into() };
         let series_id = series_id(&metric, &text);
-        let bytes = text.len();
+        let bytes = text.len() + label_columns.iter().flatten().map(|value: &Arc<str>| value.len()).sum::<usize>();
         self.current = Key { metric, labels: text.into(), label_columns, series_id };
         bytes
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayBuilder, ArrayRef, BooleanArray, BooleanBufferBuilder, BooleanBuilder, Float64Array, Float64Builder, Int32Builder, Int64Builder, ListBuilder,
-    StructBuilder, TimestampMillisecondArray,
+    ArrayBuilder, ArrayRef, BooleanArray, BooleanBufferBuilder, BooleanBuilder, Float64Array, Float64Builder,
+    Int32Builder, Int64Builder, ListBuilder, StructBuilder, TimestampMillisecondArray,
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field};

@@ -29,8 +29,10 @@ pub(super) const PAGE_ROWS: usize = BATCH_ROWS;
 pub(super) const ZSTD_LEVEL: i32 = 3;
 /// Rows after which a row group ends at the next series.
 const ROW_GROUP_ROWS: usize = 1024 * 1024;
-/// Bytes of label sets after which a row group ends at the next series.
-const ROW_GROUP_LABEL_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of label sets after which a row group ends at the next series. They are held several times while it is encoded.
+const ROW_GROUP_LABEL_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of finished row groups after which a file is full: a file is held in memory as a whole.
+const FILE_BYTES: usize = 32 * 1024 * 1024;
 /// Above what a row group can hold: a dictionary is never given up.
 const DICTIONARY_BYTES: usize = 256 * 1024 * 1024;
 /// Bytes of a data page before compression.
@@ -135,6 +137,11 @@ impl FileEncoder {
         }
         self.group_label_bytes += self.keys.as_mut().map_or(0, |keys| keys.start(labels));
         Ok(())
+    }
+
+    /// Whether the next series had better go into another file.
+    pub fn is_full(&self) -> bool {
+        self.file.bytes_written() >= FILE_BYTES
     }
 
     /// Appends a sample of the current series.

@@ -54,7 +54,8 @@ fn series_of_one_id_do_not_merge() {
     let mut index = Index::new(1);
     let plan = planned(&mut index, &Horizon::default(), &[series(&b, 20), series(&a, 10)]);
     let files = plan.files(Table::Samples);
-    let file = plan.encode(Table::Samples, Date(0), &files[&Date(0)], &columns()).unwrap();
+    let (file, rest) = plan.encode(Table::Samples, Date(0), &files[&Date(0)], &columns()).unwrap();
+    assert!(rest.is_none());
     let rows = |of_a: [u64; 2], of_b: [u64; 2]| -> Rows {
         let row = |metric: &String, (timestamp, value)| {
             (metric.clone(), "{}".to_owned(), Row::Sample(Sample { timestamp, value, start_timestamp: 0 }))
@@ -72,6 +73,6 @@ fn series_of_one_id_do_not_merge() {
     assert_eq!((plan.settled.duplicates, plan.settled.conflicts), (2, 2));
     let superseding: BTreeMap<_, _> = plan.encode_superseding(Table::Samples, &columns()).unwrap();
     let replacement = superseding.into_values().next().unwrap().bytes;
-    let rewritten = rewrite(Table::Samples, &columns(), file.bytes.into(), replacement.into()).unwrap();
+    let rewritten = rewrite(Table::Samples, &columns(), file.bytes.into(), replacement.into()).unwrap().unwrap();
     assert_eq!(decode(Table::Samples, rewritten), rows([15, 15], [20, 20]));
 }
