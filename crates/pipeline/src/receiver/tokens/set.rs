@@ -1,4 +1,4 @@
-//! Who may do what: names, the SHA-256 hashes of their bearer tokens and their roles, from a file.
+//! Who may do what: names, the SHA-256 hashes of their bearer tokens and their roles, out of the text of a file.
 //!
 //! One line a token: a name, white space, the hash as 64 hexadecimal digits, and perhaps white space and a role, `write`
 //! (the default) or `operate`. `#` starts a comment. A name may have two lines at a time, so that a token can be changed
@@ -8,19 +8,12 @@
 //! of them can force flushes or see the others. In a file without any `operate` every token may do both.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use promarchive_api::{KnownSender, UnknownTokens};
 use sha2::{Digest, Sha256};
-use tokio::sync::watch;
-use tracing::{error, info};
-
-use super::metrics::Metrics;
 
 const TOKENS_PER_SENDER: usize = 2;
-const LONGEST_FILE_BYTES: u64 = 1 << 20;
 const LONGEST_NAME_BYTES: usize = 128;
 /// Bytes of a hash by which a token is told from others where people see it.
 const SHOWN_BYTES: usize = 4;
@@ -61,7 +54,7 @@ pub enum TokensError {
 
 /// What a token is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(crate) enum Role {
     /// Remote write.
     Write,
     /// Flushes, and who delivers what.
@@ -70,24 +63,24 @@ pub(super) enum Role {
 
 /// Whose token it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Holder {
+pub(crate) struct Holder {
     /// Name in the file; empty without a file.
-    pub(super) name: Arc<str>,
+    pub(crate) name: Arc<str>,
     /// The first 8 hexadecimal digits of the token's hash; empty without a file.
-    pub(super) token: Arc<str>,
+    pub(crate) token: Arc<str>,
     role: Role,
 }
 
 impl Holder {
     /// Anybody, where no token is needed.
-    pub(super) fn anybody() -> Self {
+    pub(crate) fn anybody() -> Self {
         Self { name: Arc::default(), token: Arc::default(), role: Role::Write }
     }
 }
 
 /// The tokens of one version of the file.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct TokenSet {
+pub(crate) struct TokenSet {
     holders: HashMap<Hash, Holder>,
     /// Whether a line has the role `operate`: then the others are for writing only.
     has_operators: bool,
@@ -95,7 +88,7 @@ pub(super) struct TokenSet {
 
 impl TokenSet {
     /// Reads `text`; `file` is its name in errors. Without any token it is an error, but where unknown ones may try again.
-    fn parse(file: &str, text: &str, unknown: UnknownTokens) -> Result<Self, TokensError> {
+    pub(crate) fn parse(file: &str, text: &str, unknown: UnknownTokens) -> Result<Self, TokensError> {
         let mut lines_of: HashMap<Hash, usize> = HashMap::new();
         let mut tokens_of: HashMap<&str, usize> = HashMap::new();
         let mut holders: HashMap<Hash, Holder> = HashMap::new();
@@ -136,19 +129,24 @@ impl TokenSet {
     }
 
     /// Whose token this is.
-    pub(super) fn holder(&self, token: &[u8]) -> Option<&Holder> {
+    pub(crate) fn holder(&self, token: &[u8]) -> Option<&Holder> {
         // Not in constant time, and need not be: what is compared are hashes, and from how far two hashes agree nobody
         // can build a token that agrees further.
         self.holders.get(&Hash::from(Sha256::digest(token)))
     }
 
     /// Whether one who has a token may do what this role is for.
-    pub(super) fn allows(&self, holder: &Holder, role: Role) -> bool {
+    pub(crate) fn allows(&self, holder: &Holder, role: Role) -> bool {
         holder.role == role || !self.has_operators
     }
 
+    /// How many tokens there are.
+    pub(crate) fn len(&self) -> usize {
+        self.holders.len()
+    }
+
     /// Those who may write, by name.
-    pub(super) fn senders(&self) -> Vec<KnownSender> {
+    pub(crate) fn senders(&self) -> Vec<KnownSender> {
         let mut tokens_of: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for holder in self.holders.values().filter(|holder| holder.role == Role::Write) {
             tokens_of.entry(&holder.name).or_default().push(holder.token.to_string());
@@ -179,83 +177,6 @@ fn parse_hash(text: &str) -> Option<Hash> {
         })
         .collect();
     if digits.len() == 64 { bytes.try_into().ok() } else { None }
-}
-
-/// The tokens file as it is now; a handle that sees every change.
-#[derive(Clone)]
-pub(super) struct Tokens {
-    current: watch::Receiver<Arc<TokenSet>>,
-}
-
-/// What looks after the file.
-pub(super) struct TokensWatch {
-    file: PathBuf,
-    unknown: UnknownTokens,
-    /// The text last looked at, good or bad.
-    seen: Result<String, String>,
-    current: watch::Sender<Arc<TokenSet>>,
-}
-
-impl Tokens {
-    /// Reads `file`, which must be good.
-    pub(super) async fn load(file: &Path, unknown: UnknownTokens) -> Result<(Self, TokensWatch), TokensError> {
-        let seen = read(file).await;
-        let set = interpret(file, &seen, unknown)?;
-        let (sender, current) = watch::channel(Arc::new(set));
-        Ok((Self { current }, TokensWatch { file: file.to_path_buf(), unknown, seen, current: sender }))
-    }
-
-    /// The tokens in force now.
-    pub(super) fn current(&self) -> Arc<TokenSet> {
-        self.current.borrow().clone()
-    }
-}
-
-impl TokensWatch {
-    /// Takes up changes of the file, every `poll`, for ever. A broken file changes nothing but the log.
-    ///
-    /// The text itself is compared: Kubernetes changes a mounted Secret by swapping links, with whatever times and
-    /// lengths the new file has.
-    pub(super) async fn run(mut self, poll: Duration, metrics: Arc<Metrics>) {
-        loop {
-            tokio::time::sleep(poll).await;
-            self.look(&metrics).await;
-        }
-    }
-
-    async fn look(&mut self, metrics: &Metrics) {
-        let now = read(&self.file).await;
-        if now == self.seen {
-            return;
-        }
-        self.seen = now;
-        match interpret(&self.file, &self.seen, self.unknown) {
-            Ok(set) => {
-                info!(file = %self.file.display(), tokens = set.holders.len(), "took up the changed tokens file");
-                self.current.send_replace(Arc::new(set));
-            }
-            Err(reason) => {
-                metrics.reload_failed("tokens");
-                error!("{reason}; the tokens read before stay in force");
-            }
-        }
-    }
-}
-
-async fn read(file: &Path) -> Result<String, String> {
-    let length = tokio::fs::metadata(file).await.map_err(|error| error.to_string())?.len();
-    if length > LONGEST_FILE_BYTES {
-        return Err(format!("it is {length} bytes long, more than {LONGEST_FILE_BYTES}"));
-    }
-    tokio::fs::read_to_string(file).await.map_err(|error| error.to_string())
-}
-
-fn interpret(file: &Path, seen: &Result<String, String>, unknown: UnknownTokens) -> Result<TokenSet, TokensError> {
-    let file = file.display().to_string();
-    match seen {
-        Ok(text) => TokenSet::parse(&file, text, unknown),
-        Err(reason) => Err(TokensError::Read { file, reason: reason.clone() }),
-    }
 }
 
 #[cfg(test)]
@@ -333,61 +254,5 @@ mod tests {
             KnownSender { name: name.to_owned(), tokens }
         };
         assert_eq!(senders, [known("a", &["2"]), known("b", &["1", "3"])]);
-    }
-
-    #[tokio::test]
-    async fn a_broken_file_keeps_the_old_tokens() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("tokens");
-        assert!(matches!(Tokens::load(&file, UnknownTokens::Refuse).await, Err(TokensError::Read { .. })));
-        std::fs::write(&file, format!("a {}\n", hash("one"))).unwrap();
-        let (tokens, mut watch) = Tokens::load(&file, UnknownTokens::Refuse).await.unwrap();
-        let metrics = Metrics::new();
-
-        for broken in ["a nonsense\n", ""] {
-            std::fs::write(&file, broken).unwrap();
-            watch.look(&metrics).await;
-            assert_eq!(name(&tokens.current(), b"one").as_deref(), Some("a"));
-        }
-        std::fs::remove_file(&file).unwrap();
-        watch.look(&metrics).await;
-        watch.look(&metrics).await;
-        assert_eq!(name(&tokens.current(), b"one").as_deref(), Some("a"));
-        assert!(metrics.encode_text().contains("promarchive_reload_failures_total{file=\"tokens\"} 3"));
-
-        std::fs::write(&file, format!("b {}\n", hash("two"))).unwrap();
-        watch.look(&metrics).await;
-        assert_eq!(name(&tokens.current(), b"one"), None);
-        assert_eq!(name(&tokens.current(), b"two").as_deref(), Some("b"));
-    }
-
-    #[tokio::test]
-    async fn a_swapped_link_is_a_change() {
-        let directory = tempfile::tempdir().unwrap();
-        let at = |name: &str| directory.path().join(name);
-        std::fs::write(at("old"), format!("a {}\n", hash("one"))).unwrap();
-        std::fs::write(at("new"), format!("a {}\n", hash("two"))).unwrap();
-        std::os::unix::fs::symlink(at("old"), at("tokens")).unwrap();
-        let (tokens, mut watch) = Tokens::load(&at("tokens"), UnknownTokens::Refuse).await.unwrap();
-        std::os::unix::fs::symlink(at("new"), at("next")).unwrap();
-        std::fs::rename(at("next"), at("tokens")).unwrap();
-        watch.look(&Metrics::new()).await;
-        assert!(name(&tokens.current(), b"two").is_some() && name(&tokens.current(), b"one").is_none());
-    }
-    #[tokio::test]
-    async fn where_unknown_tokens_may_retry_no_line_at_all_is_a_state() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("tokens");
-        assert!(matches!(Tokens::load(&file, UnknownTokens::Retry).await, Err(TokensError::Read { .. })));
-        std::fs::write(&file, "# nobody yet\n").unwrap();
-        let (tokens, mut watch) = Tokens::load(&file, UnknownTokens::Retry).await.unwrap();
-        let metrics = Metrics::new();
-        std::fs::write(&file, format!("a {}\n", hash("one"))).unwrap();
-        watch.look(&metrics).await;
-        assert_eq!(name(&tokens.current(), b"one").as_deref(), Some("a"));
-        std::fs::write(&file, "").unwrap();
-        watch.look(&metrics).await;
-        assert_eq!(name(&tokens.current(), b"one"), None, "the last sender lost its access");
-        assert!(metrics.encode_text().contains("promarchive_reload_failures_total{file=\"tokens\"} 0"));
     }
 }
