@@ -61,6 +61,10 @@ test-all: test crash ## All tests, those that take long too; as root
 	$(TEST_ENV) $(CLUSTER_ENV) PROMARCHIVE_STEADY_SECONDS=600 $(CARGO_TEST) --test operator -- nothing_is_written
 	archive=$$(IMAGE_PROFILE=ci scripts/image.sh) && scripts/image-buildah.sh "$$archive"
 
+.PHONY: fuzz
+fuzz: ## Fuzz everything that reads what others wrote, FUZZ_SECONDS=60 for each target
+	scripts/fuzz.sh
+
 .PHONY: image
 image: rust ## Make the image of receiver and operator as an OCI archive, without an engine (IMAGE_PROFILE=release)
 	scripts/image.sh
