@@ -74,6 +74,10 @@ bench: rust tools ## Measure promarchive beside Prometheus, 20 minutes (BENCH_AR
 bench-loops: rust ## Measure the two hot loops by themselves, on one core, with criterion
 	cargo bench --locked -p promarchive-bench
 
+.PHONY: fuzz
+fuzz: ## Fuzz everything that reads what others wrote, FUZZ_SECONDS=60 for each target
+	scripts/fuzz.sh
+
 .PHONY: image
 image: rust ## Make the image of receiver and operator as an OCI archive, without an engine (IMAGE_PROFILE=release)
 	scripts/image.sh

@@ -49,7 +49,8 @@ impl FromStr for ArchiveLocation {
         if text.trim().is_empty() {
             return Err(ArchiveLocationError::Empty);
         }
-        let Some((scheme, rest)) = text.split_once("://") else {
+        // No scheme has a slash in it: that is a directory with a strange name.
+        let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| !scheme.contains('/')) else {
             return Ok(Self { directory: PathBuf::from(text) });
         };
         if !scheme.eq_ignore_ascii_case("file") {
@@ -58,7 +59,8 @@ impl FromStr for ArchiveLocation {
             return Err(ArchiveLocationError::Scheme { given: format!("{scheme}://{rest}") });
         }
         let directory = Url::parse(text).ok().filter(|url| url.query().is_none() && url.fragment().is_none());
-        match directory.and_then(|url| url.to_file_path().ok()) {
+        // What is no text cannot be written into a configuration file again.
+        match directory.and_then(|url| url.to_file_path().ok()).filter(|directory| directory.to_str().is_some()) {
             Some(directory) => Ok(Self { directory }),
             None => Err(ArchiveLocationError::NotLocal { given: text.to_owned() }),
         }
@@ -95,6 +97,8 @@ mod tests {
             ("file:///data/archive", "/data/archive"),
             ("FILE:///data/my%20archive", "/data/my archive"),
             ("file://localhost/data", "/data"),
+            ("file:///a%3A//b", "/a://b"),
+            ("/a://b", "/a://b"),
         ] {
             assert_eq!(text.parse::<ArchiveLocation>().unwrap().directory(), Path::new(directory), "{text}");
         }
@@ -112,7 +116,7 @@ mod tests {
 
     #[test]
     fn what_names_no_directory() {
-        for text in ["", "  ", "file://host/data", "file:///data?x=1"] {
+        for text in ["", "  ", "file://host/data", "file:///data?x=1", "file:///a%80b"] {
             assert!(text.parse::<ArchiveLocation>().is_err(), "{text:?}");
         }
     }

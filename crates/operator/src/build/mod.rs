@@ -5,12 +5,12 @@
 mod claim;
 mod config;
 mod deployment;
+mod hash;
 mod network;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::credentials::{SenderToken, TokenLine};
 use crate::kind::Kind;
@@ -18,6 +18,7 @@ use crate::names::{APPLIED, INSTANCE, MANAGED_BY};
 use crate::validate::{Archive, Claim};
 
 pub use claim::store;
+pub use hash::short_hash;
 
 /// What the operator was told about all receivers.
 #[derive(Clone, Debug)]
@@ -126,11 +127,6 @@ fn desired(archive: &Archive, kind: Kind, name: String, body: Value) -> Desired 
     let hash = short_hash(object.to_string().as_bytes());
     object["metadata"]["annotations"] = json!({APPLIED: hash});
     Desired { kind, name, object }
-}
-
-/// The first 16 hexadecimal digits of the SHA-256.
-pub fn short_hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -44,9 +44,9 @@
 //! | unreadable bytes at the end, or none, and the next segment's `durable` promises more | damage, as above |
 //! | other unreadable bytes at the end | torn tail: never acknowledged |
 //! | whole frames above the next segment's `durable` | refused to their senders: skipped |
-//! | a header of which one copy is damaged | damage, nothing missing |
+//! | a header of which one copy is damaged, or another segment's | damage, nothing missing |
 //! | no readable header, nothing acknowledged can be in it | unfinished: torn |
-//! | no readable header otherwise | damage: all its positions are missing, all other segments are replayed |
+//! | no readable header otherwise | damage: all its positions are missing, all other segments are replayed; the next readable `durable` judges the one before, too |
 //! | a newer version, another writer's segment | an error: this program must not touch it |
 //!
 //! A copy of a damaged segment is made once; the segment itself stays as it is, and is reported at each start, until it is purged.

@@ -102,24 +102,30 @@ struct Listed {
 }
 
 /// What the segments behind one know of it.
-#[derive(Clone, Copy)]
-enum Following {
-    /// There is none: any whole record counts.
-    Nothing,
-    /// The next one was made when this position was synced.
-    Segment { durable: Position },
-    /// The next one begins at this position, and cannot be read.
-    Unreadable { first: Position },
+#[derive(Clone, Copy, Default)]
+struct Following {
+    /// Where the next one begins.
+    first: Option<Position>,
+    /// What was synced when the next one that is readable was made.
+    durable: Option<Position>,
+}
+
+impl Following {
+    /// The last position before the next segment that may have been acknowledged; none if nobody knows.
+    fn acknowledged(&self) -> Option<Position> {
+        // With an unreadable one in between, `durable` is about that one, too.
+        Some(self.durable?.min(self.first?.before()))
+    }
 }
 
 impl Listed {
     /// Whether the segment is unreadable because it never was finished: then nothing in it was acknowledged.
     fn is_unfinished(&self) -> bool {
         self.header.is_none()
-            && match self.following {
-                Following::Segment { durable } => durable < self.name.first(),
+            && match self.following.acknowledged() {
+                Some(acknowledged) => acknowledged < self.name.first(),
                 // Records follow only once the header is synced.
-                Following::Nothing | Following::Unreadable { .. } => self.bytes <= HEADER_BYTES as u64,
+                None => self.bytes <= HEADER_BYTES as u64,
             }
     }
 
@@ -127,12 +133,9 @@ impl Listed {
     fn last_possible(&self) -> Position {
         let records = self.bytes.saturating_sub(HEADER_BYTES as u64) / MIN_FRAME_BYTES as u64;
         let by_size = Position::new(self.name.first().get().saturating_add(records)).before();
-        match self.following {
-            Following::Nothing => by_size,
-            // Not by size: it may have been cut.
-            Following::Segment { durable } => durable,
-            Following::Unreadable { first } => by_size.min(first.before()),
-        }
+        let next = self.following.first.map_or(Position::MAX, Position::before);
+        // Not by size if it is known better: it may have been cut.
+        self.following.acknowledged().unwrap_or(by_size.min(next))
     }
 }
 
@@ -167,7 +170,7 @@ fn list(disk: &dyn Disk, writer: WriterId) -> Result<Vec<Listed>, WalError> {
     let names = disk.list().map_err(WalError::io("list", "the files"))?;
     let mut names: Vec<SegmentName> = names.iter().filter_map(|name| SegmentName::parse(name)).collect();
     names.sort_unstable();
-    let mut following = Following::Nothing;
+    let mut following = Following::default();
     let mut listed = Vec::with_capacity(names.len());
     for name in names.into_iter().rev() {
         let bytes = disk.len(&name.to_string()).map_err(WalError::io("read the length of", name))?;
@@ -176,9 +179,9 @@ fn list(disk: &dyn Disk, writer: WriterId) -> Result<Vec<Listed>, WalError> {
         }
         let segment = Listed { name, bytes, header: read_header(disk, name, writer)?, following };
         following = match &segment.header {
-            Some((header, _)) => Following::Segment { durable: header.durable },
+            Some((header, _)) => Following { first: Some(name.first()), durable: Some(header.durable) },
             None if segment.is_unfinished() => following,
-            None => Following::Unreadable { first: name.first() },
+            None => Following { first: Some(name.first()), ..following },
         };
         listed.push(segment);
     }
@@ -190,11 +193,10 @@ type HeaderAndBadCopy = (Header, Option<(u64, u64)>);
 
 fn read_header(disk: &dyn Disk, name: SegmentName, writer: WriterId) -> Result<Option<HeaderAndBadCopy>, WalError> {
     let bytes = disk.read(&name.to_string(), HEADER_BYTES as u64).map_err(WalError::io("read", name))?;
-    match Header::decode(&bytes) {
+    match Header::decode(&bytes, name.first()) {
         Ok((header, _)) if header.writer != writer => {
             Err(WalError::ForeignSegment { file: name.to_string(), expected: writer, found: header.writer })
         }
-        Ok((header, _)) if header.first != name.first() => Ok(None),
         Ok(found) => Ok(Some(found)),
         Err(HeaderFault::Version(version)) => Err(WalError::UnknownVersion { file: name.to_string(), version }),
         Err(HeaderFault::Damaged) => Ok(None),
@@ -220,10 +222,8 @@ fn walk<E: From<WalError>>(
 ) -> Result<Position, E> {
     let name = segment.name;
     let bytes = disk.read(&name.to_string(), MAX_SEGMENT_BYTES).map_err(WalError::io("read", name))?;
-    let acknowledged = match segment.following {
-        Following::Segment { durable } => durable,
-        Following::Nothing | Following::Unreadable { .. } => Position::MAX,
-    };
+    let acknowledged = segment.following.acknowledged().unwrap_or(Position::MAX);
+    let durable = segment.following.durable.unwrap_or(Position::MAX);
     let scan = scan(&bytes, header);
     let (damage, torn) = judge(name, &bytes, &scan, bad_copy, acknowledged);
     if !damage.is_empty() || torn.is_some() {
@@ -236,7 +236,7 @@ fn walk<E: From<WalError>>(
     }
     recovery.torn.extend(torn);
     // What is above was refused to its sender, though it may be whole.
-    for frame in scan.frames.iter().take_while(|frame| frame.position <= acknowledged) {
+    for frame in scan.frames.iter().take_while(|frame| frame.position <= durable) {
         reach(FailPoint::ReplayRecord).map_err(WalError::io("replay", name))?;
         visit(frame.position, frame.record)?;
         last = last.max(frame.position);

@@ -117,10 +117,14 @@ impl Header {
         copy
     }
 
-    /// The header at the start of a segment, and the offset and length of the copy that is damaged, if one is.
-    pub(super) fn decode(segment: &[u8]) -> Result<(Self, Option<(u64, u64)>), HeaderFault> {
-        let second = segment.get(SECOND_COPY..).unwrap_or_default();
-        match (decode_copy(segment), decode_copy(second)) {
+    /// The header at the start of a segment whose name says `first`, and the offset and length of the copy that is damaged, if one
+    /// is. A whole copy that says something else belongs to another segment: it is where it is by mistake.
+    pub(super) fn decode(segment: &[u8], first: Position) -> Result<(Self, Option<(u64, u64)>), HeaderFault> {
+        let copy = |bytes: &[u8]| match decode_copy(bytes) {
+            Ok(header) if header.first != first => Err(HeaderFault::Damaged),
+            other => other,
+        };
+        match (copy(segment), copy(segment.get(SECOND_COPY..).unwrap_or_default())) {
             (Err(HeaderFault::Version(version)), _) | (_, Err(HeaderFault::Version(version))) => {
                 Err(HeaderFault::Version(version))
             }

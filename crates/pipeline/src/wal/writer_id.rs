@@ -62,8 +62,11 @@ impl WriterId {
 
     /// The id that all readable segments agree on.
     fn from_segments(disk: &dyn Disk, segments: &[SegmentName]) -> Option<Self> {
-        let read = |name: &SegmentName| disk.read(&name.to_string(), HEADER_BYTES as u64).ok();
-        let mut ids = segments.iter().filter_map(read).filter_map(|bytes| Header::decode(&bytes).ok());
+        let read = |name: &SegmentName| {
+            let bytes = disk.read(&name.to_string(), HEADER_BYTES as u64).ok()?;
+            Header::decode(&bytes, name.first()).ok()
+        };
+        let mut ids = segments.iter().filter_map(read);
         let (first, _) = ids.next()?;
         ids.all(|(header, _)| header.writer == first.writer).then_some(first.writer)
     }

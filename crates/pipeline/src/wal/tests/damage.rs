@@ -92,6 +92,18 @@ fn a_flipped_byte_in_the_header_loses_nothing() {
 }
 
 #[test]
+fn a_header_copy_of_another_segment_loses_nothing() {
+    let (files, records) = written(&[&["alpha", "beta"], &["gamma"]]);
+    let other: Vec<u8> = files.iter().find(|(name, _)| name.ends_with("3.log")).unwrap().1[..60].to_vec();
+    for at in [0, 4096] {
+        let opened = with(&files, FIRST, |bytes| bytes[at..at + 60].copy_from_slice(&other)).open();
+        assert_eq!(opened.replayed, records, "copy at {at}");
+        assert_eq!(opened.recovery.damage.len(), 1);
+        assert!(opened.recovery.damage[0].missing.is_none());
+    }
+}
+
+#[test]
 fn an_unreadable_segment_does_not_keep_the_others_from_being_replayed() {
     let (files, records) = written(&[&["a", "b"], &["c", "d", "e"], &["f"]]);
     let smash = |bytes: &mut Vec<u8>| bytes[..HEADER_BYTES].fill(0xee);
@@ -112,6 +124,21 @@ fn an_unreadable_segment_does_not_keep_the_others_from_being_replayed() {
         assert_eq!(site.segments().len(), 1);
         assert_eq!(site.disk.read(damage.set_aside.as_ref().unwrap(), u64::MAX).unwrap(), damaged);
         assert!(site.open().recovery.damage.is_empty());
+    }
+}
+
+#[test]
+fn what_is_lost_before_an_unreadable_segment_is_reported_too() {
+    let (files, _) = written(&[&["a", "b"], &["c"], &["d"]]);
+    let unreadable = "wal-00000000000000000003.log";
+    for cut in [0, HEADER_BYTES] {
+        let site = with(&files, FIRST, |bytes| bytes.truncate(cut));
+        assert!(site.disk.tamper(unreadable, Vec::clear));
+        let opened = site.open();
+        assert_eq!(opened.texts(), [(4, "d")]);
+        let missing: Vec<_> =
+            opened.recovery.damage.iter().flat_map(|damage| positions(damage.missing.clone())).collect();
+        assert_eq!(missing, [1, 2, 3], "cut to {cut} bytes: {:?}", opened.recovery);
     }
 }
 
@@ -190,7 +217,7 @@ fn forged(position: u64, salt: Salt) -> Vec<u8> {
 }
 
 fn salt_of(segment: &[u8]) -> Salt {
-    Header::decode(segment).unwrap().0.salt
+    Header::decode(segment, Position::new(1)).unwrap().0.salt
 }
 
 #[test]
