@@ -1,6 +1,7 @@
 //! From `helm install` to `helm uninstall` on a real node, with real Prometheus pods: what they scraped is in the tables, sample
 //! by sample, whatever happens in between.
 
+mod examples;
 mod install;
 mod site;
 
@@ -41,6 +42,7 @@ fn archives_lose_nothing_from_the_first_install_to_the_last_uninstall() {
         scope.spawn(|| a_change_is_made_before_the_break(&clock, &changed, from));
         scope.spawn(|| tokens_are_rotated(&clock, &rotated, from));
         scope.spawn(|| a_deleted_archive_drains(&clock, &drained, from));
+        scope.spawn(|| examples::reach_their_states(&clock, cluster));
     });
 
     for site in [&changed, &rotated] {
