@@ -1,5 +1,6 @@
 //! What is so of a Prometheus after its patch, for the status. Pure.
 
+use k8s_openapi::jiff::Timestamp;
 use promarchive_api::metrics_archive::PrometheusState;
 
 use super::{Said, Wish, name_of};
@@ -8,6 +9,9 @@ use crate::dereference::Found;
 use crate::entry::{self, Entry, EntryName, Plan, State};
 use crate::senders::Sender;
 use crate::validate::Archive;
+
+/// How long Prometheus keeps its log of samples, ms: until its head is compacted, every 2 hours.
+const KEPT_BY_PROMETHEUS: i64 = 2 * 3_600_000;
 
 /// What is so after the patch.
 pub(super) fn describe(
@@ -89,13 +93,13 @@ fn arriving(found: &Found<'_>, sender: &Sender<'_>, entry: Option<EntryName>, mu
         _ if prometheus.is_perhaps_unmanaged() => PrometheusState::PerhapsUnmanaged,
         _ => PrometheusState::WaitingForSamples,
     };
-    let message = match state {
-        PrometheusState::Receiving => "samples arrive",
-        PrometheusState::Overdue => {
-            "its samples have stopped arriving; it keeps about 2 hours to send later. Do its pods run? Its metric prometheus_remote_storage_samples_failed_total and its log say more"
+    let message = match (state, judged) {
+        (_, Some(Receiving::Overdue { since })) => &stopped_at(since),
+        (PrometheusState::Receiving, _) => "samples arrive",
+        (PrometheusState::Paused, _) => {
+            "spec.paused is true: the Prometheus Operator ignores the entry until it is false"
         }
-        PrometheusState::Paused => "spec.paused is true: the Prometheus Operator ignores the entry until it is false",
-        PrometheusState::PerhapsUnmanaged => {
+        (PrometheusState::PerhapsUnmanaged, _) => {
             "it has no selector for monitors, so the Prometheus Operator may not write its configuration; if so, add the entry to your own"
         }
         _ if pods.is_empty() => "it has the entry, and no pods yet",
@@ -106,4 +110,25 @@ fn arriving(found: &Found<'_>, sender: &Sender<'_>, entry: Option<EntryName>, mu
         notes.push("agents in DaemonSet mode keep nothing: what they have not sent when a pod ends is lost".to_owned());
     }
     (state, notes.join(". "), entry)
+}
+
+/// `since`: ms since 1970.
+fn stopped_at(since: i64) -> String {
+    let text = |time: i64| Timestamp::from_millisecond(time).map_or("?".to_owned(), |time| format!("{time:.0}"));
+    format!(
+        "its samples have stopped arriving at {}. It keeps them for about 2 hours: what it has not sent by {} may be lost. Do its pods run? Its metric prometheus_remote_storage_samples_failed_total and its log say more",
+        text(since),
+        text(since.saturating_add(KEPT_BY_PROMETHEUS)),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_what_prometheus_keeps_is_named() {
+        let text = stopped_at(1_795_305_600_123);
+        assert!(text.contains("at 2026-11-22T00:00:00Z.") && text.contains("by 2026-11-22T02:00:00Z may"), "{text}");
+    }
 }

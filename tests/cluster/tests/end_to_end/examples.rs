@@ -110,7 +110,8 @@ fn count(tables: &Path, query: &str) -> u64 {
     let python = std::env::var("PROMARCHIVE_PYTHON").expect("make sets it");
     let mut command = Command::new(python);
     command.arg(format!("{ROOT}/examples/query.py")).arg(tables);
-    let output = command.arg(format!("SELECT 'rows=' || count(*) FROM samples WHERE {query}")).output().unwrap();
+    let output =
+        command.arg(format!("SELECT 'rows=' || count(*) AS found FROM samples WHERE {query}")).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let digits =
         text.split_once("rows=").map(|(_, rest)| rest.chars().take_while(char::is_ascii_digit).collect::<String>());

@@ -17,6 +17,17 @@ use crate::site::{PATIENCE, Site, Window, not_yet, now};
 /// Somebody else's entry, which nobody may touch.
 const FOREIGN: &str = r#"{"name":"theirs","url":"http://localhost:1/"}"#;
 
+/// What every change must pass.
+#[test]
+fn an_archive_loses_nothing_from_apply_to_delete() {
+    let clock = Clock(Instant::now());
+    let installed = Installed::start();
+    clock.says("the chart is installed");
+    let site = Site::create(&installed.0, "short", 2);
+    samples_arrive(&clock, &site);
+    a_deleted_archive_drains(&clock, &site, now());
+}
+
 /// One story, because everything in it is slow: each part leaves the cluster as the next one needs it.
 #[test]
 #[ignore = "takes 10 minutes: make test-all"]
