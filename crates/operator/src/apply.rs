@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::drift::{correction, difference};
 use crate::entry::ArchiveName;
 use crate::kind::Kind;
-use crate::names::{APPLIED, FIELD_MANAGER, INSTANCE, MANAGED_BY};
+use crate::names::{APPLIED, FIELD_MANAGER, INSTANCE, MANAGED_BY, patch_params};
 
 /// Something that is changed back at once is not changed again before.
 const AFTER_NO_EFFECT: Duration = Duration::from_secs(300);
@@ -128,7 +128,7 @@ impl Applier<'_> {
             },
         };
         let attempt = (live.as_ref().and_then(|live| live.uid()).unwrap_or_default(), hash_of(object));
-        if context.unsettled.is_younger(&attempt, AFTER_NO_EFFECT) {
+        if context.unsettled.said_within(&attempt, AFTER_NO_EFFECT).is_some() {
             return Ok(());
         }
         info!(%archive, ?kind, name, place, "is not as it should be: applying");
@@ -145,11 +145,11 @@ impl Applier<'_> {
         let Some(place) = missing_in(object, &answer) else { return Ok(()) };
         let written = serde_json::to_value(&answer).unwrap_or_default();
         info!(%archive, ?kind, name, place, "somebody else owns what is too much: taking it out");
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let answer = api.patch(name, &params, &Patch::Merge(correction(object, &written))).await.map_err(failed)?;
+        let answer = api.patch(name, &patch_params(), &Patch::Merge(correction(object, &written))).await;
+        let answer = answer.map_err(failed)?;
         if let Some(place) = missing_in(object, &answer) {
             warn!(%archive, ?kind, name, place, "something in the cluster changes it at once: left so for 5 minutes");
-            context.unsettled.renew(attempt);
+            context.unsettled.renew(attempt, ());
         }
         Ok(())
     }

@@ -307,7 +307,7 @@ impl Caches {
         let chosen = archive.selections.iter().flat_map(|selection| &selection.namespaces);
         let namespaces: BTreeSet<&String> = chosen.chain([&archive.id.namespace]).collect();
         let concerns = |source: &&Source| match source {
-            Source::Prometheus(kind) => archive.selections.iter().any(|selection| selection.kind == *kind),
+            Source::Prometheus(kind) => archive.asks_for(*kind),
             _ => true,
         };
         let sources = self.sources.iter().filter(concerns).copied();

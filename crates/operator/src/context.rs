@@ -32,10 +32,8 @@ pub struct Context {
     pub receivers: ReceiverClient,
     /// Events on archives.
     pub events: Events,
-    /// Patches that were denied, by archive and uid of the Prometheus.
-    pub denied: Since<(ArchiveName, String)>,
-    /// What the API server said to them.
-    pub refusals: Texts<(ArchiveName, String)>,
+    /// Patches that were denied, by archive and uid of the Prometheus, and why.
+    pub denied: Since<(ArchiveName, String), String>,
     /// Archives that wait for lists.
     pub unlisted: Since<ArchiveName>,
     /// Objects on which our changes have no effect, by uid and what they should be.
@@ -56,7 +54,6 @@ impl Context {
             overlap,
             receivers: ReceiverClient::default(),
             denied: Since::default(),
-            refusals: Texts::default(),
             unlisted: Since::default(),
             unsettled: Since::default(),
             draining: Since::default(),
@@ -68,83 +65,56 @@ impl Context {
         self.receivers.forget(archive);
         self.draining.forget(|(of, _)| of == archive);
         self.denied.forget(|(of, _)| of == archive);
-        self.refusals.forget(|(of, _)| of == archive);
         self.unlisted.end(archive);
     }
 }
 
-/// Since when something has been so.
+/// Since when something has been so, and what was said of it.
 #[derive(Debug)]
-pub struct Since<K> {
-    times: Mutex<HashMap<K, Instant>>,
+pub struct Since<K, V = ()> {
+    entries: Mutex<HashMap<K, (Instant, V)>>,
 }
 
-impl<K> Default for Since<K> {
+impl<K, V> Default for Since<K, V> {
     fn default() -> Self {
-        Self { times: Mutex::default() }
+        Self { entries: Mutex::default() }
     }
 }
 
-impl<K: Eq + Hash> Since<K> {
-    fn times(&self) -> MutexGuard<'_, HashMap<K, Instant>> {
-        self.times.lock().unwrap_or_else(PoisonError::into_inner)
+impl<K: Eq + Hash, V: Clone> Since<K, V> {
+    fn entries(&self) -> MutexGuard<'_, HashMap<K, (Instant, V)>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For how long it has been so; it is so from now on, if it was not.
-    pub fn begin(&self, key: K) -> Duration {
-        self.times().entry(key).or_insert_with(Instant::now).elapsed()
+    /// What was said of it.
+    pub fn said(&self, key: &K) -> Option<V> {
+        self.entries().get(key).map(|(_, said)| said.clone())
     }
 
-    /// Whether it has been so for less than `time`.
-    pub fn is_younger(&self, key: &K, time: Duration) -> bool {
-        self.times().get(key).is_some_and(|since| since.elapsed() < time)
+    /// What was said of it, if it has been so for less than `time`.
+    pub fn said_within(&self, key: &K, time: Duration) -> Option<V> {
+        self.entries().get(key).filter(|(since, _)| since.elapsed() < time).map(|(_, said)| said.clone())
     }
 
     /// It is so since now.
-    pub fn renew(&self, key: K) {
-        self.times().insert(key, Instant::now());
+    pub fn renew(&self, key: K, said: V) {
+        self.entries().insert(key, (Instant::now(), said));
     }
 
     /// It is not so.
     pub fn end(&self, key: &K) {
-        self.times().remove(key);
+        self.entries().remove(key);
     }
 
     /// None of these is so.
     pub fn forget(&self, those: impl Fn(&K) -> bool) {
-        self.times().retain(|key, _| !those(key));
+        self.entries().retain(|key, _| !those(key));
     }
 }
 
-/// Texts that are said again.
-#[derive(Debug)]
-pub struct Texts<K> {
-    texts: Mutex<HashMap<K, String>>,
-}
-
-impl<K> Default for Texts<K> {
-    fn default() -> Self {
-        Self { texts: Mutex::default() }
-    }
-}
-
-impl<K: Eq + Hash> Texts<K> {
-    fn texts(&self) -> MutexGuard<'_, HashMap<K, String>> {
-        self.texts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What was said.
-    pub fn get(&self, key: &K) -> Option<String> {
-        self.texts().get(key).cloned()
-    }
-
-    /// It is said now.
-    pub fn put(&self, key: K, text: String) {
-        self.texts().insert(key, text);
-    }
-
-    /// None of these is said again.
-    pub fn forget(&self, those: impl Fn(&K) -> bool) {
-        self.texts().retain(|key, _| !those(key));
+impl<K: Eq + Hash> Since<K> {
+    /// For how long it has been so; it is so from now on, if it was not.
+    pub fn begin(&self, key: K) -> Duration {
+        self.entries().entry(key).or_insert_with(|| (Instant::now(), ())).0.elapsed()
     }
 }

@@ -51,8 +51,8 @@ pub struct Found<'a> {
     pub is_receiver_coming: bool,
     /// Namespaces whose Secret could not be written.
     pub without_secret: BTreeSet<String>,
-    /// What was said of each Prometheus last time, by uid.
-    pub before: BTreeMap<String, PrometheusState>,
+    /// What was said of each Prometheus last time, and since when (ms since 1970), by uid.
+    pub before: BTreeMap<String, (PrometheusState, i64)>,
 }
 
 impl Found<'_> {
@@ -74,11 +74,12 @@ impl Found<'_> {
     /// What was said last time about its samples.
     pub fn judged_before(&self, prometheus: &Prometheus) -> Receiving {
         match self.before.get(&prometheus.uid()) {
-            Some(PrometheusState::Receiving | PrometheusState::Replacing | PrometheusState::ConfiguredByOthers) => {
-                Receiving::Receiving
-            }
-            // The beginning is not told again; any time will do.
-            Some(PrometheusState::Overdue) => Receiving::Overdue { since: 0 },
+            Some((
+                PrometheusState::Receiving | PrometheusState::Replacing | PrometheusState::ConfiguredByOthers,
+                _,
+            )) => Receiving::Receiving,
+            // Later than the last sample by the window; a receiver that restarted knows nothing better.
+            Some((PrometheusState::Overdue, since)) => Receiving::Overdue { since: *since },
             _ => Receiving::WaitingForSamples,
         }
     }
@@ -131,10 +132,14 @@ pub async fn dereference<'a>(
     })
 }
 
-fn said_before(object: &DynamicObject) -> BTreeMap<String, PrometheusState> {
+fn said_before(object: &DynamicObject) -> BTreeMap<String, (PrometheusState, i64)> {
     let all = object.data.pointer("/status/prometheuses").and_then(Value::as_array).into_iter().flatten();
-    all.filter_map(|one| Some((one["uid"].as_str()?.to_owned(), serde_json::from_value(one["state"].clone()).ok()?)))
-        .collect()
+    let said = |one: &Value| {
+        let state = serde_json::from_value(one["state"].clone()).ok()?;
+        let since: Timestamp = one["since"].as_str()?.parse().ok()?;
+        Some((one["uid"].as_str()?.to_owned(), (state, since.as_millisecond())))
+    };
+    all.filter_map(said).collect()
 }
 
 /// Every Prometheus and PrometheusAgent within the operator's scope.

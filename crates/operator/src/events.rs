@@ -8,19 +8,19 @@ use promarchive_api::metrics_archive::MetricsArchiveStatus;
 use tracing::warn;
 
 use crate::cache::Source;
-use crate::context::Texts;
+use crate::context::Since;
 
 /// Writes Events.
 pub struct Events {
     recorder: Recorder,
-    said: Texts<String>,
+    said: Since<String, String>,
 }
 
 impl Events {
     /// For the operator.
     pub fn new(client: Client) -> Self {
         let reporter = Reporter { controller: "promarchive-operator".into(), instance: None };
-        Self { recorder: Recorder::new(client, reporter), said: Texts::default() }
+        Self { recorder: Recorder::new(client, reporter), said: Since::default() }
     }
 
     /// Writes one. An Event that cannot be written is no fault of the archive.
@@ -40,8 +40,8 @@ impl Events {
     /// Writes a warning, unless it was the last one about this object.
     pub async fn say_once(&self, archive: &DynamicObject, reason: &str, note: String) {
         let uid = archive.metadata.uid.clone().unwrap_or_default();
-        if self.said.get(&uid).as_ref() != Some(&note) {
-            self.said.put(uid, note.clone());
+        if self.said.said(&uid).as_ref() != Some(&note) {
+            self.said.renew(uid, note.clone());
             self.write(archive, true, reason, "Reconcile", note).await;
         }
     }

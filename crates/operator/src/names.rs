@@ -1,10 +1,11 @@
 //! Names, labels and annotations of the objects that belong to an archive.
 
+use kube::api::PatchParams;
 use promarchive_api::metrics_archive::PrometheusKind;
 
 use crate::entry::{ArchiveName, PrometheusName};
 
-/// Manager of fields in every server-side apply of the operator, but for the Secret, where each archive has its own.
+/// Manager of all fields that the operator writes, but for the Secret, where each archive has its own.
 pub const FIELD_MANAGER: &str = "promarchive-operator";
 /// What the operator waits for before a deleted archive may go.
 pub const FINALIZER: &str = "promarchive.dev/archive";
@@ -20,6 +21,11 @@ pub const CONFIG_HASH: &str = "promarchive.dev/config-hash";
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Label with the archive's name.
 pub const INSTANCE: &str = "app.kubernetes.io/instance";
+
+/// Of every patch that is no server-side apply.
+pub fn patch_params() -> PatchParams {
+    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}
 
 impl ArchiveName {
     /// Of these.

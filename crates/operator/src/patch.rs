@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, Patch};
 use tracing::{info, warn};
 
 use crate::cache::{Source, chain};
@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::entry::{self, ArchiveName, Operation, Plan};
 use crate::failpoint::{self, FailPoint};
 use crate::metrics::METRICS;
-use crate::names::FIELD_MANAGER;
+use crate::names::patch_params;
 use crate::prometheus::Prometheus;
 
 /// A refused patch is not tried again before.
@@ -45,8 +45,7 @@ pub async fn patch(
         if planned.operations.is_empty() {
             return Outcome::Done;
         }
-        if context.denied.is_younger(&key, AFTER_REFUSAL) {
-            let before = context.refusals.get(&key).unwrap_or_default();
+        if let Some(before) = context.denied.said_within(&key, AFTER_REFUSAL) {
             return Outcome::Refused(before);
         }
         failpoint::reach(points[0]);
@@ -88,8 +87,7 @@ pub async fn patch(
 fn refuse(context: &Context, key: (ArchiveName, String), text: String) -> Outcome {
     warn!(archive = %key.0, text, "the patch of spec.remoteWrite is refused; trying again in {} s", AFTER_REFUSAL.as_secs());
     METRICS.patches_refused.inc();
-    context.denied.renew(key.clone());
-    context.refusals.put(key, text.clone());
+    context.denied.renew(key, text.clone());
     Outcome::Refused(text)
 }
 
@@ -114,8 +112,7 @@ async fn send(
     let Prometheus { kind, namespace, name, .. } = prometheus;
     let operations = entry::json_patch(plan, &prometheus.resource_version(), prometheus.remote_write().is_none());
     let operations: json_patch::Patch = serde_json::from_value(operations.into()).map_err(kube::Error::SerdeError)?;
-    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    let answer = api(context, prometheus).patch(name, &params, &Patch::<()>::Json(operations)).await?;
+    let answer = api(context, prometheus).patch(name, &patch_params(), &Patch::<()>::Json(operations)).await?;
     let changes: Vec<String> = plan.operations.iter().map(summary).collect();
     info!(%archive, kind = kind.as_str(), namespace, name, ?changes, "patched spec.remoteWrite");
     Ok(Prometheus::new(*kind, Arc::new(answer)))

@@ -27,7 +27,7 @@ use crate::secrets::Credentials;
 use crate::senders::Sender;
 use crate::status::{self, Faults, Finding, Findings, PrometheusFinding};
 use crate::validate::{Archive, validate};
-use crate::{configure, removal, senders, status_writer};
+use crate::{configure, removal, status_writer};
 
 /// How often samples are looked for while all is well: reads only.
 const STEADY: Duration = Duration::from_secs(30);
@@ -207,8 +207,10 @@ fn findings(
     faults: &Faults,
     prometheuses: Vec<PrometheusFinding>,
 ) -> Findings {
-    let is_absent = |kind: &PrometheusKind| context.caches.definition(Source::Prometheus(*kind)).is_none();
-    let absent: Vec<&str> = senders::kinds(archive).into_iter().filter(is_absent).map(PrometheusKind::as_str).collect();
+    let is_absent = |kind: &PrometheusKind| {
+        archive.asks_for(*kind) && context.caches.definition(Source::Prometheus(*kind)).is_none()
+    };
+    let absent: Vec<&str> = PrometheusKind::ALL.into_iter().filter(is_absent).map(PrometheusKind::as_str).collect();
     let answer = found.answer.as_ref();
     Findings {
         generation: object.metadata.generation,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, Patch};
 use promarchive_api::metrics_archive::{AccessMode, DeletionPolicy, Mode, Reason, TlsMode};
 use serde_json::json;
 use tracing::{info, warn};
@@ -20,11 +20,12 @@ use crate::cache::Source;
 use crate::configure::{self, name_of};
 use crate::context::Context;
 use crate::credentials::SecretData;
+use crate::delivery::{scrape_interval, silence};
 use crate::dereference::{Found, dereference, is_ending};
 use crate::entry::{self, ArchiveName, EntryName};
 use crate::failpoint::{self, FailPoint};
 use crate::kind::Kind;
-use crate::names::{FIELD_MANAGER, FINALIZER};
+use crate::names::{FINALIZER, patch_params};
 use crate::patch::{Outcome, patch};
 use crate::prometheus::Prometheus;
 use crate::queue::Next;
@@ -152,17 +153,10 @@ fn is_quiet(found: &Found<'_>) -> bool {
     let Some(deliveries) = found.deliveries() else { return true };
     let pasted = |sender: &&Sender<'_>| sender.selection.is_some_and(|selection| selection.mode == Mode::Manual);
     let pasted: Vec<String> = found.senders.iter().filter(pasted).map(|sender| name_of(sender).sender()).collect();
-    let marks = deliveries.deliveries.iter().filter(|mark| !pasted.contains(&mark.sender));
-    let newest = marks.map(|mark| mark.last_delivered).max();
-    // After a restart of the receiver nothing is known of the time before.
-    let since = newest.unwrap_or(deliveries.started).max(deliveries.started);
-    let quiet = i64::try_from(QUIET.as_millis()).unwrap_or(i64::MAX);
     // A Prometheus that scrapes rarely sends rarely.
-    let interval =
-        found.senders.iter().map(|sender| crate::delivery::scrape_interval(sender.prometheus.scrape_interval()));
-    let longest =
-        interval.map(|interval| i64::try_from(interval.duration().as_millis()).unwrap_or(i64::MAX)).max().unwrap_or(0);
-    deliveries.now.saturating_sub(since) > quiet.max(longest.saturating_mul(2))
+    let intervals = found.senders.iter().map(|sender| scrape_interval(sender.prometheus.scrape_interval()).duration());
+    let longest = intervals.max().unwrap_or_default();
+    silence(deliveries, |sender| !pasted.iter().any(|one| one == sender)) > QUIET.max(longest * 2)
 }
 
 async fn finish(context: &Context, archive: &Archive, object: &DynamicObject) -> Result<Next, LookError> {
@@ -240,8 +234,7 @@ async fn set_finalizers(
     let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &Source::Archive.resource());
     // The list is written as a whole: only if it is still the one that was read.
     let patch = json!({"metadata": {"resourceVersion": object.resource_version(), "finalizers": finalizers}});
-    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    match api.patch(&name, &params, &Patch::Merge(patch)).await {
+    match api.patch(&name, &patch_params(), &Patch::Merge(patch)).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(source) => Err(LookError::Request { what, source }),

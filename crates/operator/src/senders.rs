@@ -1,7 +1,7 @@
 //! Which Prometheus objects send to an archive. Pure.
 
 use kube::core::SelectorExt;
-use promarchive_api::metrics_archive::{Mode, PrometheusKind};
+use promarchive_api::metrics_archive::Mode;
 
 use crate::consent::allows;
 use crate::entry::{self, ArchiveName};
@@ -74,12 +74,4 @@ pub fn missing(archive: &Archive, all: &[Prometheus]) -> Vec<String> {
         }
     }
     missing
-}
-
-/// Kinds that `archive` asks for.
-pub fn kinds(archive: &Archive) -> Vec<PrometheusKind> {
-    PrometheusKind::ALL
-        .into_iter()
-        .filter(|kind| archive.selections.iter().any(|selection| selection.kind == *kind))
-        .collect()
 }

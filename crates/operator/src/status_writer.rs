@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, Patch};
 use promarchive_api::metrics_archive::{ConditionType, MetricsArchiveStatus, Reason};
 use serde_json::json;
 use tracing::warn;
@@ -10,7 +10,7 @@ use tracing::warn;
 use crate::cache::Source;
 use crate::context::Context;
 use crate::events::changes;
-use crate::names::FIELD_MANAGER;
+use crate::names::patch_params;
 use crate::reconcile::LookError;
 use crate::status::{Findings, status};
 
@@ -32,8 +32,7 @@ pub async fn write(context: &Context, object: &DynamicObject, found: &Findings) 
     if let Ok(serde_json::Value::Object(written)) = serde_json::to_value(&after) {
         patch.extend(written);
     }
-    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    let written = api.patch_status(&name, &params, &Patch::Merge(json!({"status": patch}))).await;
+    let written = api.patch_status(&name, &patch_params(), &Patch::Merge(json!({"status": patch}))).await;
     match written {
         Ok(_) => {}
         // Deleted meanwhile.

@@ -59,6 +59,13 @@ pub struct Archive {
     pub rotation: String,
 }
 
+impl Archive {
+    /// Whether it chooses objects of `kind`, be there any or not.
+    pub fn asks_for(&self, kind: PrometheusKind) -> bool {
+        self.selections.iter().any(|selection| selection.kind == kind)
+    }
+}
+
 /// The volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {

@@ -36,14 +36,24 @@ mod pods;
 mod receiving;
 
 use std::fmt;
+use std::time::Duration;
 
 pub use interval::{DEFAULT_SCRAPE_INTERVAL, scrape_interval};
 pub use judge::{OVERLAP, delivered_past, may_retire, token_retired};
 pub use pods::{Pod, Sender};
 pub use receiving::{Receiving, receiving};
 
+use promarchive_api::Deliveries;
 #[cfg(doc)]
 use promarchive_api::Delivery;
+
+/// For how long nothing has come from the senders that `counts` names. After a restart of the receiver nothing is known of the
+/// time before.
+pub fn silence(deliveries: &Deliveries, counts: impl Fn(&str) -> bool) -> Duration {
+    let marks = deliveries.deliveries.iter().filter(|mark| counts(&mark.sender));
+    let last = marks.map(|mark| mark.last_delivered).max().unwrap_or(deliveries.started).max(deliveries.started);
+    Duration::from_millis(u64::try_from(deliveries.now.saturating_sub(last)).unwrap_or(0))
+}
 
 /// Whether it may be done now, or what is still missing.
 #[derive(Clone, Debug, PartialEq, Eq)]

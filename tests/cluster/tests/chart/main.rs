@@ -133,6 +133,50 @@ fn installs_and_leaves_the_archives() {
     helm(&["install", "promarchive", &chart, "--namespace=promarchive"]);
 }
 
+/// Every chart that was ever on main (`tests/fixtures`, made by the test `operator`) is upgraded in place: Helm changes what it
+/// can, takes away what is not there any more, and the archives do not notice.
+#[test]
+fn earlier_charts_are_upgraded_in_place() {
+    let folders = fs::read_dir(format!("{ROOT}/tests/fixtures")).unwrap().map(|folder| folder.unwrap().path());
+    let charts: Vec<PathBuf> =
+        folders.map(|folder| folder.join("cluster/chart")).filter(|chart| chart.is_dir()).collect();
+    assert!(!charts.is_empty());
+    for earlier in charts {
+        let cluster = Cluster::start(&Options::new(Shape::ControlPlane)).unwrap();
+        cluster.install_prometheus_kinds().unwrap();
+        let helm = |arguments: &[&str]| {
+            let mut command = cluster.command("helm");
+            let output = command.args(arguments).arg("--namespace=promarchive").stdin(Stdio::null()).output().unwrap();
+            assert!(output.status.success(), "helm {arguments:?}: {}", text(&output.stderr));
+            text(&output.stdout)
+        };
+        helm(&["install", "promarchive", &earlier.display().to_string(), "--create-namespace"]);
+        check_examples(&cluster);
+        let archives = ["get", "metricsarchives", "--all-namespaces", "--output=yaml"];
+        let before = cluster.kubectl(archives).unwrap();
+        assert_eq!(before.matches("kind: MetricsArchive\n").count(), 4, "{before}");
+
+        helm(&["upgrade", "promarchive", &chart()]);
+        assert_eq!(cluster.kubectl(archives).unwrap(), before);
+        check_examples(&cluster);
+        let wanted = helm(&["get", "manifest", "promarchive"]);
+        let left = objects_of_helm(&cluster).into_iter().filter(|name| !wanted.contains(&format!("name: {name}\n")));
+        assert_eq!(left.collect::<Vec<_>>(), [""; 0], "left behind by {}", earlier.display());
+    }
+}
+
+/// Names of everything in the cluster that says that Helm manages it.
+fn objects_of_helm(cluster: &Cluster) -> Vec<String> {
+    let kinds = "deployments,services,serviceaccounts,configmaps,roles,rolebindings,clusterroles,clusterrolebindings,\
+                 validatingadmissionpolicies,validatingadmissionpolicybindings,customresourcedefinitions";
+    let label = "--selector=app.kubernetes.io/managed-by=Helm";
+    let names = "--output=jsonpath={range .items[*]}{.metadata.name}{'\\n'}{end}";
+    let names = cluster.kubectl(["get", kinds, "--all-namespaces", label, names]).unwrap();
+    let names: Vec<String> = names.lines().map(str::to_owned).collect();
+    assert!(names.len() > 10, "{names:?}");
+    names
+}
+
 fn check_roles(cluster: &Cluster) {
     for role in ["view", "edit", "promarchive-edit"] {
         let user = format!("--user={role}");

@@ -1,6 +1,7 @@
 //! From `helm install` to `helm uninstall` on a real node, with real Prometheus pods: what they scraped is in the tables, sample
 //! by sample, whatever happens in between.
 
+mod examples;
 mod install;
 mod site;
 
@@ -15,6 +16,17 @@ use crate::site::{PATIENCE, Site, Window, not_yet, now};
 
 /// Somebody else's entry, which nobody may touch.
 const FOREIGN: &str = r#"{"name":"theirs","url":"http://localhost:1/"}"#;
+
+/// What every change must pass.
+#[test]
+fn an_archive_loses_nothing_from_apply_to_delete() {
+    let clock = Clock(Instant::now());
+    let installed = Installed::start();
+    clock.says("the chart is installed");
+    let site = Site::create(&installed.0, "short", 2);
+    samples_arrive(&clock, &site);
+    a_deleted_archive_drains(&clock, &site, now());
+}
 
 /// One story, because everything in it is slow: each part leaves the cluster as the next one needs it.
 #[test]
@@ -41,6 +53,7 @@ fn archives_lose_nothing_from_the_first_install_to_the_last_uninstall() {
         scope.spawn(|| a_change_is_made_before_the_break(&clock, &changed, from));
         scope.spawn(|| tokens_are_rotated(&clock, &rotated, from));
         scope.spawn(|| a_deleted_archive_drains(&clock, &drained, from));
+        scope.spawn(|| examples::reach_their_states(&clock, cluster));
     });
 
     for site in [&changed, &rotated] {

@@ -120,10 +120,7 @@ impl<'a> Site<'a> {
 
     /// The tables, on the node's disk.
     pub(crate) fn tables(&self) -> PathBuf {
-        let claim = self.get("persistentvolumeclaim/lab-archive").unwrap();
-        let volume = claim["spec"]["volumeName"].as_str().expect("the claim is bound");
-        let path = self.kubectl(&["get", "persistentvolume", volume, "--output=jsonpath={.spec.local.path}"]).unwrap();
-        PathBuf::from(path).join("archive")
+        volume_of(self.cluster, self.namespace, "lab-archive").join("archive")
     }
 
     /// What each pod of the Prometheus has between two times, in its own words. Ask before it goes.
@@ -170,6 +167,16 @@ impl<'a> Site<'a> {
     pub(crate) fn assert_all_kept(&self, what: &str, after: u64) -> u64 {
         self.assert_kept(what, &self.scraped(Window::until_now(after)))
     }
+}
+
+/// The directory behind a claim, on the node's disk.
+pub(crate) fn volume_of(cluster: &Cluster, namespace: &str, claim: &str) -> PathBuf {
+    let claim = format!("persistentvolumeclaim/{claim}");
+    let name = ["get", &claim, "--namespace", namespace, "--output=jsonpath={.spec.volumeName}"];
+    let name = cluster.kubectl(name).unwrap();
+    assert!(!name.is_empty(), "{claim} is not bound");
+    let path = ["get", "persistentvolume", &name, "--output=jsonpath={.spec.local.path}"];
+    PathBuf::from(cluster.kubectl(path).unwrap())
 }
 
 fn archive(namespace: &str) -> Value {

@@ -97,6 +97,17 @@ impl Api {
         self.run(async move { api.get_opt(&name).await }).unwrap().map(|found| json!(found))
     }
 
+    /// All with these labels, each with its kind, which lists do not say.
+    pub(crate) fn list_typed(&self, plural: &str, namespace: &str, labels: &str) -> Vec<Value> {
+        let ApiResource { api_version, kind, .. } = resource(|kind| kind.0 == plural);
+        let mut all = self.list(plural, namespace, labels);
+        for object in &mut all {
+            object["apiVersion"] = json!(api_version);
+            object["kind"] = json!(kind);
+        }
+        all
+    }
+
     /// All with these labels.
     pub(crate) fn list(&self, plural: &str, namespace: &str, labels: &str) -> Vec<Value> {
         let (api, params) = (self.of(plural, namespace), ListParams::default().labels(labels));

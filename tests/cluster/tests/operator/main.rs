@@ -22,6 +22,7 @@ mod removal;
 mod rights;
 mod schema;
 mod suite;
+mod upgrade;
 
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -53,7 +54,10 @@ fn main() -> ExitCode {
     suite.start_operator();
     let mut failed = run(
         &suite,
-        chosen(&[plan::CASES, schema::CASES, removal::CASES, drift::CASES, consent::CASES, patch::CASES].concat()),
+        chosen(
+            &[plan::CASES, schema::CASES, removal::CASES, drift::CASES, consent::CASES, patch::CASES, upgrade::CASES]
+                .concat(),
+        ),
     );
     suite.end_operator();
     failed.extend(run(&suite, chosen(failpoints::ALONE)));

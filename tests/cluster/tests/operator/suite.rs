@@ -11,7 +11,7 @@ use crate::api::Api;
 use crate::kubelet::Kubelet;
 use crate::process::Operator;
 use crate::record::Record;
-use crate::schema;
+use crate::{schema, upgrade};
 
 /// The root of the repository.
 pub(crate) const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -34,8 +34,10 @@ impl Suite {
     pub(crate) fn start() -> Self {
         let cluster = Arc::new(Cluster::start(&Options::new(Shape::ControlPlane)).unwrap());
         cluster.install_prometheus_kinds().unwrap();
+        let api = Arc::new(Api::new(&cluster));
         // Before the operator is there, and under a definition that lets anything in.
         schema::store_what_is_wrong(&cluster);
+        upgrade::store_what_earlier_versions_left(&cluster, &api);
         for part in ["default", "remove"] {
             cluster.kubectl(["apply", "--server-side", "--kustomize", &format!("{ROOT}/config/{part}")]).unwrap();
         }
@@ -45,7 +47,6 @@ impl Suite {
             "--output=jsonpath={.spec.template.spec.containers[0].env[?(@.name=='PROMARCHIVE_RECEIVER_IMAGE')].value}";
         let image = cluster.kubectl(["get", "deployment", "promarchive-operator", "--namespace=promarchive", image]);
         cluster.kubectl(["delete", "deployment,job", "--all", "--namespace=promarchive"]).unwrap();
-        let api = Arc::new(Api::new(&cluster));
         let kubelet = Arc::new(Kubelet::new(cluster.clone(), api.clone()));
         let record = Record::start(&api, cluster.audit_log());
         let kubeconfig = |account: &str| cluster.service_account_kubeconfig("promarchive", account).unwrap();

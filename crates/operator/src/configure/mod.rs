@@ -1,32 +1,32 @@
 //! The entries in the Prometheus objects: what each one needs (pure), and the patch (IO).
 
-use std::collections::{BTreeMap, BTreeSet};
+mod leaving;
+mod situation;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::api::DynamicObject;
-use promarchive_api::Deliveries;
 use promarchive_api::metrics_archive::{Mode, PrometheusState, Reason};
 use tracing::warn;
 
 use crate::cache::Source;
 use crate::context::Context;
-use crate::credentials::{SenderToken, TokenLine, token_hash, token_lines};
-use crate::delivery::{self, Receiving};
+use crate::delivery;
 use crate::dereference::Found;
-use crate::entry::{self, Capabilities, Entry, EntryName, Plan, PrometheusName, State};
+use crate::entry::{self, Capabilities, Entry, EntryName, Plan, PrometheusName};
 use crate::failpoint::FailPoint;
-use crate::kind::Kind;
 use crate::patch::{Outcome, patch};
 use crate::prometheus::Prometheus;
 use crate::senders::Sender;
 use crate::status::PrometheusFinding;
 use crate::validate::Archive;
 
+pub use leaving::{carried, is_retired, still_delivering};
+
 /// Shards of one queue, which fill a request in 5 s at most, are not further apart.
 const SHARDS_APART: Duration = Duration::from_secs(10);
-/// Longer than a Prometheus takes from reading a changed configuration to the end of the old queue.
-const LAST_FLUSH: Duration = Duration::from_secs(90);
 
 /// What a sender's object is to have of this archive.
 enum Wish {
@@ -144,7 +144,7 @@ async fn configure_one(
     match patch(context, &archive.id, prometheus, points, replan).await {
         Outcome::Refused(message) => ((PrometheusState::PatchDenied, message, present), false),
         Outcome::Again => ((PrometheusState::WaitingForSamples, "it is being changed".to_owned(), present), true),
-        Outcome::Done => (describe(archive, found, sender, &wish, planned, present), false),
+        Outcome::Done => (situation::describe(archive, found, sender, &wish, planned, present), false),
     }
 }
 
@@ -272,146 +272,6 @@ pub fn is_drained(found: &Found<'_>, sender: &Sender<'_>, entry: &EntryName, sin
     found
         .delivered(&name, &name.sender())
         .is_some_and(|sender| delivery::delivered_past(entry, moment, sender).is_yes())
-}
-
-/// What is so after the patch.
-fn describe(
-    archive: &Archive,
-    found: &Found<'_>,
-    sender: &Sender<'_>,
-    wish: &Wish,
-    plan: Plan,
-    present: Option<EntryName>,
-) -> Said {
-    let prometheus = &sender.prometheus;
-    match (wish, plan.state) {
-        (Wish::NothingNow(state, message), _) => (*state, message.clone(), present),
-        // Pasted, or somebody's own: it is only looked at.
-        (Wish::Leave(PrometheusState::NotPasted, _), State::Draining(_) | State::ConfiguredByOthers) => {
-            arriving(found, sender, present, Vec::new())
-        }
-        (Wish::Leave(PrometheusState::NotPasted, _), _)
-            if entry::is_sent_to(prometheus.remote_write().unwrap_or_default(), &archive.id, &prometheus.namespace) =>
-        {
-            others(found, sender)
-        }
-        (Wish::Leave(state, message), _) => (*state, message.clone(), present),
-        (Wish::Nothing, _) => (
-            PrometheusState::Draining,
-            "it is not chosen any more; its entry goes out when its newest samples are here".to_owned(),
-            present,
-        ),
-        (Wish::Entry(_), State::ConfiguredByOthers) => others(found, sender),
-        (Wish::Entry(entry), State::Replacing(old)) => {
-            let message =
-                format!("its settings changed: {} goes out when everything comes by the new entry", join(&old));
-            replacing(found, sender, entry.name().clone(), message)
-        }
-        (Wish::Entry(entry), _) => arriving(found, sender, Some(entry.name().clone()), notes(entry)),
-    }
-}
-
-fn join(names: &[EntryName]) -> String {
-    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-fn notes(entry: &Entry) -> Vec<String> {
-    entry.notes().iter().map(ToString::to_string).collect()
-}
-
-fn others(found: &Found<'_>, sender: &Sender<'_>) -> Said {
-    match arriving(found, sender, None, Vec::new()) {
-        (PrometheusState::Receiving, ..) => (
-            PrometheusState::ConfiguredByOthers,
-            "an entry that is not the operator's sends its samples here already".to_owned(),
-            None,
-        ),
-        other => other,
-    }
-}
-
-fn replacing(found: &Found<'_>, sender: &Sender<'_>, entry: EntryName, message: String) -> Said {
-    match arriving(found, sender, None, Vec::new()) {
-        (PrometheusState::Receiving, ..) => (PrometheusState::Replacing, message, Some(entry)),
-        (state, text, _) => (state, text, Some(entry)),
-    }
-}
-
-/// It has an entry; do its samples arrive?
-fn arriving(found: &Found<'_>, sender: &Sender<'_>, entry: Option<EntryName>, mut notes: Vec<String>) -> Said {
-    let prometheus = &sender.prometheus;
-    let name = name_of(sender);
-    let interval = delivery::scrape_interval(prometheus.scrape_interval());
-    let pods = found.pods_of(&name);
-    let text = name.sender();
-    let judged = found
-        .delivered(&name, &text)
-        .map(|delivered| delivery::receiving(found.judged_before(prometheus), delivered, interval));
-    let state = match judged {
-        Some(Receiving::Receiving) => PrometheusState::Receiving,
-        Some(Receiving::Overdue { .. }) => PrometheusState::Overdue,
-        _ if prometheus.is_paused() => PrometheusState::Paused,
-        _ if prometheus.is_perhaps_unmanaged() => PrometheusState::PerhapsUnmanaged,
-        _ => PrometheusState::WaitingForSamples,
-    };
-    let message = match state {
-        PrometheusState::Receiving => "samples arrive",
-        PrometheusState::Overdue => {
-            "its samples have stopped arriving; it keeps about 2 hours to send later. Do its pods run? Its metric prometheus_remote_storage_samples_failed_total and its log say more"
-        }
-        PrometheusState::Paused => "spec.paused is true: the Prometheus Operator ignores the entry until it is false",
-        PrometheusState::PerhapsUnmanaged => {
-            "it has no selector for monitors, so the Prometheus Operator may not write its configuration; if so, add the entry to your own"
-        }
-        _ if pods.is_empty() => "it has the entry, and no pods yet",
-        _ => "it has the entry; a Prometheus takes up to 4 minutes to load it",
-    };
-    notes.insert(0, message.to_owned());
-    if prometheus.is_daemon_set() {
-        notes.push("agents in DaemonSet mode keep nothing: what they have not sent when a pod ends is lost".to_owned());
-    }
-    (state, notes.join(". "), entry)
-}
-
-/// Senders without a right to send whose last samples may still be on their way: they keep their tokens until then.
-pub fn still_delivering(
-    context: &Context,
-    archive: &Archive,
-    found: &Found<'_>,
-    entitled: &BTreeSet<PrometheusName>,
-) -> BTreeSet<PrometheusName> {
-    let with_entry = found.senders.iter().filter(|sender| sender.consents).map(name_of);
-    let known = carried(context, archive, found);
-    let leaving = known.iter().filter_map(|(name, _)| PrometheusName::parse_sender(name));
-    with_entry.chain(leaving).filter(|name| !entitled.contains(name)).collect()
-}
-
-/// Lines of the present tokens file of senders that may still be delivering: all but those that may not, and those of which the
-/// receiver says that nothing has come for long. While it says nothing, nobody is taken out.
-pub fn carried(context: &Context, archive: &Archive, found: &Found<'_>) -> Vec<TokenLine> {
-    let file = context.caches.get(Source::Child(Kind::ConfigMap), &archive.id.namespace, &archive.id.receiver());
-    let text = file.as_deref().and_then(|file| file.data.pointer("/data/tokens")?.as_str()).unwrap_or_default();
-    let is_refused =
-        |name: &str| found.senders.iter().any(|sender| !sender.consents && name_of(sender).sender() == name);
-    let is_over = |name: &str| found.deliveries().is_some_and(|deliveries| is_quiet(deliveries, name));
-    token_lines(text).into_iter().filter(|(name, _)| !is_refused(name) && !is_over(name)).collect()
-}
-
-/// Whether nothing has come from `sender` for so long that nothing is on its way.
-fn is_quiet(deliveries: &Deliveries, name: &str) -> bool {
-    let last = deliveries.deliveries.iter().filter(|mark| mark.sender == name).map(|mark| mark.last_delivered).max();
-    let since = last.unwrap_or(deliveries.started).max(deliveries.started);
-    deliveries.now.saturating_sub(since) > i64::try_from(LAST_FLUSH.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// Whether every pod of a sender has delivered with its present token.
-pub fn is_retired(found: &Found<'_>, sender: &PrometheusName, token: &SenderToken) -> bool {
-    let name = sender.sender();
-    let (Some(delivered), Some(previous)) = (found.delivered(sender, &name), &token.previous) else { return false };
-    let present = token_hash(&token.token);
-    // Marks have the first 8 digits.
-    let (old, new) = (previous.get(..8).unwrap_or_default(), present.get(..8).unwrap_or_default());
-    delivery::token_retired(old, new, delivered).is_yes()
 }
 
 /// The entries to paste, by a name that a ConfigMap can have.
