@@ -15,6 +15,11 @@ use crate::schema::labels_text;
 /// How many series of a request are looked at for a label that they may have in common.
 const LOOKED_AT: usize = 8;
 
+/// In place of a symbol: there is none that is known.
+const NOT_FOUND: Symbol = Symbol::MAX;
+/// In place of a symbol: the name of the label that holds the metric, which no series has among its labels.
+const METRIC: Symbol = Symbol::MAX - 1;
+
 /// An exemplar of a series.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExemplarRow {
@@ -116,7 +121,7 @@ pub fn resolve(
     };
     let mut resolver = Resolver {
         index,
-        known: vec![None; symbols.len()],
+        known: vec![NOT_FOUND; symbols.len()],
         symbols: &symbols,
         labels: Vec::new(),
         metadata_seen: HashSet::new(),
@@ -136,8 +141,8 @@ pub fn resolve(
 struct Resolver<'i, 'a> {
     index: &'i mut Index,
     symbols: &'i [&'a [u8]],
-    /// The index's symbols for those of a 2.0 request, once they are looked up and found.
-    known: Vec<Option<Symbol>>,
+    /// The index's symbols for those of a 2.0 request, or [`METRIC`], or [`NOT_FOUND`] as long as they are not looked up and found.
+    known: Vec<Symbol>,
     /// Scratch: the labels of a 2.0 series as the index's symbols.
     labels: Vec<Symbol>,
     /// Metadata of this 2.0 request that has been looked at: metric, type, help and unit.
@@ -202,7 +207,7 @@ impl Resolver<'_, '_> {
         match raw {
             RawLabels::Text(text) => {
                 let hash = self.index.series.hash_text(text);
-                if let Some(found) = self.index.series.find_text(hash, raw) {
+                if let Some(found) = self.index.series.find_text(hash) {
                     return Ok(found);
                 }
                 let found = self.find_slowly(raw)?;
@@ -224,33 +229,43 @@ impl Resolver<'_, '_> {
     /// Fills `labels` with the index's symbols for the references of a 2.0 series: the metric first, the others as they
     /// come. False when one is unknown, or anything is out of the ordinary: only what is canonical can be found this way.
     fn translate(&mut self, raw: &RawLabels<'_>) -> bool {
-        const NO_METRIC: Symbol = Symbol::MAX;
         self.labels.clear();
-        self.labels.push(NO_METRIC);
+        self.labels.push(NOT_FOUND);
         let mut references = raw.refs();
         while let Some(name) = references.next() {
             let (Some(name), Some(Some(value))) = (name, references.next()) else { return false };
-            let Some(value) = self.symbol(value) else { return false };
-            if self.symbols.get(name).is_some_and(|&name| name == METRIC_NAME.as_bytes()) {
-                match self.labels.first_mut() {
-                    Some(metric) if *metric == NO_METRIC => *metric = value,
+            match (self.symbol(name), self.symbol(value)) {
+                (NOT_FOUND, _) | (_, NOT_FOUND | METRIC) => return false,
+                (METRIC, value) => match self.labels.first_mut() {
+                    Some(metric) if *metric == NOT_FOUND => *metric = value,
                     _ => return false,
-                }
-            } else {
-                let Some(name) = self.symbol(name) else { return false };
-                self.labels.extend([name, value]);
+                },
+                (name, value) => self.labels.extend([name, value]),
             }
         }
         true
     }
 
     /// The index's symbol for one of the request's, looked up once.
-    fn symbol(&mut self, reference: usize) -> Option<Symbol> {
-        let known = self.known.get_mut(reference)?;
-        if known.is_none() {
-            *known = self.symbols.get(reference).and_then(|text| self.index.series.find_symbol(text));
+    fn symbol(&mut self, reference: usize) -> Symbol {
+        match self.known.get(reference) {
+            Some(&NOT_FOUND) => self.look_up(reference),
+            Some(&known) => known,
+            None => NOT_FOUND,
         }
-        *known
+    }
+
+    #[cold]
+    fn look_up(&mut self, reference: usize) -> Symbol {
+        let symbol = match self.symbols.get(reference) {
+            Some(&text) if text == METRIC_NAME.as_bytes() => METRIC,
+            Some(text) => self.index.series.find_symbol(text).unwrap_or(NOT_FOUND),
+            None => NOT_FOUND,
+        };
+        if let Some(known) = self.known.get_mut(reference) {
+            *known = symbol;
+        }
+        symbol
     }
 
     fn series_metadata(&mut self, found: SeriesRef, series: &TimeSeries<'_>) {

@@ -134,13 +134,6 @@ impl<'a> RawLabels<'a> {
         Ok(())
     }
 
-    /// Whether `each` holds for name and value of each label, in the order of the wire; false when they cannot be read. Stops
-    /// at the first for which it does not.
-    pub(crate) fn all(&self, symbols: &[&'a [u8]], mut each: impl FnMut(&'a [u8], &'a [u8]) -> bool) -> bool {
-        const STOP: Invalid = Invalid { reason: Reason::MalformedLabels, detail: std::borrow::Cow::Borrowed("") };
-        self.for_each(symbols, |name, value| if each(name, value) { Ok(()) } else { Err(STOP) }).is_ok()
-    }
-
     /// The label references of 2.0 in the order of the wire; `None` for one that cannot be read, and nothing after it.
     pub(crate) fn refs(&self) -> impl Iterator<Item = Option<usize>> + use<'a> {
         let mut cursor = match self {
