@@ -64,6 +64,7 @@ impl Example {
         assert_eq!(summary, if *file == "two-teams" { "2/2" } else { "1/1" });
         clock.says(&format!("example {file}: ready after {:.1} s", start.elapsed().as_secs_f32()));
         self.has_in_its_tables(cluster);
+        clock.says(&format!("example {file}: what it promises is in the tables"));
     }
 
     /// A receiver that is stopped in order leaves everything in the tables.
