@@ -48,12 +48,12 @@ build: rust ## Build the program, into target/ci/promarchive
 	cargo build $(CI_FLAGS) --bins
 
 .PHONY: test
-test: rust tools cluster-tools python spark ## All tests, with a real Prometheus, readers and Kubernetes; as root
+test: rust strace tools cluster-tools python spark ## All tests, with a real Prometheus, readers and Kubernetes; as root
 	$(CARGO_BUILD_FOR_TEST)
 	$(TEST_ENV) $(CLUSTER_ENV) $(SPARK_ENV) $(CARGO_TEST)
 
 .PHONY: crash
-crash: rust tools python ## Kill the receiver many times and account for every sample (CRASH_ROUNDS=1000)
+crash: rust strace tools python ## Kill the receiver many times, make it fail, and account for every sample (CRASH_ROUNDS=1000)
 	$(CARGO_BUILD_FOR_TEST)
 	$(TEST_ENV) PROMARCHIVE_CRASH_ROUNDS=$(CRASH_ROUNDS) \
 		$(CARGO_TEST) --test crash -- --nocapture --include-ignored
@@ -143,6 +143,10 @@ spark: ## Install Spark with Delta, and print the path of its python
 clean: ## Remove what was built here; the cache outside the clone stays
 	cargo clean
 	rm -rf demo
+
+.PHONY: strace
+strace:
+	@bash -c '. scripts/lib.sh && need_strace'
 
 .PHONY: rust
 rust:

@@ -29,6 +29,11 @@ need_c_compiler() {
 		die "no C compiler (zstd is C). On Debian or Ubuntu: sudo apt-get install build-essential"
 }
 
+need_strace() {
+	command -v strace >/dev/null || apt_install strace ||
+		die "no strace. On Debian or Ubuntu: sudo apt-get install strace"
+}
+
 need_cargo() {
 	command -v cargo >/dev/null ||
 		die "no cargo. To install Rust: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"

@@ -96,6 +96,8 @@ pub struct Start {
     pub dedup_horizon: &'static str,
     /// `--flush-bytes`.
     pub flush_bytes: &'static str,
+    /// A program and its arguments that start the receiver; its process must become the receiver's.
+    pub under: Vec<OsString>,
     /// Further environment variables.
     pub environment: Vec<(&'static str, OsString)>,
     /// `PROMARCHIVE_FAILPOINT`.
@@ -110,6 +112,7 @@ impl Default for Start {
             flush_interval: "300ms",
             dedup_horizon: "5m",
             flush_bytes: "4Mi",
+            under: Vec::new(),
             environment: Vec::new(),
             fail_point: None,
             sabotage: None,
@@ -127,8 +130,9 @@ impl Start {
     pub fn spawn_on(&self, home: &Home, archive: &Path, wal: &Path) -> Receiver {
         let log = home.next_log();
         let file = File::create(&log).expect("a log file");
-        let mut command = Command::new(program());
-        command.args(["receive", "--listen", "127.0.0.1:0", "--shutdown-grace", "20s"]);
+        let mut words = self.under.iter().cloned().chain([program().into_os_string()]);
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words).args(["receive", "--listen", "127.0.0.1:0", "--shutdown-grace", "20s"]);
         command.args(["--flush-bytes", self.flush_bytes]);
         command.args(["--flush-interval", self.flush_interval, "--dedup-horizon", self.dedup_horizon]);
         command.arg("--archive").arg(archive).arg("--wal").arg(wal);
@@ -137,7 +141,7 @@ impl Start {
         command.envs(self.fail_point.iter().map(|point| ("PROMARCHIVE_FAILPOINT", point)));
         command.envs(self.sabotage.iter().map(|sabotage| ("PROMARCHIVE_SABOTAGE", sabotage)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
-        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", program().display()));
+        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         Receiver { child, log, address: None, started: Instant::now() }
     }
 

@@ -29,7 +29,7 @@ const FLUSHES_TO_CHECKPOINT: usize = 34;
 
 /// Which life of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Life {
+pub(crate) enum Life {
     /// Everything is made.
     First,
     /// There are tables, and a WAL to replay.
@@ -59,13 +59,13 @@ fn actions(name: &str) -> &'static [Action] {
 }
 
 /// One archive and its senders.
-struct Bench {
+pub(crate) struct Bench {
     home: Home,
     senders: Senders,
 }
 
 impl Bench {
-    fn new(random: &mut Random) -> Self {
+    pub(crate) fn new(random: &mut Random) -> Self {
         Self { home: Home::new(), senders: Senders::start(Manners::default(), random) }
     }
 
@@ -80,8 +80,13 @@ impl Bench {
         self.senders.aim(None);
     }
 
+    /// A place beside archive and WAL.
+    pub(crate) fn beside(&self, name: &str) -> std::path::PathBuf {
+        self.home.beside(name)
+    }
+
     /// Tables, and a WAL whose records no table has.
-    fn earlier_life(&self) {
+    pub(crate) fn earlier_life(&self) {
         let mut receiver = self.start(&Start { flush_interval: "1m", ..Start::default() });
         assert!(receiver.wait_ready(), "the receiver ended by itself");
         for _ in 0..2 {
@@ -99,9 +104,14 @@ impl Bench {
     /// A life with faults. Returns which calls it made, and which of them were struck.
     fn life(&self, life: Life, name: &str, faults: &[Fault]) -> (BTreeMap<Call, u64>, BTreeMap<Call, u64>) {
         let calls = FaultyCalls::new(&self.home.data(), name, faults);
-        let environment = calls.environment();
-        let mut receiver = self.start(&Start { flush_interval: "1m", environment, ..Start::default() });
-        if works_again(&mut receiver, &format!("{faults:?}")) {
+        self.live(life, Start { environment: calls.environment(), ..Start::default() }, &format!("{faults:?}"));
+        (calls_of(&calls.notes()), calls.struck())
+    }
+
+    /// A life that ends by a kill, with whatever faults `start` brings.
+    pub(crate) fn live(&self, life: Life, start: Start, faults: &str) {
+        let mut receiver = self.start(&Start { flush_interval: "1m", ..start });
+        if works_again(&mut receiver, faults) {
             let flushes = if life == Life::Long { FLUSHES_TO_CHECKPOINT } else { FLUSHES };
             for flush in 1..=flushes {
                 self.load(1);
@@ -111,19 +121,18 @@ impl Bench {
                     self.senders.aim(None);
                     std::thread::sleep(Duration::from_millis(20));
                 }
-                flush_at_last(&mut receiver, &format!("{faults:?}"));
+                flush_at_last(&mut receiver, faults);
                 self.senders.aim(receiver.address());
             }
             self.load(2);
         }
         let log = receiver.log();
-        assert!(!log.contains("panicked"), "{faults:?}: {log}");
+        assert!(!log.contains("panicked"), "{faults}: {log}");
         self.kill(receiver);
-        (calls_of(&calls.notes()), calls.struck())
     }
 
     /// Everything is there exactly once, read from a receiver without faults.
-    fn settle(&self, after: &str) {
+    pub(crate) fn settle(&self, after: &str) {
         let mut receiver = self.start(&Start::default());
         assert!(receiver.wait_ready(), "{after}: the receiver ended by itself: {}", receiver.log());
         whole(audit(&mut receiver, &self.home, self.senders.book(), Tool::DuckDb), after);

@@ -9,6 +9,7 @@ mod full_disk;
 mod lost_power;
 mod random_kills;
 mod sabotage;
+mod system_calls;
 
 use promarchive_tests::ledger::{Book, Checked, Home, Receiver, Tool, Violations, read_tables};
 
