@@ -22,7 +22,7 @@ use crate::senders::{Notes, check, send};
 /// The least that the default sizes of requests allow.
 const MEMORY_LIMIT: u64 = 256 << 20;
 /// What the program takes beyond its limit at most, in bytes: see "Memory" in `docs/reference/receive.md`.
-const BEYOND_LIMIT: u64 = 128 << 20;
+const BEYOND_LIMIT: u64 = (128 + 32) << 20;
 /// A file ends after the row group with which it passes 32 MiB.
 const LARGEST_FILE: u64 = 48 << 20;
 /// Longest time in which an honest request is acknowledged, whatever others do.
