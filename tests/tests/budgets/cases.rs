@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
+use promarchive_pipeline::remote_write::Protocol;
 use promarchive_tests::program::Receiver;
+use promarchive_tests::request::{Request, Series};
 
 use crate::Case;
 use crate::loads::Load;
@@ -74,5 +76,12 @@ fn clients_that_are_stuck() {
 
 #[test]
 fn days_from_1970_on() {
-    Case { name: "days from 1970 on", hostile: vec![Load::days(2_000, 1_000)], flags: &[] }.run();
+    // 1 January 2100.
+    const FAR: i64 = 4_102_444_800_000;
+    let future = |receiver: &Receiver, _: &AtomicBool| {
+        let request = Request::of([Series::metric("future").sample(FAR, 1.0)]);
+        let answer = receiver.write(Protocol::V2, &request);
+        assert!(answer.status == 400 && answer.body.contains("future"), "{answer:?}");
+    };
+    Case { name: "days from 1970 on", hostile: vec![Load::days(200, 20_000)], flags: &[] }.run_beside(future);
 }

@@ -8,6 +8,7 @@ mod cases;
 mod loads;
 mod senders;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, sleep};
@@ -21,7 +22,9 @@ use crate::senders::{Notes, check, send};
 /// The least that the default sizes of requests allow.
 const MEMORY_LIMIT: u64 = 256 << 20;
 /// What the program takes beyond its limit at most, in bytes: see "Memory" in `docs/reference/receive.md`.
-const BEYOND_LIMIT: u64 = 128 << 20;
+const BEYOND_LIMIT: u64 = (128 + 32) << 20;
+/// A file ends after the row group with which it passes 32 MiB.
+const LARGEST_FILE: u64 = 48 << 20;
 /// Longest time in which an honest request is acknowledged, whatever others do.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
@@ -103,6 +106,8 @@ impl Case {
         assert!(honest.acknowledged.iter().all(|&acknowledged| acknowledged), "an honest request did not get through");
         assert!(!honest.waits.is_empty(), "the honest sender has sent nothing");
         assert!(honest.percentile(100) <= LONGEST_WAIT, "an honest request took {:?}", honest.percentile(100));
+        let largest = largest_file(&receiver.archive().join("samples"));
+        assert!(largest <= LARGEST_FILE, "a file of {} MiB", largest >> 20);
         let most = MEMORY_LIMIT + BEYOND_LIMIT;
         assert!(
             peak <= most,
@@ -113,6 +118,13 @@ impl Case {
             receiver.log()
         );
     }
+}
+
+/// Bytes of the largest data file of a table.
+fn largest_file(table: &Path) -> u64 {
+    let files = |directory: std::fs::DirEntry| std::fs::read_dir(directory.path()).unwrap().flatten();
+    let files = std::fs::read_dir(table).unwrap().flatten().flat_map(files);
+    files.map(|file| file.metadata().unwrap().len()).max().unwrap()
 }
 
 /// Bytes of WAL on disk.

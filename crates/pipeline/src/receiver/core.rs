@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -160,6 +160,8 @@ pub struct Core {
     wal_bytes: AtomicU64,
     /// Last position that a flush of this writer has put into the tables.
     flushed: AtomicU64,
+    /// The latest time at which anything was received or committed, milliseconds since the epoch.
+    latest: AtomicI64,
     flushing: tokio::sync::Mutex<Option<Pending>>,
 }
 
@@ -184,6 +186,7 @@ impl Core {
         keep: Duration,
     ) -> Self {
         let horizon_bytes = horizon.heap_bytes();
+        let latest = horizon.generations().map(|generation| generation.committed_at).max().unwrap_or(i64::MIN);
         let flushed = committed.values().copied().max().unwrap_or(0);
         Self {
             archive,
@@ -196,6 +199,7 @@ impl Core {
             wal: Mutex::new(None),
             wal_bytes: AtomicU64::new(0),
             flushed: AtomicU64::new(flushed),
+            latest: AtomicI64::new(latest),
             flushing: tokio::sync::Mutex::new(None),
         }
     }
@@ -203,6 +207,12 @@ impl Core {
     /// The tables.
     pub fn archive(&self) -> &Archive {
         &self.archive
+    }
+
+    /// The latest time that is known to have come, milliseconds since the epoch: that of the clock, or of what was received or committed
+    /// before, if the clock is behind it.
+    pub fn latest_time(&self) -> i64 {
+        self.environment.clock.now_ms().max(self.latest.load(Ordering::Relaxed))
     }
 
     /// Resolves a request. `decoded` is the body decompressed. Rows after `accept_until` (milliseconds since the epoch) are refused.
@@ -214,6 +224,7 @@ impl Core {
         accept_until: i64,
     ) -> Result<Accepted, DecodeError> {
         let received_at = self.environment.clock.now_ms();
+        self.latest.fetch_max(received_at, Ordering::Relaxed);
         let mut index = locked(&self.index);
         let batch = resolve(&mut index, protocol, decoded, bounds(accept_until), received_at)?;
         let delivered = batch.timestamps().map(|(first, newest)| {
@@ -274,6 +285,7 @@ impl Core {
     pub fn replay(&self, position: Position, record: &Record<'_>, decoded: &[u8]) -> Result<(), DecodeError> {
         let Record { protocol, received_at, accept_until, .. } = *record;
         let mut batch = resolve(&mut locked(&self.index), protocol, decoded, bounds(accept_until), received_at)?;
+        self.latest.fetch_max(received_at, Ordering::Relaxed);
         // Another process received it, so only the wall clock can say how long it has waited.
         let waited = self.environment.clock.now_ms().saturating_sub(received_at).max(0);
         self.apply(position.get(), self.monotonic_ms().saturating_sub(waited), &mut batch);

@@ -16,7 +16,6 @@ use super::health::{Health, Part};
 use super::metrics::{Metrics, ProtocolLabel, ReasonLabel};
 use super::reserve::Reserve;
 use super::settings::Settings;
-use crate::environment::Clock;
 use crate::flush::MOST_DAYS;
 use crate::memtable::Batch;
 use crate::remote_write::{DecodeError, Protocol, decompress};
@@ -93,7 +92,6 @@ pub(super) struct Open {
 struct Shared {
     open: OnceLock<Open>,
     limits: Limits,
-    clock: Arc<dyn Clock>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
 }
@@ -106,14 +104,14 @@ pub struct Ingest {
 
 impl Ingest {
     /// A handle that says "not yet" until [`Self::open`].
-    pub(super) fn new(settings: &Settings, clock: Arc<dyn Clock>, health: Arc<Health>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(settings: &Settings, health: Arc<Health>, metrics: Arc<Metrics>) -> Self {
         let limits = Limits {
             wal_bytes: settings.wal_max_bytes,
             memory_bytes: settings.held_bytes(),
             decoded_bytes: usize::try_from(settings.http.max_decoded_bytes).unwrap_or(usize::MAX),
             max_future_ms: i64::try_from(settings.max_future.as_millis()).unwrap_or(i64::MAX),
         };
-        Self { shared: Arc::new(Shared { open: OnceLock::new(), limits, clock, health, metrics }) }
+        Self { shared: Arc::new(Shared { open: OnceLock::new(), limits, health, metrics }) }
     }
 
     /// From now on requests go to the core.
@@ -197,7 +195,8 @@ impl Ingest {
         };
         let mut decoded = Vec::new();
         decompress(&body, self.shared.limits.decoded_bytes, &mut decoded).map_err(refuse)?;
-        let accept_until = self.shared.clock.now_ms().saturating_add(self.shared.limits.max_future_ms);
+        // A clock that has gone back must not refuse what it would have taken before.
+        let accept_until = core.latest_time().saturating_add(self.shared.limits.max_future_ms);
         core.accept(protocol, body, &decoded, accept_until).map_err(refuse)
     }
 

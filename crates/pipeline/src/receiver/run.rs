@@ -108,7 +108,7 @@ pub async fn run(
 ) -> Result<(), ReceiverError> {
     let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
     health.fault(Part::Start, "the receiver is starting");
-    let ingest = Ingest::new(&settings, environment.clock.clone(), health.clone(), metrics.clone());
+    let ingest = Ingest::new(&settings, health.clone(), metrics.clone());
     let server =
         Server::bind(settings.http.clone(), ingest.clone(), metrics.clone(), environment.clock.clone()).await?;
     let (stop, stopped) = tokio::sync::watch::channel(None::<Instant>);
