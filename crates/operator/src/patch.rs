@@ -63,14 +63,21 @@ pub async fn patch(
                 return refuse(context, key, "the API server dropped fields of the entry: update the CustomResourceDefinitions of the Prometheus Operator".to_owned());
             }
             Err(kube::Error::Api(status)) if status.code == 404 => return Outcome::Done,
-            Err(kube::Error::Api(status)) if status.code == 409 => match read(context, prometheus).await {
-                Ok(Some(read)) => now = read,
-                Ok(None) => return Outcome::Done,
-                Err(error) => {
-                    warn!(%archive, error = %chain(&error), "a Prometheus cannot be read; trying again");
-                    return Outcome::Again;
+            // A position that is not in the list any more is a 422, before the resource version is compared.
+            Err(kube::Error::Api(status)) if matches!(status.code, 409 | 422) => {
+                match read(context, prometheus).await {
+                    Ok(Some(read)) if status.code == 422 && read.resource_version() == now.resource_version() => {
+                        let text = format!("the API server refuses the change: {}", status.message);
+                        return refuse(context, key, text);
+                    }
+                    Ok(Some(read)) => now = read,
+                    Ok(None) => return Outcome::Done,
+                    Err(error) => {
+                        warn!(%archive, error = %chain(&error), "a Prometheus cannot be read; trying again");
+                        return Outcome::Again;
+                    }
                 }
-            },
+            }
             Err(kube::Error::Api(status)) if matches!(status.code, 400..=499) && status.code != 429 => {
                 let text = format!("the API server refuses the change: {}", status.message);
                 return refuse(context, key, text);

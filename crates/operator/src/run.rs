@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use kube::api::DynamicObject;
 use kube::{Client, ResourceExt};
-use kube_lease_manager::LeaseManagerBuilder;
+use kube_lease_manager::{LeaseManager, LeaseManagerBuilder};
 use promarchive_api::Timespan;
 use tokio::sync::watch;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use crate::build::ReceiverDefaults;
 use crate::cache::{Caches, Changed, Source};
@@ -29,6 +29,8 @@ use crate::{orphans, server};
 pub const LEASE: &str = "promarchive-operator";
 const LEASE_SECONDS: u64 = 15;
 const LEASE_GRACE_SECONDS: u64 = 5;
+/// How often an operator that waits looks whether the Lease was given back.
+const LOOK_AT_LEASE: Duration = Duration::from_secs(2);
 const FIRST_LIST: Duration = Duration::from_secs(30);
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 const SWEEP_AGAIN: Duration = Duration::from_secs(2);
@@ -79,21 +81,14 @@ pub async fn run(settings: Settings, mut stop: watch::Receiver<bool>) -> Result<
     let client = Client::try_default().await.map_err(|e| RunError::Client(crate::cache::chain(&e)))?;
     let health = Arc::new(Health::default());
     server::start(settings.listen, health.clone()).await?;
-    let lease = LeaseManagerBuilder::new(client.clone(), LEASE)
-        .with_namespace(&settings.receivers.operator_namespace)
-        .with_identity(&settings.identity)
-        .with_duration(LEASE_SECONDS)
-        .with_grace(LEASE_GRACE_SECONDS)
-        .build()
-        .await
-        .map_err(|e| RunError::Lease(crate::cache::chain(&e)))?;
-    let (mut leads, lease_task) = lease.watch().await;
+    let lease = lease(&client, &settings).await?;
     health.set_started();
     info!(identity = settings.identity, "waiting for the Lease {LEASE}");
-    tokio::select! {
-        leading = leads.wait_for(|leads| *leads) => { leading.map_err(|_| RunError::Lease("its watch ended".to_owned()))?; }
+    let lease = tokio::select! {
+        lease = take(lease, &client, &settings) => lease,
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
-    }
+    };
+    let (mut leads, lease_task) = lease.watch().await;
     info!("has the Lease: working");
     let mut working = tokio::spawn(work(client, settings, health));
     let result = tokio::select! {
@@ -112,6 +107,32 @@ pub async fn run(settings: Settings, mut stop: watch::Receiver<bool>) -> Result<
         let _ = tokio::time::timeout(Duration::from_secs(5), lease_task).await;
     }
     result
+}
+
+async fn lease(client: &Client, settings: &Settings) -> Result<LeaseManager, RunError> {
+    let lease = LeaseManagerBuilder::new(client.clone(), LEASE)
+        .with_namespace(&settings.receivers.operator_namespace)
+        .with_identity(&settings.identity)
+        .with_duration(LEASE_SECONDS)
+        .with_grace(LEASE_GRACE_SECONDS);
+    lease.build().await.map_err(|e| RunError::Lease(crate::cache::chain(&e)))
+}
+
+/// Waits for the Lease. A manager that has seen it with somebody else does not look again before it runs out, though whoever stops
+/// in order gives it back; a new one has seen nothing.
+async fn take(mut lease: LeaseManager, client: &Client, settings: &Settings) -> LeaseManager {
+    loop {
+        let until = tokio::time::Instant::now() + LOOK_AT_LEASE;
+        match tokio::time::timeout_at(until, lease.changed()).await {
+            Ok(Ok(true)) => return lease,
+            Ok(Err(error)) => debug!(error = %crate::cache::chain(&error), "the Lease cannot be looked at"),
+            Ok(Ok(false)) | Err(_) => {}
+        }
+        tokio::time::sleep_until(until).await;
+        if let Ok(new) = self::lease(client, settings).await {
+            lease = new;
+        }
+    }
 }
 
 async fn work(client: Client, settings: Settings, health: Arc<Health>) {

@@ -1,7 +1,7 @@
 //! A plan as a JSON Patch (RFC 6902).
 //!
-//! It begins with the resource version that was read. A list that has changed since is a clean 409, upon which one reads and plans
-//! anew; a failed `test` would be a 422, which is also what an admission denial is.
+//! It begins with the resource version that was read. A list that has changed since is a 409, upon which one reads and plans anew;
+//! but a list that has become shorter is a 422, as an admission denial is, which the resource version alone tells apart.
 
 use serde_json::{Value, json};
 

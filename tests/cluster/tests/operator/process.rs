@@ -54,6 +54,13 @@ impl Operator {
         let _ = self.child.wait();
     }
 
+    /// As the kubelet does: it ends in order.
+    pub(crate) fn terminate(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(self.wait(20).success());
+    }
+
     /// Waits until it ends by itself.
     pub(crate) fn wait(&mut self, seconds: u64) -> ExitStatus {
         let log = self.log.clone();
