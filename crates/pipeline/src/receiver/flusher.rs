@@ -50,6 +50,11 @@ impl Flusher {
         let mut not_before = Instant::now();
         loop {
             self.look_after().await;
+            // First those who asked: flushes that take longer than the interval follow one another without a pause.
+            if let Ok(request) = requests.try_recv() {
+                self.answer(request, &mut failures, &mut not_before).await;
+                continue;
+            }
             let load = self.core.load();
             let short_of_memory = self.is_short_of_memory();
             if short_of_memory {
@@ -67,13 +72,15 @@ impl Flusher {
             match tokio::time::timeout(self.policy.wait(load), requests.recv()).await {
                 Err(_) => {}
                 Ok(None) => return,
-                Ok(Some(request)) => {
-                    let result = self.flush().await;
-                    self.count(&mut failures, &mut not_before, result.is_ok());
-                    let _ = request.send(result);
-                }
+                Ok(Some(request)) => self.answer(request, &mut failures, &mut not_before).await,
             }
         }
+    }
+
+    async fn answer(&self, request: FlushRequest, failures: &mut u32, not_before: &mut Instant) {
+        let result = self.flush().await;
+        self.count(failures, not_before, result.is_ok());
+        let _ = request.send(result);
     }
 
     /// Whether the disk is close to being full: a flush begins at half of the WAL that could still be flushed, so that senders are not
