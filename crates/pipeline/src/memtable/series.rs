@@ -1,9 +1,9 @@
 //! The series that are known: found by what a request says, without allocation, and given an index.
 //!
 //! A series is its label set. The set is kept as symbols: the metric, then name and value of each other label, sorted by name. A 2.0 request
-//! names labels by its own symbol table, which is translated once a request; the symbols are then hashed and compared. A 1.0 request repeats the
-//! text: its raw bytes are hashed, to 128 bits with keys that no sender knows, and not compared: to look at each label again took half of
-//! the time of a request. That two of ten million different texts share such a hash has a probability of 10⁻²⁵.
+//! names labels by its own symbol table, which is translated once a request; the symbols are then hashed. A 1.0 request repeats the text: its
+//! raw bytes are hashed. Hashes have 96 bits and keys that no sender knows, and what is found by one is not compared again: that took half
+//! of the time of a request. That two of ten million label sets share a hash has a probability of 10⁻¹⁵.
 //!
 //! A series is forgotten when nothing refers to it any more: no buffered sample, no sample within the deduplication horizon, no
 //! request in flight. For the last, each request holds the epoch in which it was resolved.
@@ -17,8 +17,21 @@ use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 use super::symbols::{Symbol, Symbols};
 use crate::remote_write::LabelSet;
 
-/// Keyed hash of the raw label bytes of a 1.0 series: equal hashes are taken for equal bytes.
-pub(super) type TextHash = [u64; 2];
+/// Keyed hash of a series' labels, as text or as symbols: equal hashes are taken for equal labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LabelsHash {
+    place: u64,
+    check: u32,
+}
+
+impl LabelsHash {
+    fn new([place, check]: [u64; 2]) -> Self {
+        Self { place, check: check as u32 }
+    }
+}
+
+/// A series by a hash of its labels.
+type Entry = (LabelsHash, SeriesRef);
 
 /// Index of a series; used again after the series is forgotten.
 pub type SeriesRef = u32;
@@ -31,10 +44,8 @@ pub struct EpochGuard(#[expect(dead_code, reason = "held, not read")] Arc<()>);
 struct Series {
     /// The metric, then name and value of each other label, sorted by name.
     labels: Arc<[Symbol]>,
-    /// Half of the hash of the raw text under which 1.0 requests last named it: enough to find it again.
-    text_hash: Option<u64>,
-    /// Last epoch in which a request named it.
-    touched: u64,
+    /// Place of the raw text under which 1.0 requests last named it.
+    text_place: Option<u64>,
 }
 
 /// All known series.
@@ -42,9 +53,11 @@ struct Series {
 pub struct SeriesIndex {
     symbols: Symbols,
     series: Vec<Option<Series>>,
+    /// Last epoch in which a request named each. Apart, because each sample writes here.
+    touched: Vec<u64>,
     free: Vec<SeriesRef>,
-    by_labels: HashTable<SeriesRef>,
-    by_text: HashTable<(TextHash, SeriesRef)>,
+    by_labels: HashTable<Entry>,
+    by_text: HashTable<Entry>,
     secrets: [RapidSecrets; 2],
     seed: u64,
     epoch: u64,
@@ -58,6 +71,7 @@ impl SeriesIndex {
         Self {
             symbols: Symbols::new(seed),
             series: Vec::new(),
+            touched: Vec::new(),
             free: Vec::new(),
             by_labels: HashTable::new(),
             by_text: HashTable::new(),
@@ -89,6 +103,7 @@ impl SeriesIndex {
         self.symbols.heap_bytes()
             + self.label_bytes
             + self.series.capacity() * size_of::<Option<Series>>()
+            + self.touched.capacity() * size_of::<u64>()
             + self.by_labels.allocation_size()
             + self.by_text.allocation_size()
     }
@@ -98,9 +113,8 @@ impl SeriesIndex {
     }
 
     fn touch(&mut self, found: SeriesRef) {
-        let epoch = self.epoch;
-        if let Some(Some(series)) = self.series.get_mut(found as usize) {
-            series.touched = epoch;
+        if let Some(touched) = self.touched.get_mut(found as usize) {
+            *touched = self.epoch;
         }
     }
 
@@ -129,21 +143,28 @@ impl SeriesIndex {
         self.symbols.find(text)
     }
 
-    /// The series with exactly these labels: the metric, then names and values sorted by name.
+    /// The series with these labels: the metric, then names and values sorted by name.
     pub(super) fn find_symbols(&mut self, labels: &[Symbol]) -> Option<SeriesRef> {
-        let found = *self.by_labels.find(hash_symbols(self.seed, labels), |&series| self.labels(series) == labels)?;
+        let hash = self.hash_symbols(labels);
+        let found = self.by_labels.find(hash.place, |&(other, _)| other == hash)?.1;
         self.touch(found);
         Some(found)
     }
 
+    fn hash_symbols(&self, labels: &[Symbol]) -> LabelsHash {
+        LabelsHash::new(
+            [self.seed, self.seed.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15].map(|seed| hash_symbols(seed, labels)),
+        )
+    }
+
     /// Hash of the raw label bytes of a 1.0 series.
-    pub(super) fn hash_text(&self, raw: &[u8]) -> TextHash {
-        self.secrets.each_ref().map(|secrets| rapidhash_v3_seeded(raw, secrets))
+    pub(super) fn hash_text(&self, raw: &[u8]) -> LabelsHash {
+        LabelsHash::new(self.secrets.each_ref().map(|secrets| rapidhash_v3_seeded(raw, secrets)))
     }
 
     /// The series that was last named by raw bytes of this hash.
-    pub(super) fn find_text(&mut self, hash: TextHash) -> Option<SeriesRef> {
-        let found = self.by_text.find(hash[0], |&(other, _)| other == hash)?.1;
+    pub(super) fn find_text(&mut self, hash: LabelsHash) -> Option<SeriesRef> {
+        let found = self.by_text.find(hash.place, |&(other, _)| other == hash)?.1;
         self.touch(found);
         Some(found)
     }
@@ -159,9 +180,9 @@ impl SeriesIndex {
     }
 
     fn insert(&mut self, labels: Arc<[Symbol]>) -> SeriesRef {
-        let hash = hash_symbols(self.seed, &labels);
+        let hash = self.hash_symbols(&labels);
         self.label_bytes += label_bytes(&labels);
-        let series = Some(Series { labels, text_hash: None, touched: self.epoch });
+        let series = Some(Series { labels, text_place: None });
         let index = match self.free.pop() {
             Some(index) => {
                 if let Some(slot) = self.series.get_mut(index as usize) {
@@ -171,29 +192,26 @@ impl SeriesIndex {
             }
             None => {
                 self.series.push(series);
+                self.touched.push(0);
                 SeriesRef::try_from(self.series.len() - 1).unwrap_or(SeriesRef::MAX)
             }
         };
-        let Self { by_labels, series, seed, .. } = self;
-        let rehash = |&index: &SeriesRef| {
-            let labels = series.get(index as usize).and_then(Option::as_ref).map(|series| &*series.labels);
-            hash_symbols(*seed, labels.unwrap_or_default())
-        };
-        by_labels.insert_unique(hash, index, rehash);
+        self.touch(index);
+        self.by_labels.insert_unique(hash.place, (hash, index), |(hash, _)| hash.place);
         index
     }
 
     /// Remembers that raw label bytes of this hash name the series.
-    pub(super) fn name_by_text(&mut self, series: SeriesRef, hash: TextHash) {
+    pub(super) fn name_by_text(&mut self, series: SeriesRef, hash: LabelsHash) {
         let Some(Some(entry)) = self.series.get_mut(series as usize) else { return };
-        if let Some(before) = entry.text_hash.replace(hash[0]) {
+        if let Some(before) = entry.text_place.replace(hash.place) {
             self.forget_text(series, before);
         }
-        self.by_text.insert_unique(hash[0], (hash, series), |&(hash, _)| hash[0]);
+        self.by_text.insert_unique(hash.place, (hash, series), |(hash, _)| hash.place);
     }
 
-    fn forget_text(&mut self, series: SeriesRef, hash: u64) {
-        if let Ok(found) = self.by_text.find_entry(hash, |&(_, other)| other == series) {
+    fn forget_text(&mut self, series: SeriesRef, place: u64) {
+        if let Ok(found) = self.by_text.find_entry(place, |&(_, other)| other == series) {
             found.remove();
         }
     }
@@ -206,10 +224,11 @@ impl SeriesIndex {
         let oldest = self.epochs.front().map_or(self.epoch, |&(epoch, _)| epoch);
         let mut forgotten = 0;
         for index in 0..SeriesRef::try_from(self.series.len()).unwrap_or(SeriesRef::MAX) {
-            let Some(slot) = self.series.get_mut(index as usize) else { continue };
-            if slot.as_ref().is_none_or(|series| series.touched >= oldest) || is_used(index) {
+            let in_flight = self.touched.get(index as usize).is_none_or(|&touched| touched >= oldest);
+            if in_flight || is_used(index) {
                 continue;
             }
+            let Some(slot) = self.series.get_mut(index as usize) else { continue };
             if let Some(series) = slot.take() {
                 self.remove(index, &series);
                 forgotten += 1;
@@ -221,11 +240,11 @@ impl SeriesIndex {
     }
 
     fn remove(&mut self, index: SeriesRef, series: &Series) {
-        if let Some(hash) = series.text_hash {
+        if let Some(hash) = series.text_place {
             self.forget_text(index, hash);
         }
-        let hash = hash_symbols(self.seed, &series.labels);
-        if let Ok(found) = self.by_labels.find_entry(hash, |&other| other == index) {
+        let hash = self.hash_symbols(&series.labels);
+        if let Ok(found) = self.by_labels.find_entry(hash.place, |&(_, other)| other == index) {
             found.remove();
         }
         self.label_bytes -= label_bytes(&series.labels);
