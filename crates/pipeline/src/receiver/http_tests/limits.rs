@@ -143,6 +143,7 @@ async fn memory_in_flight_is_bounded_and_who_waits_too_long_comes_again() {
     held.write_all(b"1\r\n\0\r\n0\r\n\r\n").await.unwrap();
     eventually(async || target.seen().len() == 2).await;
     assert_eq!(server.metrics.http_in_flight_bytes.get(), 1);
+    assert_eq!(read_answer(&mut held).await.unwrap().status, 204);
     assert_eq!(exchange(server.address, chunked(V1, &[b"x"])).await.status, 204);
 }
 
