@@ -44,7 +44,7 @@ impl Process {
         let output = File::create(log)?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let program = command.get_program().to_owned();
-        let child = command.spawn().map_err(|cause| Error::Start { program: program.into(), cause })?;
+        let child = command.spawn().map_err(|cause| Error::Start { program, cause })?;
         let pid = Pid::from_child(&child);
         let memory = Arc::new(Memory::default());
         let watch = thread::spawn({

@@ -77,7 +77,7 @@ impl Plan {
         let mut file = FileEncoder::new(table, label_columns)?;
         let settled = &self.settled;
         let mut places = plan.series.iter();
-        while let Some(&place) = places.next() {
+        for &place in places.by_ref() {
             let Some((series, labels)) = self.series(place) else { continue };
             file.series(labels)?;
             match table {

@@ -32,8 +32,10 @@ fn check(rows_of_each: &[usize]) {
     let jobs: Vec<String> = (0..rows_of_each.len()).map(|at| format!("job-{}", at % 17)).collect();
     let pods: Vec<String> = (0..rows_of_each.len()).map(|at| format!("pod-{at}")).collect();
     let set = |at: usize| {
-        let labels =
-            [(at % 3 > 0).then(|| ("job", jobs[at].as_str())), (at % 5 > 0).then(|| ("pod", pods[at].as_str()))];
+        let labels = [
+            (!at.is_multiple_of(3)).then(|| ("job", jobs[at].as_str())),
+            (!at.is_multiple_of(5)).then(|| ("pod", pods[at].as_str())),
+        ];
         let own = [Some(("a", pods[at].as_str()))];
         ("up", own.into_iter().chain(labels).flatten().collect())
     };
