@@ -2,6 +2,7 @@
 
 pub mod chunk;
 pub mod exporter;
+pub mod faults;
 pub mod ledger;
 pub mod program;
 pub mod prometheus;

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
 use arrow::ipc::reader::StreamReader;
 use serde_json::{Value, json};
 
@@ -27,6 +28,17 @@ pub struct Tables {
     pub(super) histograms: Vec<RecordBatch>,
     pub(super) exemplars: Vec<RecordBatch>,
     pub(super) metadata: Vec<RecordBatch>,
+}
+
+impl Tables {
+    /// The timestamps of all rows of samples, milliseconds since the epoch.
+    pub fn sample_timestamps(&self) -> Vec<i64> {
+        let column = |batch: &RecordBatch| {
+            let column = batch.column_by_name("timestamp_ms").expect("a column timestamp_ms");
+            column.as_primitive::<Int64Type>().values().to_vec()
+        };
+        self.samples.iter().flat_map(column).collect()
+    }
 }
 
 /// Reads all tables of an archive.

@@ -1,5 +1,6 @@
 //! The real program, started on real directories, killed, and started again.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
@@ -30,18 +31,25 @@ impl Home {
     pub fn new() -> Self {
         let directory =
             tempfile::Builder::new().prefix("promarchive-ledger-").tempdir().expect("a temporary directory");
-        let root = directory.path().to_path_buf();
-        Self { directory: Some(directory), root, starts: std::cell::Cell::new(0) }
+        let home =
+            Self { root: directory.path().to_path_buf(), directory: Some(directory), starts: Default::default() };
+        fs::create_dir(home.data()).expect("a directory");
+        home
+    }
+
+    /// What holds archive and WAL, and nothing else.
+    pub fn data(&self) -> PathBuf {
+        self.root.join("data")
     }
 
     /// The archive.
     pub fn archive(&self) -> PathBuf {
-        self.root.join("archive")
+        self.data().join("archive")
     }
 
     /// The WAL.
     pub fn wal(&self) -> PathBuf {
-        self.root.join("wal")
+        self.data().join("wal")
     }
 
     /// Another place beside them.
@@ -86,6 +94,10 @@ pub struct Start {
     pub flush_interval: &'static str,
     /// `--dedup-horizon`.
     pub dedup_horizon: &'static str,
+    /// `--flush-bytes`.
+    pub flush_bytes: &'static str,
+    /// Further environment variables.
+    pub environment: Vec<(&'static str, OsString)>,
     /// `PROMARCHIVE_FAILPOINT`.
     pub fail_point: Option<String>,
     /// `PROMARCHIVE_SABOTAGE`.
@@ -94,7 +106,14 @@ pub struct Start {
 
 impl Default for Start {
     fn default() -> Self {
-        Self { flush_interval: "300ms", dedup_horizon: "5m", fail_point: None, sabotage: None }
+        Self {
+            flush_interval: "300ms",
+            dedup_horizon: "5m",
+            flush_bytes: "4Mi",
+            environment: Vec::new(),
+            fail_point: None,
+            sabotage: None,
+        }
     }
 }
 
@@ -109,10 +128,12 @@ impl Start {
         let log = home.next_log();
         let file = File::create(&log).expect("a log file");
         let mut command = Command::new(program());
-        command.args(["receive", "--listen", "127.0.0.1:0", "--flush-bytes", "4Mi", "--shutdown-grace", "20s"]);
+        command.args(["receive", "--listen", "127.0.0.1:0", "--shutdown-grace", "20s"]);
+        command.args(["--flush-bytes", self.flush_bytes]);
         command.args(["--flush-interval", self.flush_interval, "--dedup-horizon", self.dedup_horizon]);
         command.arg("--archive").arg(archive).arg("--wal").arg(wal);
         command.env_remove("RUST_LOG").env_remove("PROMARCHIVE_FAILPOINT").env_remove("PROMARCHIVE_SABOTAGE");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.envs(self.fail_point.iter().map(|point| ("PROMARCHIVE_FAILPOINT", point)));
         command.envs(self.sabotage.iter().map(|sabotage| ("PROMARCHIVE_SABOTAGE", sabotage)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);

@@ -4,6 +4,9 @@
 
 mod cases;
 mod fail_points;
+mod file_calls;
+mod full_disk;
+mod lost_power;
 mod random_kills;
 mod sabotage;
 

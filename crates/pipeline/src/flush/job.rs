@@ -3,7 +3,7 @@
 //! Safe to run again after any failure, in this process or after a restart: a table whose transaction has the position is done.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use object_store::path::Path;
@@ -17,7 +17,8 @@ use crate::environment::{Clock, Entropy};
 use crate::failpoint::{self, FailPoint};
 use crate::schema::{LabelColumns, Table};
 use crate::table::{
-    Archive, Commit, CommitError, Committed, DataFile, DataFilePath, Date, FileStats, LogError, TableLog, chain, commit,
+    Archive, Commit, CommitError, Committed, DataFile, DataFilePath, Date, FileStats, LogError, Snapshot, TableLog,
+    chain, commit, landed,
 };
 use crate::wal::WriterId;
 
@@ -84,6 +85,10 @@ pub struct TableReport {
     pub races: u32,
 }
 
+/// Commits whose files are put, and that an earlier try could not finish. Each try makes the same commit of the same files: on a full disk
+/// every file more that no log names would make it worse.
+pub type Unfinished = Mutex<BTreeMap<Table, (Commit, TableReport)>>;
+
 /// Whose flush it is, and where to.
 pub struct Job<'a> {
     /// The tables.
@@ -96,6 +101,8 @@ pub struct Job<'a> {
     pub clock: &'a dyn Clock,
     /// For names.
     pub entropy: &'a dyn Entropy,
+    /// What earlier tries of this flush have put.
+    pub unfinished: &'a Unfinished,
 }
 
 impl Job<'_> {
@@ -125,38 +132,75 @@ impl Job<'_> {
             return Ok(TableReport::default());
         }
         let snapshot = log.load().await.map_err(|e| failed(e.into()))?.ok_or_else(|| failed(CommitError::NoTable))?;
-        let committed = snapshot.transaction(self.writer).await.map_err(|e| failed(e.into()))?;
-        if committed.is_some_and(|committed| committed >= self.position) {
+        let transaction = (self.writer, self.position);
+        if landed(log, snapshot.as_ref(), transaction).await.map_err(|e| failed(e.into()))? {
             return Ok(TableReport { version: Some(snapshot.version()), ..TableReport::default() });
         }
-        let mut report = TableReport::default();
-        let mut change = Commit {
-            transaction: (self.writer, self.position),
-            add: Vec::new(),
-            remove: Vec::new(),
-            time: self.clock.now_ms(),
+        let put = locked(self.unfinished).remove(&table);
+        let (change, mut report) = match put {
+            Some(put) => put,
+            None => self.put_all(plan, table, root, snapshot.as_ref(), files, superseding).await?,
         };
-        for (date, file) in files {
-            let file = self.encode(plan, table, date, file).await?;
-            report.rows += file.stats.rows;
-            change.add.push(self.put(root, self.path(date, self.position, self.writer), file).await?);
-        }
-        if !superseding.is_empty() {
-            let committed = snapshot.files().await.map_err(|e| failed(e.into()))?;
-            self.supersede(table, root, &committed, superseding, &mut change, &mut report).await?;
-        }
-        report.files = change.add.len() as u64;
-        report.bytes = change.add.iter().map(|file| file.size).sum();
-        match commit(log, &change).await.map_err(failed)? {
-            Committed::Now { version, races } => {
+        match commit(log, &change).await {
+            Ok(Committed::Now { version, races }) => {
                 (report.version, report.races) = (Some(version), races);
                 if version % CHECKPOINT_INTERVAL == 0 {
                     checkpoint(table, log).await;
                 }
             }
-            Committed::Earlier => report.version = Some(snapshot.version()),
+            Ok(Committed::Earlier) => report.version = Some(snapshot.version()),
+            Err(stale @ CommitError::Stale(_)) => {
+                self.discard(root, &change).await;
+                return Err(failed(stale));
+            }
+            Err(cause) => {
+                locked(self.unfinished).insert(table, (change, report));
+                return Err(failed(cause));
+            }
         }
         Ok(report)
+    }
+
+    /// Puts all files of a table. Either all are there, or none is left.
+    async fn put_all(
+        &self,
+        plan: &Arc<Plan>,
+        table: Table,
+        root: &Path,
+        snapshot: &dyn Snapshot,
+        files: BTreeMap<Date, FilePlan>,
+        superseding: SupersedingFiles,
+    ) -> Result<(Commit, TableReport), FlushError> {
+        let mut report = TableReport::default();
+        let transaction = (self.writer, self.position);
+        let mut change = Commit { transaction, add: Vec::new(), remove: Vec::new(), time: self.clock.now_ms() };
+        let put = async {
+            for (date, file) in files {
+                let file = self.encode(plan, table, date, file).await?;
+                report.rows += file.stats.rows;
+                change.add.push(self.put(root, self.path(date, self.position, self.writer), file).await?);
+            }
+            if !superseding.is_empty() {
+                let failed = |e: LogError| FlushError::Commit { table: table.name(), cause: e.into() };
+                let committed = snapshot.files().await.map_err(failed)?;
+                self.supersede(table, root, &committed, superseding, &mut change, &mut report).await?;
+            }
+            Ok(())
+        };
+        if let Err(error) = put.await {
+            self.discard(root, &change).await;
+            return Err(error);
+        }
+        report.files = change.add.len() as u64;
+        report.bytes = change.add.iter().map(|file| file.size).sum();
+        Ok((change, report))
+    }
+
+    /// Removes files that no log names and none will. One that stays only takes space.
+    async fn discard(&self, root: &Path, change: &Commit) {
+        for file in &change.add {
+            let _ = self.archive.store().delete(&place(root, &file.path)).await;
+        }
     }
 
     /// Encoding takes the processor for a while: not on the threads that answer requests.
@@ -182,8 +226,12 @@ impl Job<'_> {
         let (size, name) = (file.bytes.len() as u64, path.to_string());
         let location = place(root, &name);
         let put = self.archive.store().put(&location, PutPayload::from(file.bytes)).await;
-        put.map_err(|e| FlushError::Put { path: location.to_string(), cause: chain(&e) })?;
-        point(FailPoint::FilePutDone)?;
+        let put = put.map_err(|e| FlushError::Put { path: location.to_string(), cause: chain(&e) });
+        if let Err(error) = put.and_then(|_| point(FailPoint::FilePutDone)) {
+            // It may have landed, and the next try takes another name.
+            let _ = self.archive.store().delete(&location).await;
+            return Err(error);
+        }
         let modification_time = self.clock.now_ms();
         Ok(DataFile { path: name, size, modification_time, date: path.date, stats: Some(file.stats) })
     }
@@ -257,6 +305,10 @@ async fn checkpoint(table: Table, log: &dyn TableLog) {
     if let Err(error) = written {
         tracing::warn!(table = table.name(), error, "no checkpoint this time");
     }
+}
+
+fn locked(unfinished: &Unfinished) -> MutexGuard<'_, BTreeMap<Table, (Commit, TableReport)>> {
+    unfinished.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn point(point: FailPoint) -> Result<(), FlushError> {

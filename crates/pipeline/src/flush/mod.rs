@@ -14,7 +14,7 @@ mod supersede;
 mod tests;
 
 pub use encode::{EncodeError, EncodedFile, FileEncoder};
-pub use job::{FlushError, Job, TableReport, place, read};
+pub use job::{FlushError, Job, TableReport, Unfinished, place, read};
 pub use plan::{FilePlan, Plan, SupersedingFiles};
 pub use policy::{Load, Policy, Trigger};
 pub use settle::{Settled, Superseding, exemplar_hash, settle};

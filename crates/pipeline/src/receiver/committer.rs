@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::core::{Accepted, CommitGroupError, Core};
 use super::health::{Health, Part};
 use super::metrics::{Metrics, PositionLabel};
+use super::reserve::Reserve;
 use crate::failpoint::{self, Sabotage};
 
 /// Requests in a group, at most.
@@ -26,8 +27,15 @@ pub(super) struct Waiting {
     pub reply: oneshot::Sender<Result<(), String>>,
 }
 
-/// Takes groups until all senders are gone. Runs on a thread of its own: it blocks on the disk.
-pub(super) fn run(core: &Arc<Core>, mut waiting: mpsc::Receiver<Waiting>, health: &Health, metrics: &Metrics) {
+/// Takes groups until all senders are gone. Runs on a thread of its own: it blocks on the disk. Nothing is written that the archive's disk
+/// might have no space for.
+pub(super) fn run(
+    core: &Arc<Core>,
+    reserve: &Reserve,
+    mut waiting: mpsc::Receiver<Waiting>,
+    health: &Health,
+    metrics: &Metrics,
+) {
     let mut group = Vec::new();
     let mut replies = Vec::new();
     while let Some(first) = waiting.blocking_recv() {
@@ -44,7 +52,11 @@ pub(super) fn run(core: &Arc<Core>, mut waiting: mpsc::Receiver<Waiting>, health
             answer(&mut replies, &Ok(()));
             std::thread::sleep(SABOTAGE_LAG);
         }
-        let result = commit(core, &mut group, health, metrics);
+        let result = if reserve.fits_flush_of(core.load().wal_bytes.saturating_add(bytes as u64)) {
+            commit(core, &mut group, health, metrics)
+        } else {
+            Err("the archive's disk may have no space for more than what waits for the next flush".to_owned())
+        };
         answer(&mut replies, &result);
         group.clear();
     }

@@ -23,7 +23,7 @@ use serde::Serialize;
 use super::deliveries::Delivered;
 use crate::environment::{Clock, Entropy};
 use crate::failpoint::{self, FailPoint};
-use crate::flush::{FlushError, Job, Load, Plan, TableReport, settle};
+use crate::flush::{FlushError, Job, Load, Plan, TableReport, Unfinished, settle};
 use crate::memtable::{Batch, Generation, Horizon, Index, Memtable, SeriesRef, resolve};
 use crate::remote_write::{DecodeError, EARLIEST_TIMESTAMP, Protocol, TimestampBounds};
 use crate::schema::Table;
@@ -89,6 +89,7 @@ pub struct FlushReport {
 struct Pending {
     position: u64,
     plan: Arc<Plan>,
+    unfinished: Arc<Unfinished>,
 }
 
 /// How far replay is: its rows came when the horizon reached further back, and need all of what was read.
@@ -350,7 +351,7 @@ impl Core {
         let plan = tokio::task::spawn_blocking(move || Plan::new(settled, view)).await;
         let plan = Arc::new(plan.map_err(|e| FlushError::Cut(e.to_string()))?);
         locked(&self.buffer).frozen = None;
-        Ok(Some(Pending { position, plan }))
+        Ok(Some(Pending { position, plan, unfinished: Arc::default() }))
     }
 
     fn take(&self) -> Option<(Arc<Memtable>, Arc<Horizon>)> {
@@ -369,7 +370,8 @@ impl Core {
     async fn flush_pending(self: &Arc<Self>, pending: &Pending) -> Result<FlushReport, FlushError> {
         let Environment { clock, entropy } = &self.environment;
         let (clock, entropy) = (clock.as_ref(), entropy.as_ref());
-        let job = Job { archive: &self.archive, writer: self.writer, position: pending.position, clock, entropy };
+        let Pending { position, unfinished, .. } = pending;
+        let job = Job { archive: &self.archive, writer: self.writer, position: *position, clock, entropy, unfinished };
         let tables = job.run(&pending.plan).await?;
         let (core, done) = (self.clone(), pending.clone());
         // Committed is committed: what is not trimmed now is trimmed after the next flush.

@@ -74,10 +74,10 @@ impl Flusher {
         }
     }
 
-    /// Whether the disk is close to being full. A flush needs no more space than the WAL takes that it frees: it must begin while that
-    /// much is left, or the two would wait for each other. And a WAL that fails may have no space left.
+    /// Whether the disk is close to being full: a flush begins at half of the WAL that could still be flushed, so that senders are not
+    /// turned away meanwhile. And a WAL that fails may have no space left.
     fn is_short_of_space(&self, wal_bytes: u64) -> bool {
-        self.health.of(Part::Wal).is_some() || self.reserve.free_bytes().is_some_and(|free| free < wal_bytes)
+        self.health.of(Part::Wal).is_some() || !self.reserve.fits_flush_of(wal_bytes.saturating_mul(2))
     }
 
     fn is_short_of_memory(&self) -> bool {
@@ -97,7 +97,7 @@ impl Flusher {
         let started = Instant::now();
         let mut result = self.core.flush().await;
         if result.is_err() {
-            self.reserve.give_up_if_full();
+            self.reserve.give_up_if_needed(self.core.load().wal_bytes);
             if !self.reserve.is_held() {
                 result = self.core.flush().await;
             }

@@ -137,11 +137,13 @@ pub async fn open(
     Ok((core, recovery))
 }
 
-/// The last position of the writer in each table.
+/// The last position of the writer in each table. The process before may have been killed between a commit and its sync: the WAL must not
+/// be purged for what is in memory only.
 async fn committed(archive: &Archive, writer: WriterId) -> Result<BTreeMap<Table, u64>, LogError> {
     let mut committed = BTreeMap::new();
     for (table, _, log) in archive.tables() {
         let Some(snapshot) = log.load().await? else { continue };
+        log.sync().await?;
         if let Some(position) = snapshot.transaction(writer).await? {
             committed.insert(table, position);
         }

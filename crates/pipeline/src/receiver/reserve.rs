@@ -2,7 +2,8 @@
 //!
 //! With WAL and archive on one disk, a full disk would leave no way out: the WAL is purged only after a flush, and a flush needs space. So a file of
 //! allocated blocks stands in the archive's directory. When the disk is full it is given up to the flush; while it is gone, nothing is
-//! appended to the WAL that could eat the space.
+//! appended to the WAL that could eat the space. And nothing is ever appended whose flush might not fit into the free space and the
+//! reserve together.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -11,6 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Name of the file in the archive's directory.
 pub const RESERVE_FILE: &str = ".promarchive.reserve";
+
+/// Bytes of table files that a byte of WAL can become. In the WAL a new series has its labels at least once, hardly compressed; in a file
+/// they stand at most twice, as text and in label columns, compressed: random ones, the worst that can be sent, took 2.
+const FILE_BYTES_PER_WAL_BYTE: u64 = 4;
+/// The reserve takes no more than this part of a disk.
+const LARGEST_SHARE: u64 = 8;
 
 /// The file, there or given up.
 #[derive(Debug)]
@@ -21,8 +28,11 @@ pub(super) struct Reserve {
 }
 
 impl Reserve {
-    /// Space of so many bytes in the archive's directory; not taken yet.
+    /// Space of so many bytes in the archive's directory, less on a small disk; not taken yet.
     pub(super) fn new(directory: &std::path::Path, bytes: u64) -> Self {
+        let share = rustix::fs::statvfs(directory)
+            .map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize) / LARGEST_SHARE);
+        let bytes = bytes.min(share);
         Self { path: directory.join(RESERVE_FILE), bytes, held: AtomicBool::new(false) }
     }
 
@@ -54,14 +64,22 @@ impl Reserve {
     }
 
     /// Bytes that are free on the archive's disk, without the space held back; none if the system does not say.
-    pub(crate) fn free_bytes(&self) -> Option<u64> {
+    fn free_bytes(&self) -> Option<u64> {
         let directory = self.path.parent().unwrap_or(&self.path);
         rustix::fs::statvfs(directory).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
-    /// Gives the space up to a flush, if the disk is so full that it needs it.
-    pub(super) fn give_up_if_full(&self) {
-        if self.is_held() && self.free_bytes().is_some_and(|free| free < self.bytes) {
+    /// Whether files of so much WAL fit into the free space and the space held back.
+    pub(super) fn fits_flush_of(&self, wal_bytes: u64) -> bool {
+        let held = if self.is_held() { self.bytes } else { 0 };
+        let most = wal_bytes.saturating_mul(FILE_BYTES_PER_WAL_BYTE);
+        self.free_bytes().is_none_or(|free| free.saturating_add(held) >= most)
+    }
+
+    /// Gives the space up to a flush of so much WAL, if the disk is so full that it may need it.
+    pub(super) fn give_up_if_needed(&self, wal_bytes: u64) {
+        let most = wal_bytes.saturating_mul(FILE_BYTES_PER_WAL_BYTE).max(self.bytes);
+        if self.is_held() && self.free_bytes().is_some_and(|free| free < most) {
             tracing::warn!(
                 bytes = self.bytes,
                 "the archive's disk is full: the space held back for flushes is given up to one"

@@ -23,7 +23,7 @@ use super::reserve::Reserve;
 use super::server::{ServeError, Server};
 use super::settings::Settings;
 use crate::flush::Policy;
-use crate::table::{Archive, ArchiveError, Location, chain, create_dir_durably};
+use crate::table::{Archive, ArchiveError, Location, chain, create_root_durably};
 use crate::wal::{Disk, Options, RealDisk, Recovery};
 
 /// Name of the lock file in the archive's directory.
@@ -214,7 +214,7 @@ fn failed(path: &Path, source: std::io::Error) -> ReceiverError {
 }
 
 fn make_directory(path: &Path) -> Result<(), ReceiverError> {
-    create_dir_durably(path).map_err(|source| failed(path, source))
+    create_root_durably(path).map_err(|source| failed(path, source))
 }
 
 fn report(recovery: &Recovery) {
@@ -257,8 +257,9 @@ fn start(
         health.fault(Part::Reserve, format!("the archive's disk has no space to hold back for a flush: {error}"));
     }
     let committer = {
-        let (core, health, metrics) = (opened.core.clone(), health.clone(), metrics.clone());
-        let run = move || committer::run(&core, to_commit, &health, &metrics);
+        let (core, reserve) = (opened.core.clone(), reserve.clone());
+        let (health, metrics) = (health.clone(), metrics.clone());
+        let run = move || committer::run(&core, &reserve, to_commit, &health, &metrics);
         std::thread::Builder::new().name("wal".to_owned()).spawn(run).map_err(ReceiverError::Thread)?
     };
     let flusher = Flusher {

@@ -179,6 +179,7 @@ impl Archive {
                 let label_columns = self.label_columns.clone();
                 log.create(&Definition { table: *table, label_columns, id, created: clock.now_ms() }).await?;
             }
+            log.sync().await?;
         }
         Ok(())
     }

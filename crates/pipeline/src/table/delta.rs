@@ -73,10 +73,29 @@ impl DeltaLog {
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
                 let there = self.store.get(&path).await.map_err(|e| store_error(&path, &e))?;
                 let there = there.bytes().await.map_err(|e| store_error(&path, &e))?;
-                Ok(if there.as_ref() == content.as_bytes() { Put::Done } else { Put::Taken })
+                if there.as_ref() != content.as_bytes() {
+                    return Ok(Put::Taken);
+                }
+                self.sync_directories().await?;
+                Ok(Put::Done)
             }
             Err(e) => Err(store_error(&path, &e)),
         }
+    }
+
+    /// Versions are synced before they are linked into the directory: only directories may be behind, those of log, table and archive.
+    async fn sync_directories(&self) -> Result<(), LogError> {
+        // On the network a put is durable when the store answers.
+        let Some(root) = (self.url.scheme() == "file").then(|| self.url.to_file_path().ok()).flatten() else {
+            return Ok(());
+        };
+        let synced = tokio::task::spawn_blocking(move || {
+            let log = root.join("_delta_log");
+            log.ancestors().take(3).try_for_each(|directory| std::fs::File::open(directory)?.sync_all())
+        });
+        let failed = |cause: String| LogError::Store { place: self.url.to_string(), cause };
+        let synced = synced.await.map_err(|e| failed(e.to_string()))?;
+        synced.map_err(|e| failed(format!("cannot sync the directories of the log: {e}")))
     }
 
     async fn exists(&self) -> Result<bool, LogError> {
@@ -125,6 +144,10 @@ impl TableLog for DeltaLog {
 
     async fn put(&self, version: Version, commit: &Commit) -> Result<Put, LogError> {
         self.put_version(version, actions::commit(commit)).await
+    }
+
+    async fn sync(&self) -> Result<(), LogError> {
+        self.sync_directories().await
     }
 
     async fn checkpoint(&self) -> Result<(), LogError> {

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -40,7 +41,7 @@ impl fmt::Display for DurableLocal {
 }
 
 /// Makes a directory and its missing ancestors; each new one is synced into its parent.
-pub fn create_dir_durably(directory: &FsPath) -> io::Result<()> {
+fn create_dir_durably(directory: &FsPath) -> io::Result<()> {
     if directory.is_dir() {
         return Ok(());
     }
@@ -52,6 +53,25 @@ pub fn create_dir_durably(directory: &FsPath) -> io::Result<()> {
         }
     } else {
         fs::create_dir_all(directory)?;
+    }
+    Ok(())
+}
+
+/// Makes a directory that everything else rests on, and syncs its entry and those of all directories above it, up to the mount point: an
+/// earlier process may have made them and been killed, or seen the sync fail.
+pub fn create_root_durably(directory: &FsPath) -> io::Result<()> {
+    let directory = std::path::absolute(directory)?;
+    create_dir_durably(&directory)?;
+    let device = fs::metadata(&directory)?.dev();
+    for parent in directory.ancestors().skip(1) {
+        if fs::metadata(parent)?.dev() != device {
+            break;
+        }
+        match File::open(parent) {
+            // One that only others may list, they have made.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            opened => opened?.sync_all()?,
+        }
     }
     Ok(())
 }

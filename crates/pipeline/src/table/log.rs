@@ -130,8 +130,11 @@ pub trait TableLog: Send + Sync + fmt::Debug {
     async fn load(&self) -> Result<Option<Arc<dyn Snapshot>>, LogError>;
     /// Puts version 0 if it is absent.
     async fn create(&self, definition: &Definition) -> Result<Put, LogError>;
-    /// Puts `version` if it is absent. A [`LogError::Store`] leaves open whether it landed.
+    /// Puts `version` if it is absent; it is durable when this returns. A [`LogError::Store`] leaves open whether it landed, and
+    /// what landed is not durable before a [`Self::sync`].
     async fn put(&self, version: Version, commit: &Commit) -> Result<Put, LogError>;
+    /// Makes durable every version that a load has shown: a put may have failed after it landed, or its process been killed.
+    async fn sync(&self) -> Result<(), LogError>;
     /// Writes a checkpoint of the newest version, which only makes later loads cheaper.
     async fn checkpoint(&self) -> Result<(), LogError>;
 }

@@ -13,11 +13,11 @@ mod transaction;
 
 pub use archive::{Archive, ArchiveError, Location};
 pub use delta::DeltaLog;
-pub use local::{DurableLocal, create_dir_durably};
+pub use local::{DurableLocal, create_root_durably};
 pub use log::{Commit, DataFile, Definition, FileStats, LogError, Put, Snapshot, TableLog, Version};
 pub use model::{ModelLog, PutFault};
 pub use path::{DAY_MS, DataFilePath, Date};
-pub use transaction::{CommitError, Committed, commit};
+pub use transaction::{CommitError, Committed, commit, landed};
 
 /// An error and its causes in one line.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {

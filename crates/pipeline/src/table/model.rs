@@ -14,7 +14,7 @@ use crate::wal::WriterId;
 pub enum PutFault {
     /// Before anything happened.
     Before,
-    /// After it landed: reported failed all the same.
+    /// After it landed, at the sync: reported failed, seen by everybody, and not durable.
     After,
 }
 
@@ -22,6 +22,8 @@ pub enum PutFault {
 struct State {
     definition: Option<Definition>,
     commits: Vec<Commit>,
+    /// How many of them are durable.
+    synced: usize,
     fault: Option<PutFault>,
 }
 
@@ -40,6 +42,13 @@ impl ModelLog {
     /// Forgets a fault that has not struck.
     pub fn clear_fault(&self) {
         self.lock().fault = None;
+    }
+
+    /// The machine loses power: commits that were never synced are gone.
+    pub fn crash(&self) {
+        let mut state = self.lock();
+        let synced = state.synced;
+        state.commits.truncate(synced);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -89,7 +98,17 @@ impl TableLog for ModelLog {
             return Ok(Put::Taken);
         }
         state.commits.push(commit.clone());
-        if fault == Some(PutFault::After) { Err(failed()) } else { Ok(Put::Done) }
+        if fault == Some(PutFault::After) {
+            return Err(failed());
+        }
+        state.synced = state.commits.len();
+        Ok(Put::Done)
+    }
+
+    async fn sync(&self) -> Result<(), LogError> {
+        let mut state = self.lock();
+        state.synced = state.commits.len();
+        Ok(())
     }
 
     async fn checkpoint(&self) -> Result<(), LogError> {

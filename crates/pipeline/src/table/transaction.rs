@@ -1,14 +1,15 @@
 //! The commit protocol: a change lands at most once, on top of a version in which it still makes sense.
 //!
 //! Every try starts from a fresh snapshot. If the writer's position there is the commit's or a later one, the commit landed
-//! before: by an earlier try that was reported failed, or before a restart. Else the next version is put if absent; when another
-//! commit took it, everything starts again. Files to remove must be active in the version that is built upon, or the change
+//! before: by an earlier try that was reported failed, or before a restart. Such a try may have failed behind the put, at the sync, so
+//! the log is synced before it is believed. Else the next version is put if absent; when another commit took it, everything starts again. Files to remove must be active in the version that is built upon, or the change
 //! is stale and must be planned anew. `docs/explanation/commit-protocol.md` gives the reasons.
 
 use std::collections::HashSet;
 
-use super::log::{Commit, LogError, Put, TableLog, Version};
+use super::log::{Commit, LogError, Put, Snapshot, TableLog, Version};
 use crate::failpoint::{self, FailPoint};
+use crate::wal::WriterId;
 
 /// Lost races in a row after which a commit gives up for now; its caller tries again.
 const MAX_RACES: u32 = 100;
@@ -46,10 +47,9 @@ pub enum CommitError {
 
 /// Commits at most once; safe to call again with the same transaction after any error or crash.
 pub async fn commit(log: &dyn TableLog, commit: &Commit) -> Result<Committed, CommitError> {
-    let (writer, position) = commit.transaction;
     for races in 0..MAX_RACES {
         let snapshot = log.load().await?.ok_or(CommitError::NoTable)?;
-        if snapshot.transaction(writer).await?.is_some_and(|committed| committed >= position) {
+        if landed(log, snapshot.as_ref(), commit.transaction).await? {
             return Ok(Committed::Earlier);
         }
         if !commit.remove.is_empty() {
@@ -69,6 +69,19 @@ pub async fn commit(log: &dyn TableLog, commit: &Commit) -> Result<Committed, Co
         }
     }
     Err(CommitError::Contended)
+}
+
+/// Whether the table has the writer's records up to this position; if so, durably.
+pub async fn landed(
+    log: &dyn TableLog,
+    snapshot: &dyn Snapshot,
+    (writer, position): (WriterId, u64),
+) -> Result<bool, LogError> {
+    let landed = snapshot.transaction(writer).await?.is_some_and(|committed| committed >= position);
+    if landed {
+        log.sync().await?;
+    }
+    Ok(landed)
 }
 
 fn step(point: FailPoint) -> Result<(), LogError> {

@@ -84,11 +84,12 @@ impl ObjectStore for FaultyStore {
     }
 }
 
-/// A log that says, while `forgets` is set, that nobody ever committed.
+/// A log that says, while `forgets` is set, that nobody ever committed, and that can lie about its sync.
 #[derive(Clone, Debug)]
 pub(super) struct ForgetfulLog {
     pub(super) inner: ModelLog,
     pub(super) forgets: Arc<AtomicBool>,
+    pub(super) lies_about_sync: bool,
 }
 
 #[derive(Debug)]
@@ -111,6 +112,10 @@ impl TableLog for ForgetfulLog {
 
     async fn put(&self, version: Version, commit: &Commit) -> std::result::Result<Put, LogError> {
         self.inner.put(version, commit).await
+    }
+
+    async fn sync(&self) -> std::result::Result<(), LogError> {
+        if self.lies_about_sync { Ok(()) } else { self.inner.sync().await }
     }
 
     async fn checkpoint(&self) -> std::result::Result<(), LogError> {

@@ -277,6 +277,23 @@ fn the_check_notices_a_missing_sync() {
 }
 
 #[test]
+fn the_check_notices_a_commit_that_is_believed_before_it_is_synced() {
+    assert!(finds(Lie::CommitSync, "acknowledged and lost"));
+}
+
+/// The commit lands, its sync fails, the next flush finds it and purges the WAL.
+#[test]
+fn a_commit_that_landed_is_durable_before_the_wal_is_purged() {
+    let landed = FlushStep { commit: Some((Table::Samples, PutFault::After)), ..FlushStep::default() };
+    let power_cut = || Step::Restart(Restart { power_loss: true, wal: 0, die_at: None });
+    for between in [vec![], vec![restarted()]] {
+        let first = [write(&[(1, 1.0)]), Step::Flush(landed.clone())];
+        let then = [flushed(), write(&[(2, 1.0)]), flushed(), power_cut()];
+        run_short(usize::MAX, &[&first[..], &between, &then].concat());
+    }
+}
+
+#[test]
 fn the_check_notices_a_forgotten_transaction() {
     assert!(finds(Lie::Transactions, "twice"));
 }

@@ -41,6 +41,8 @@ pub(super) enum Lie {
     Nothing,
     /// The disk says that it has synced.
     Sync,
+    /// The logs say that they have synced.
+    CommitSync,
     /// The logs never know a transaction.
     Transactions,
     /// After a full purge, positions start again at 1.
@@ -153,7 +155,8 @@ impl World {
         for (&table, log) in &logs {
             let definition = Definition { table, label_columns: label_columns(), id: 1, created: START };
             runtime.block_on(log.create(&definition)).unwrap();
-            let log = ForgetfulLog { inner: log.clone(), forgets: forgets.clone() };
+            let lies_about_sync = setup.lie == Lie::CommitSync;
+            let log = ForgetfulLog { inner: log.clone(), forgets: forgets.clone(), lies_about_sync };
             tables.push((table, Path::from(table.name()), Arc::new(log)));
         }
         let disks: [LossyDisk; WALS] = Default::default();
@@ -232,7 +235,12 @@ impl World {
 
     fn kill(&mut self, power_loss: bool) {
         self.core = None;
-        if power_loss { self.disk().crash(&*self.entropy) } else { self.disk().kill() }
+        if power_loss {
+            self.disk().crash(&*self.entropy);
+            self.logs.values().for_each(ModelLog::crash);
+        } else {
+            self.disk().kill();
+        }
     }
 
     fn restart(&mut self, restart: Restart) -> Result<(), String> {
