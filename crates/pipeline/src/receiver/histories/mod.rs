@@ -10,6 +10,8 @@ mod faults;
 mod model;
 mod request;
 mod rows;
+mod seeds;
+mod simulation;
 mod tables;
 mod world;
 
@@ -21,6 +23,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use self::request::{Request, request};
+use self::seeds::seeds;
 use self::world::{FlushStep, Lie, Restart, Setup, Step, WALS, World};
 use crate::schema::Table;
 use crate::table::{DAY_MS, PutFault};
