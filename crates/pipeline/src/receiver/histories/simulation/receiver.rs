@@ -57,7 +57,8 @@ pub(super) enum Work {
     Nothing,
     Opening {
         handle: JoinHandle<Opened>,
-        foreign: bool,
+        /// The number of the foreign commit whose file was there already.
+        foreign: Option<u64>,
     },
     /// A flush that began when this serial number was next.
     Flushing {
@@ -122,7 +123,7 @@ impl Receiver {
         (runtime, schedule): (&Runtime, &Schedule),
         tables: &Tables,
         entropy: &Arc<SeededEntropy>,
-        foreign: bool,
+        foreign: Option<u64>,
         lie: Lie,
     ) {
         if lie == Lie::Positions {

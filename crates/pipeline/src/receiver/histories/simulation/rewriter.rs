@@ -61,7 +61,7 @@ impl Rewrite {
     async fn commit(&self, log: &dyn TableLog, change: &Commit) -> Result<String, String> {
         let mut result = Err("no try".to_owned());
         for _ in 0..TRIES {
-            result = match commit(log, change).await {
+            result = match commit(log, change, Some(self.number - 1)).await {
                 Ok(committed) => return Ok(format!("{committed:?}")),
                 Err(CommitError::Stale(path)) => return Ok(format!("lost: {path} is gone")),
                 Err(error) => Err(error.to_string()),

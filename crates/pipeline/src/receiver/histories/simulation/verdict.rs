@@ -55,7 +55,7 @@ impl World {
 
     /// Opens a receiver if need be, and flushes.
     fn put_away(&mut self, number: usize) -> Result<(), String> {
-        for _ in 0..4 {
+        for _ in 0..6 {
             let had_core = self.receivers[number].core.is_some();
             let before = self.ledger.flushes(number);
             self.begin(number)?;

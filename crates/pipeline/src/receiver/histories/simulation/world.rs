@@ -17,12 +17,13 @@ use super::rewriter::Rewrite;
 use super::schedule::{Actor, Gate, Operation, Schedule, Verdict};
 use super::{Lie, Setup};
 use crate::environment::{Clock, Entropy, SeededEntropy};
+use crate::flush::FlushError;
 use crate::receiver::histories::ensure;
 use crate::receiver::histories::request::{Request, START, request};
 use crate::receiver::histories::tables::{Reader, label_columns};
 use crate::remote_write::hand_made::compressed;
 use crate::schema::Table;
-use crate::table::{DAY_MS, DataFile, Definition};
+use crate::table::{CommitError, DAY_MS, DataFile, Definition};
 
 /// Receivers with a WAL of their own, on the same tables.
 pub(super) const RECEIVERS: usize = 2;
@@ -161,7 +162,8 @@ impl World {
             self.note(format!("{number} flushes"));
         } else {
             // A lagging listing may hide it, but none lags while a receiver opens.
-            let foreign = self.foreign.as_ref().is_some_and(|(table, _)| table.has_series());
+            let strange = self.foreign.as_ref().filter(|(table, _)| table.has_series());
+            let foreign = strange.map(|_| self.foreign_commits);
             receiver.open(place, &self.tables, &self.entropy, foreign, self.setup.lie);
             self.note(format!("{number} opens"));
         }
@@ -258,20 +260,25 @@ impl World {
                 let flushed = self.runtime.block_on(handle).unwrap();
                 let told = flushed.as_ref().map(|report| report.position).map_err(ToString::to_string);
                 self.note(format!("{number} flushed: {told:?}"));
-                if flushed.is_ok() {
-                    self.ledger.flushed(number, serial);
-                    self.check()?;
+                match flushed {
+                    Ok(_) => {
+                        self.ledger.flushed(number, serial);
+                        self.check()?;
+                    }
+                    // Somebody does what the message asks for.
+                    Err(FlushError::Commit { cause: CommitError::Overtaken { .. }, .. }) => self.kill(number)?,
+                    Err(_) => {}
                 }
             }
         }
         Ok(())
     }
 
-    fn opened(&mut self, number: usize, foreign: bool, opened: super::receiver::Opened) -> Result<(), String> {
+    fn opened(&mut self, number: usize, foreign: Option<u64>, opened: super::receiver::Opened) -> Result<(), String> {
         match opened {
             Ok(core) => {
                 self.note(format!("{number} is open"));
-                ensure!(!foreign || self.foreign.is_none(), "opened beside a foreign file");
+                ensure!(foreign != Some(self.foreign_commits), "opened beside a foreign file");
                 self.receivers[number].core = Some(core);
             }
             Err(error) => {
