@@ -8,8 +8,9 @@ CARGO_TARGET_DIR ?= target
 PROMARCHIVE_BIN := $(abspath $(CARGO_TARGET_DIR))/ci/promarchive
 PROMARCHIVE_OPERATOR_BIN := $(abspath $(CARGO_TARGET_DIR))/ci/promarchive-operator
 PROMARCHIVE_CLUSTER := $(abspath $(CARGO_TARGET_DIR))/ci/promarchive-cluster
-# How many times `make crash` kills the receiver.
+# How many times `make crash` kills the receiver, and how many histories it simulates of each kind.
 CRASH_ROUNDS ?= 1000
+CRASH_HISTORIES ?= 10000
 
 # The profile `ci` is optimised enough for tests with real load and still quick
 # to build. All tests share one selection of packages and features, because any
@@ -53,10 +54,11 @@ test: rust strace tools cluster-tools python spark ## All tests, with a real Pro
 	$(TEST_ENV) $(CLUSTER_ENV) $(SPARK_ENV) $(CARGO_TEST)
 
 .PHONY: crash
-crash: rust strace tools python ## Kill the receiver many times, make it fail, and account for every sample (CRASH_ROUNDS=1000)
+crash: rust strace tools python ## Kill the receiver many times, make it fail, simulate more, account for every sample (CRASH_ROUNDS=1000)
 	$(CARGO_BUILD_FOR_TEST)
 	$(TEST_ENV) PROMARCHIVE_CRASH_ROUNDS=$(CRASH_ROUNDS) \
 		$(CARGO_TEST) --test crash -- --nocapture --include-ignored
+	PROMARCHIVE_HISTORIES=$(CRASH_HISTORIES) $(CARGO_TEST) --lib -- --nocapture every_history writers_who_compete_keep
 
 .PHONY: test-all
 test-all: test crash ## All tests, those that take long too; as root

@@ -97,6 +97,8 @@ pub struct Job<'a> {
     pub writer: WriterId,
     /// Last WAL position in it.
     pub position: u64,
+    /// The writer's last position in each table when the rows were chosen.
+    pub last: BTreeMap<Table, u64>,
     /// Time.
     pub clock: &'a dyn Clock,
     /// For names.
@@ -142,7 +144,7 @@ impl Job<'_> {
             None => self.put_all(plan, table, root, snapshot.as_ref(), files, superseding).await?,
         };
         self.stamp(&mut change);
-        match commit(log, &change).await {
+        match commit(log, &change, self.last.get(&table).copied()).await {
             Ok(Committed::Now { version, races }) => {
                 (report.version, report.races) = (Some(version), races);
                 if version % CHECKPOINT_INTERVAL == 0 {
@@ -150,9 +152,9 @@ impl Job<'_> {
                 }
             }
             Ok(Committed::Earlier) => report.version = Some(snapshot.version()),
-            Err(stale @ CommitError::Stale(_)) => {
+            Err(vain @ (CommitError::Stale(_) | CommitError::Overtaken { .. })) => {
                 self.discard(root, &change).await;
-                return Err(failed(stale));
+                return Err(failed(vain));
             }
             Err(cause) => {
                 locked(self.unfinished).insert(table, (change, report));

@@ -151,6 +151,8 @@ pub struct Core {
     writer: WriterId,
     /// Last position of this writer in each table when the core was opened.
     committed: BTreeMap<Table, u64>,
+    /// The same by now.
+    in_tables: Mutex<BTreeMap<Table, u64>>,
     horizon_ms: i64,
     index: Mutex<Index>,
     buffer: Mutex<Buffer>,
@@ -192,6 +194,7 @@ impl Core {
             archive,
             environment,
             writer,
+            in_tables: Mutex::new(committed.clone()),
             committed,
             horizon_ms: i64::try_from(keep.as_millis()).unwrap_or(i64::MAX),
             index: Mutex::new(index),
@@ -399,8 +402,12 @@ impl Core {
         let Environment { clock, entropy } = &self.environment;
         let (clock, entropy) = (clock.as_ref(), entropy.as_ref());
         let Pending { position, unfinished, .. } = pending;
-        let job = Job { archive: &self.archive, writer: self.writer, position: *position, clock, entropy, unfinished };
+        let (writer, position, last) = (self.writer, *position, locked(&self.in_tables).clone());
+        let job = Job { archive: &self.archive, writer, position, last, clock, entropy, unfinished };
         let tables = job.run(&pending.plan).await?;
+        let committed = |table: &Table| tables.get(table.name()).is_some_and(|report| report.version.is_some());
+        let now = Table::ALL.into_iter().filter(committed).map(|table| (table, position));
+        locked(&self.in_tables).extend(now);
         let (core, done) = (self.clone(), pending.clone());
         // Committed is committed: what is not trimmed now is trimmed after the next flush.
         let trimmed = tokio::task::spawn_blocking(move || core.trim(&done)).await;

@@ -8,6 +8,7 @@ use object_store::path::Path;
 use promarchive_api::{ArchiveLocation, ArchiveLocationError};
 use url::Url;
 
+use super::forward::ForwardLog;
 use super::log::{Definition, LogError, TableLog};
 use super::{DeltaLog, DurableLocal};
 use crate::environment::{Clock, Entropy};
@@ -130,6 +131,8 @@ impl Archive {
         tables: Vec<(Table, Path, Arc<dyn TableLog>)>,
         label_columns: LabelColumns,
     ) -> Self {
+        let forward = |(table, path, log)| (table, path, Arc::new(ForwardLog::new(table, log)) as Arc<dyn TableLog>);
+        let tables = tables.into_iter().map(forward).collect();
         Self { store, tables, label_columns }
     }
 
@@ -140,7 +143,7 @@ impl Archive {
             let (path, url) = location.table(table)?;
             tables.push((table, path.clone(), Arc::new(DeltaLog::new(store.clone(), path, url))));
         }
-        Ok(Self { store, tables, label_columns: LabelColumns::default() })
+        Ok(Self::new(store, tables, LabelColumns::default()))
     }
 
     /// Opens an archive to read it.

@@ -7,9 +7,10 @@ use object_store::path::Path;
 use tempfile::TempDir;
 use url::Url;
 
+use super::forward::ForwardLog;
 use super::log::{Commit, DataFile, Definition, FileStats, LogError, Put, Snapshot, TableLog};
 use super::path::{DataFilePath, Date};
-use super::{CommitError, Committed, DeltaLog, DurableLocal, ModelLog, PutFault, commit};
+use super::{CommitError, Committed, DeltaLog, DurableLocal, ModelLog, PutFault};
 use crate::schema::{LABEL_COLUMNS_PROPERTY, LabelColumns, SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, Table};
 use crate::wal::WriterId;
 
@@ -78,6 +79,11 @@ fn file(number: u64) -> DataFile {
 fn append(writer: WriterId, position: u64, files: &[u64]) -> Commit {
     let add = files.iter().map(|&number| file(number)).collect();
     Commit { transaction: (writer, position), add, remove: Vec::new(), time: 2000 }
+}
+
+/// Commits for a writer that knows of everything it has committed before.
+async fn commit(log: &dyn TableLog, change: &Commit) -> Result<Committed, CommitError> {
+    super::commit(log, change, Some(change.transaction.1 - 1)).await
 }
 
 async fn loaded(log: &dyn TableLog) -> Arc<dyn Snapshot> {
@@ -388,6 +394,35 @@ async fn a_lost_race_is_run_again_on_top_of_the_winner() {
 async fn races_without_end_are_given_up() {
     let log = contended(u64::MAX).await;
     assert!(matches!(commit(&log, &append(WRITER, 1, &[1])).await, Err(CommitError::Contended)));
+}
+
+/// The rows of position 3 may be among those of position 5.
+#[tokio::test]
+async fn a_commit_of_an_earlier_process_that_lands_late_is_noticed() {
+    let log = ModelLog::default();
+    log.create(&definition(1)).await.unwrap();
+    log.put(1, &append(WRITER, 3, &[1])).await.unwrap();
+    for last in [None, Some(2)] {
+        let overtaken = super::commit(&log, &append(WRITER, 5, &[2]), last).await;
+        assert!(matches!(overtaken, Err(CommitError::Overtaken { found: 3, .. })), "{overtaken:?}");
+    }
+    assert_eq!(files(&log).await, sorted([1]));
+    super::commit(&log, &append(WRITER, 5, &[2]), Some(3)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_log_does_not_go_back() {
+    let log = ModelLog::default();
+    log.create(&definition(1)).await.unwrap();
+    let forward = ForwardLog::new(Table::Samples, Arc::new(log.clone()));
+    log.fail_next_put(PutFault::After);
+    log.put(1, &append(WRITER, 1, &[1])).await.unwrap_err();
+    assert_eq!(loaded(&forward).await.version(), 1);
+    log.crash();
+    let lagging = forward.load().await;
+    assert!(matches!(&lagging, Err(e) if e.is_retryable() && e.to_string().contains("lags")), "{lagging:?}");
+    log.put(1, &append(WRITER, 1, &[1])).await.unwrap();
+    assert_eq!(loaded(&forward).await.version(), 1);
 }
 
 #[tokio::test]

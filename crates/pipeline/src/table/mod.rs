@@ -5,6 +5,7 @@ mod archive;
 #[cfg(test)]
 mod conformance;
 mod delta;
+mod forward;
 mod local;
 mod log;
 mod model;

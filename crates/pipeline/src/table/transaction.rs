@@ -2,7 +2,8 @@
 //!
 //! Every try starts from a fresh snapshot. If the writer's position there is the commit's or a later one, the commit landed
 //! before: by an earlier try that was reported failed, or before a restart. Such a try may have failed behind the put, at the sync, so
-//! the log is synced before it is believed. Else the next version is put if absent; when another commit took it, everything starts again. Files to remove must be active in the version that is built upon, or the change
+//! the log is synced before it is believed. If the position there is neither that nor the one that the writer had last seen, a commit of an
+//! earlier process landed late, and some of these rows may be in it: nothing is committed. Else the next version is put if absent; when another commit took it, everything starts again. Files to remove must be active in the version that is built upon, or the change
 //! is stale and must be planned anew. `docs/explanation/commit-protocol.md` gives the reasons.
 
 use std::collections::HashSet;
@@ -37,6 +38,17 @@ pub enum CommitError {
     /// A file to remove is gone: plan anew.
     #[error("{0}: no longer in the table; the change must be planned anew")]
     Stale(String),
+    /// The table has more of the writer's records than the writer knew when it chose the rows.
+    #[error(
+        "a commit that an earlier process had asked for has landed late: the table has the WAL's records up to {found}, \
+         and only {last:?} were known; start promarchive again, which replays the others alone"
+    )]
+    Overtaken {
+        /// The position there.
+        found: u64,
+        /// The last position that the writer knew to be there.
+        last: Option<u64>,
+    },
     /// The table does not exist.
     #[error("the table does not exist")]
     NoTable,
@@ -45,12 +57,16 @@ pub enum CommitError {
     Contended,
 }
 
-/// Commits at most once; safe to call again with the same transaction after any error or crash.
-pub async fn commit(log: &dyn TableLog, commit: &Commit) -> Result<Committed, CommitError> {
+/// Commits at most once; safe to call again with the same transaction after any error or crash. `last` is the writer's position in the
+/// table when the rows were chosen.
+pub async fn commit(log: &dyn TableLog, commit: &Commit, last: Option<u64>) -> Result<Committed, CommitError> {
     for races in 0..MAX_RACES {
         let snapshot = log.load().await?.ok_or(CommitError::NoTable)?;
         if landed(log, snapshot.as_ref(), commit.transaction).await? {
             return Ok(Committed::Earlier);
+        }
+        if let Some(found) = snapshot.transaction(commit.transaction.0).await?.filter(|&found| last < Some(found)) {
+            return Err(CommitError::Overtaken { found, last });
         }
         if !commit.remove.is_empty() {
             let files = snapshot.files().await?;

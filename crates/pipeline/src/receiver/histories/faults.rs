@@ -92,10 +92,11 @@ pub(super) struct ForgetfulLog {
     pub(super) lies_about_sync: bool,
 }
 
+/// A snapshot that says so.
 #[derive(Debug)]
-struct ForgetfulSnapshot {
-    inner: Arc<dyn Snapshot>,
-    forgets: Arc<AtomicBool>,
+pub(super) struct ForgetfulSnapshot {
+    pub(super) inner: Arc<dyn Snapshot>,
+    pub(super) forgets: Arc<AtomicBool>,
 }
 
 #[async_trait]

@@ -40,6 +40,9 @@ const LABELS: [Labels; 9] = [
     Labels { wire: &[("__name__", b"up"), ("", b"a")], canonical: None },
 ];
 
+/// The first of them are valid.
+const VALID: usize = 5;
+
 const TIMESTAMPS: [i64; 6] = [START, START + 1, START + 15_000, START + DAY_MS / 2, START - 3 * DAY_MS, -1];
 /// Never kept: too early for any table, and too late for any clock here.
 const BAD_TIMESTAMPS: [i64; 3] = [i64::MIN, -2_208_988_800_001, 253_402_300_799_999];
@@ -150,20 +153,19 @@ fn metadata() -> impl Strategy<Value = SentMetadata> {
 
 fn part() -> impl Strategy<Value = Part> {
     use prop::collection::vec;
-    let valid = 5;
     (
-        prop_oneof![12 => 0..valid, 1 => valid..LABELS.len()],
+        prop_oneof![12 => 0..VALID, 1 => VALID..LABELS.len()],
         vec(sample(), 0..5),
         prop_oneof![3 => Just(Vec::new()), 2 => vec(histogram(), 1..3)],
         prop_oneof![3 => Just(Vec::new()), 2 => vec(exemplar(), 1..3)],
         prop::option::weighted(0.2, metadata()),
     )
-        .prop_map(move |(labels, samples, histograms, exemplars, metadata)| Part {
+        .prop_map(|(labels, samples, histograms, exemplars, metadata)| Part {
             labels,
             samples,
             histograms,
             exemplars,
-            metadata: metadata.filter(|_| labels < valid),
+            metadata: metadata.filter(|_| labels < VALID),
         })
 }
 
@@ -208,6 +210,18 @@ impl Request {
     pub(super) fn of_metadata(help: &'static str) -> Self {
         let metadata = SentMetadata { kind: 1, help, unit: "s" };
         Self::of(Part { metadata: Some(metadata), ..Part::default() })
+    }
+
+    /// The same about series that no other of two receivers is sent: exactly once holds for each WAL. Metadata has no series, so only the
+    /// first receiver gets any.
+    pub(super) fn kept_apart(mut self, receiver: usize) -> Self {
+        for part in self.parts.iter_mut().filter(|part| part.labels < VALID) {
+            part.labels = if receiver == 0 { part.labels % 2 } else { 2 + part.labels % 3 };
+        }
+        if receiver > 0 {
+            self.parts.iter_mut().for_each(|part| part.metadata = None);
+        }
+        self
     }
 
     /// Decompressed.

@@ -1,0 +1,31 @@
+//! Another program that writes into the tables: what it leaves must be refused by name.
+
+use super::world::Chance;
+use crate::schema::Table;
+use crate::table::{Commit, DataFile, Date, LogError};
+use crate::wal::WriterId;
+
+const WRITER: WriterId = WriterId::from_u128(0xf0);
+
+/// What it commits, and what it has left in the tables by then.
+pub(super) struct Change {
+    pub(super) commit: (Table, Commit),
+    pub(super) left: Option<(Table, DataFile)>,
+}
+
+/// A file as other programs name theirs; the next change removes it.
+pub(super) fn change(left: Option<(Table, DataFile)>, number: u64, chance: &Chance) -> Change {
+    let commit = |add, remove| Commit { transaction: (WRITER, number), add, remove, time: 0 };
+    if let Some((table, file)) = left {
+        return Change { commit: (table, commit(Vec::new(), vec![file])), left: None };
+    }
+    let table = [Table::Samples, Table::Histograms, Table::Exemplars][chance.below(3)];
+    let date = Date(20_400);
+    let path = format!("date={date}/part-{number:05}-c000.snappy.parquet");
+    let file = DataFile { path, size: 1, modification_time: 0, date, stats: None };
+    Change { commit: (table, commit(vec![file.clone()], Vec::new())), left: Some((table, file)) }
+}
+
+pub(super) fn no_table() -> LogError {
+    LogError::Store { place: "simulation".into(), cause: "no table".into() }
+}
