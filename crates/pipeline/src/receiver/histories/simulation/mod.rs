@@ -108,9 +108,9 @@ fn a_seed_is_a_history() {
     }
 }
 
-/// How many histories it takes until one breaks a promise in this way, at most 300.
-fn found_after(lie: Lie, violation: &str) -> Option<u64> {
-    (1..=300).find(|&seed| {
+/// How many histories it takes until one breaks a promise in this way.
+fn found_after(lie: Lie, violation: &str, at_most: u64) -> Option<u64> {
+    (1..=at_most).find(|&seed| {
         let outcome = run(Setup { seed, ground: Ground::Model, turns: 300, lie });
         outcome.broken.is_some_and(|broken| broken.contains(violation))
     })
@@ -122,11 +122,19 @@ fn the_simulation_notices_what_is_done_wrong() {
         (Lie::Sync, "acknowledged and lost"),
         (Lie::Transactions, "twice"),
         (Lie::Positions, "acknowledged and lost"),
-        (Lie::Conflicts, "twice"),
         (Lie::StaleRewrite, "twice"),
     ] {
-        let found = found_after(lie, violation);
+        let found = found_after(lie, violation, 300);
         eprintln!("{lie:?}: {violation:?} after {found:?} histories");
         assert!(found.is_some(), "{lie:?} is not noticed");
     }
+}
+
+/// It takes a commit that landed and was reported failed, and two listings in a row that lag.
+#[test]
+#[ignore = "takes thousands of histories: make crash"]
+fn the_simulation_notices_a_conflict_that_is_believed() {
+    let found = found_after(Lie::Conflicts, "twice", 20_000);
+    eprintln!("after {found:?} histories");
+    assert!(found.is_some());
 }

@@ -127,6 +127,7 @@ impl Receiver {
         lie: Lie,
     ) {
         if lie == Lie::Positions {
+            self.heal();
             self.forget_positions();
         }
         self.gate = Gate::new(schedule, self.actor);

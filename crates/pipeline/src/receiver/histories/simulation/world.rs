@@ -426,6 +426,10 @@ impl World {
     }
 
     fn break_disk(&mut self, number: usize) -> Result<(), String> {
+        // A first start whose sync of the writer's name fails must be helped by a person.
+        if self.receivers[number].last == 0 {
+            return self.go_on();
+        }
         let disk = &self.receivers[number].disk;
         let nth = Some(1 + self.chance.below(4) as u64);
         let mut faults = disk.faults();
