@@ -254,16 +254,24 @@ impl SeriesIndex {
 
     /// The labels of some series, to read while the index goes on.
     pub fn view(&self, series: impl Iterator<Item = SeriesRef>) -> SeriesView {
+        let mut view = SeriesView::default();
+        self.add_to(&mut view, series);
+        view
+    }
+
+    /// Adds the labels of more series to a view, in which none must have been forgotten since.
+    pub fn add_to(&self, view: &mut SeriesView, series: impl Iterator<Item = SeriesRef>) {
         let labels = |index: SeriesRef| {
             let series = self.series.get(index as usize).and_then(Option::as_ref);
             (index, series.map(|series| series.labels.clone()).unwrap_or_default())
         };
-        SeriesView { texts: self.symbols.view(), series: series.map(labels).collect() }
+        view.series.extend(series.map(labels));
+        view.texts.extend(self.symbols.texts().skip(view.texts.len()));
     }
 }
 
 /// Labels of series as they were at one moment.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct SeriesView {
     texts: Vec<Arc<str>>,
     series: Vec<(SeriesRef, Arc<[Symbol]>)>,

@@ -94,8 +94,8 @@ impl Symbols {
     }
 
     /// All texts by symbol, to read while the original goes on.
-    pub(super) fn view(&self) -> Vec<Arc<str>> {
-        self.entries.iter().map(|entry| entry.text.clone()).collect()
+    pub(super) fn texts(&self) -> impl Iterator<Item = Arc<str>> {
+        self.entries.iter().map(|entry| entry.text.clone())
     }
 
     /// Bytes held, estimated: text with its header and the allocator's rounding, entry and table slot, and the place in a view.

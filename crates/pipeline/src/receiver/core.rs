@@ -23,12 +23,15 @@ use serde::Serialize;
 use super::deliveries::Delivered;
 use crate::environment::{Clock, Entropy};
 use crate::failpoint::{self, FailPoint};
-use crate::flush::{FlushError, Job, Load, MOST_DAYS, Plan, TableReport, Unfinished, settle};
-use crate::memtable::{Batch, Generation, Horizon, Index, Memtable, SeriesRef, resolve};
+use crate::flush::{FlushError, Job, Load, MOST_DAYS, Plan, Settled, TableReport, Unfinished, settle};
+use crate::memtable::{Batch, Generation, Horizon, Index, Memtable, SeriesRef, SeriesView, resolve};
 use crate::remote_write::{DecodeError, EARLIEST_TIMESTAMP, Protocol, TimestampBounds};
 use crate::schema::Table;
 use crate::table::{Archive, Date, chain};
 use crate::wal::{Position, Record, Wal, WalError, WriterId};
+
+/// Series whose labels are looked up under one lock.
+const VIEW_PART: usize = 4096;
 
 /// The label that tells the replicas of one Prometheus apart; see [`super::deliveries`].
 const REPLICA_LABEL: &str = "prometheus_replica";
@@ -376,13 +379,24 @@ impl Core {
             tokio::task::spawn_blocking(move || settle(&memtable, &horizon)).await
         };
         let settled = settled.map_err(|e| FlushError::Cut(e.to_string()))?;
-        let view = locked(&self.index).series.view(settled.series().into_iter());
+        let view = self.view(&settled);
         let plan = tokio::task::spawn_blocking(move || Plan::new(settled, view)).await;
         let plan = Arc::new(plan.map_err(|e| FlushError::Cut(e.to_string()))?);
         let mut buffer = locked(&self.buffer);
         (buffer.frozen, buffer.frozen_bytes) = (None, 0);
         drop(buffer);
         Ok(Some(Pending { position, plan, unfinished: Arc::default() }))
+    }
+
+    /// The labels of all series of a flush. In parts, because requests wait meanwhile; series are forgotten at the end of a flush only, and
+    /// when none is under way.
+    fn view(&self, settled: &Settled) -> SeriesView {
+        let series: Vec<SeriesRef> = settled.series().into_iter().collect();
+        let mut view = SeriesView::default();
+        for part in series.chunks(VIEW_PART) {
+            locked(&self.index).series.add_to(&mut view, part.iter().copied());
+        }
+        view
     }
 
     fn take(&self) -> Option<(Arc<Memtable>, Arc<Horizon>)> {
