@@ -4,7 +4,8 @@
 #
 # With plain cargo and the flags of cargo-fuzz, so that neither it nor a nightly
 # compiler has to be installed. What a run finds is kept for the next one, in
-# $CARGO_TARGET_DIR/fuzz/found; an input that fails, in .../failed.
+# $CARGO_TARGET_DIR/fuzz/found; an input that fails, in .../failed. With FUZZ_SEED
+# a run starts from the corpus alone and tries the same inputs each time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
@@ -41,10 +42,12 @@ build() {
 # run TARGET: until the time is over or an input fails; libFuzzer's output is in a log.
 run() {
 	local found=$dir/found/$1 failed=$dir/failed/$1 dictionary=$home/dictionaries/$1.dict
+	[ -z "${FUZZ_SEED-}" ] || rm -rf "$found"
 	mkdir -p "$found" "$failed"
 	local options=(-max_total_time="$seconds" -max_len=8192 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1
 		-artifact_prefix="$failed/")
 	[ -f "$dictionary" ] && options+=(-dict="$dictionary")
+	[ -z "${FUZZ_SEED-}" ] || options+=(-seed="$FUZZ_SEED")
 	# New inputs go to the first folder only.
 	"$dir/$host/release/$1" "${options[@]}" "$found" "$home/corpus/$1" >"$dir/$1.log" 2>&1
 }
