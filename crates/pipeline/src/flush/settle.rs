@@ -4,7 +4,7 @@
 //! last flushes wrote. A row that a table holds already is dropped. A row that beats one in a table supersedes it: the file is written again.
 //! Pure: the same memtable and horizon give the same result.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use xxhash_rust::xxh3::Xxh3;
 
@@ -48,7 +48,7 @@ pub struct Superseding {
 
 /// Settles a memtable against the horizon.
 pub fn settle(memtable: &Memtable, horizon: &Horizon) -> Settled {
-    let mut settled = Settled::default();
+    let mut settled = Settled { samples: Vec::with_capacity(memtable.runs().count()), ..Settled::default() };
     for (series, run) in memtable.runs() {
         settled.run(series, run, horizon);
     }
@@ -59,14 +59,18 @@ pub fn settle(memtable: &Memtable, horizon: &Horizon) -> Settled {
 }
 
 impl Settled {
-    /// All series that have rows, each once.
-    pub fn series(&self) -> BTreeSet<SeriesRef> {
+    /// All series that have rows, each once, in order.
+    pub fn series(&self) -> Vec<SeriesRef> {
         let superseding = self.superseding.values().flat_map(|rows| {
             rows.samples.iter().map(|&(series, _)| series).chain(rows.histograms.iter().map(|&(series, _)| series))
         });
         let samples = self.samples.iter().map(|&(series, _)| series);
         let histograms = self.histograms.iter().map(|&(series, _)| series);
-        samples.chain(histograms).chain(self.exemplars.iter().map(|row| row.series)).chain(superseding).collect()
+        let exemplars = self.exemplars.iter().map(|row| row.series);
+        let mut series: Vec<SeriesRef> = samples.chain(histograms).chain(exemplars).chain(superseding).collect();
+        series.sort_unstable();
+        series.dedup();
+        series
     }
 
     /// What the horizon is to remember of it.

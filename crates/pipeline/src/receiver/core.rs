@@ -391,9 +391,8 @@ impl Core {
     /// The labels of all series of a flush. In parts, because requests wait meanwhile; series are forgotten at the end of a flush only, and
     /// when none is under way.
     fn view(&self, settled: &Settled) -> SeriesView {
-        let series: Vec<SeriesRef> = settled.series().into_iter().collect();
         let mut view = SeriesView::default();
-        for part in series.chunks(VIEW_PART) {
+        for part in settled.series().chunks(VIEW_PART) {
             locked(&self.index).series.add_to(&mut view, part.iter().copied());
         }
         view
