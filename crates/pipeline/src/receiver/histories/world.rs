@@ -129,6 +129,8 @@ pub(super) struct World {
     logs: BTreeMap<Table, ModelLog>,
     forgets: Arc<AtomicBool>,
     archive: Archive,
+    /// What a new process makes its archive of.
+    tables: Vec<(Table, Path, Arc<dyn TableLog>)>,
     core: Option<Arc<Core>>,
     model: Model,
     reader: Reader,
@@ -164,7 +166,8 @@ impl World {
             disk.set_faults(Faults { lie_about_files: setup.lie == Lie::Sync, ..Faults::default() });
         }
         Self {
-            archive: Archive::new(store.clone() as Arc<dyn ObjectStore>, tables, label_columns()),
+            archive: Archive::new(store.clone() as Arc<dyn ObjectStore>, tables.clone(), label_columns()),
+            tables,
             runtime,
             clock: Arc::new(TestClock { now: AtomicI64::new(START), set_by: AtomicI64::new(0) }),
             entropy: Arc::new(SeededEntropy::new(setup.seed)),
@@ -235,6 +238,9 @@ impl World {
 
     fn kill(&mut self, power_loss: bool) {
         self.core = None;
+        // What a process remembers of the logs goes with it.
+        let store = self.store.clone() as Arc<dyn ObjectStore>;
+        self.archive = Archive::new(store, self.tables.clone(), label_columns());
         if power_loss {
             self.disk().crash(&*self.entropy);
             self.logs.values().for_each(ModelLog::crash);
