@@ -14,7 +14,7 @@ use super::encode::{EncodeError, EncodedFile};
 use super::plan::{FilePlan, Plan, SupersedingFiles};
 use super::supersede::{RewriteError, rewrite};
 use crate::environment::{Clock, Entropy};
-use crate::failpoint::{self, FailPoint};
+use crate::failpoint::{self, FailPoint, Sabotage};
 use crate::schema::{LabelColumns, Table};
 use crate::table::{
     Archive, Commit, CommitError, Committed, DataFile, DataFilePath, Date, FileStats, LogError, Snapshot, TableLog,
@@ -138,7 +138,9 @@ impl Job<'_> {
         if landed(log, snapshot.as_ref(), transaction).await.map_err(|e| failed(e.into()))? {
             return Ok(TableReport { version: Some(snapshot.version()), ..TableReport::default() });
         }
-        let put = locked(self.unfinished).remove(&table);
+        // Who forgets that an earlier try landed must forget its files, too: a file that is added twice is there once.
+        let remembers = |_: &_| !failpoint::sabotaged(Sabotage::ForgetTransaction);
+        let put = locked(self.unfinished).remove(&table).filter(remembers);
         let (mut change, mut report) = match put {
             Some(put) => put,
             None => self.put_all(plan, table, root, snapshot.as_ref(), files, superseding).await?,
