@@ -1,6 +1,6 @@
 //! Names, labels and annotations of the objects that belong to an archive.
 
-use kube::api::PatchParams;
+use kube::core::params::PatchParams;
 use promarchive_api::metrics_archive::PrometheusKind;
 
 use crate::entry::{ArchiveName, PrometheusName};
