@@ -19,7 +19,7 @@ struct Written {
 
 pub(super) fn check(mut script: Script<'_>) {
     let disk = LossyDisk::default();
-    let entropy = Arc::new(SeededEntropy::new(1));
+    let entropy = Arc::new(SeededEntropy::new(script.seed()));
     let written = write(&disk, &entropy, &mut script);
     let pristine = files(&disk);
     let mut damaged = pristine.clone();

@@ -7,6 +7,14 @@ impl<'a> Script<'a> {
         Self(bytes)
     }
 
+    /// Another number for every script. A fuzzer sees what checksums are compared with, and forges them in the next input: it cannot if that has
+    /// other salts.
+    pub(super) fn seed(&self) -> u64 {
+        let mut hasher = std::hash::DefaultHasher::new();
+        std::hash::Hasher::write(&mut hasher, self.0);
+        std::hash::Hasher::finish(&hasher)
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.0.is_empty()
     }
