@@ -248,6 +248,11 @@ fn run(protocol: Protocol) -> Run {
     };
     let leaving = Exporter::start(leaving_page);
     let prometheus = Prometheus::start(directory, &config(&receiver, protocol, None), features);
+    // A pool that is there at a reload adds a family to Prometheus' own page: from the first scrape on, or
+    // else perhaps with the last one, after its metadata was asked for.
+    let pools = || prometheus.api("scrape_pools")["scrapePools"].as_array().map_or(0, Vec::len);
+    let all = wait_for(Duration::from_secs(30), || (pools() == JOBS.len()).then_some(()));
+    assert!(all.is_some(), "{} pools", pools());
     prometheus.reload(&config(&receiver, protocol, Some((&prometheus, &targets, &leaving))));
     sleep(SCRAPES_FOR / 2);
     drop(leaving);
