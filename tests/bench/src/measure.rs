@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::Result;
 use crate::load::{Load, Name};
 use crate::process::{Process, free_port};
-use crate::receiver::Receiver;
+use crate::receiver::{Receiver, WRITE_PATH};
 use crate::sender::send;
 
 /// Longer than any load: all of it is flushed at the stop, into one file.
@@ -126,7 +126,7 @@ impl Workplace {
         let directory = self.directory()?;
         let Running { process, client, url, .. } = Self::start(receiver, directory.path(), ONE_FLUSH)?;
         let start = Instant::now();
-        let answers = send(load, &format!("{url}{}", receiver.write_path()), None)?;
+        let answers = send(load, &format!("{url}{WRITE_PATH}"), None)?;
         let seconds = start.elapsed().as_secs_f64();
         let (before_block, peak) = (process.cpu_seconds()?, process.peak_bytes());
         receiver.write_block(&client, &url)?;
@@ -161,7 +161,7 @@ impl Workplace {
     ) -> Result<Latency> {
         let directory = self.directory()?;
         let Running { process, url, .. } = Self::start(receiver, directory.path(), flush)?;
-        let mut answers = send(load, &format!("{url}{}", receiver.write_path()), Some((rate, length)))?;
+        let mut answers = send(load, &format!("{url}{WRITE_PATH}"), Some((rate, length)))?;
         drop(process);
         answers.latencies.sort_unstable();
         let quantile = |q: f64| {
@@ -184,7 +184,7 @@ impl Workplace {
     pub fn restart(&self, receiver: &Receiver, load: &Load) -> Result<Restart> {
         let directory = self.directory()?;
         let Running { process, url, .. } = Self::start(receiver, directory.path(), ONE_FLUSH)?;
-        let samples = send(load, &format!("{url}{}", receiver.write_path()), None)?.samples;
+        let samples = send(load, &format!("{url}{WRITE_PATH}"), None)?.samples;
         drop(process);
         let Running { ready_in, .. } = Self::start(receiver, directory.path(), ONE_FLUSH)?;
         let seconds = ready_in.as_secs_f64();

@@ -10,6 +10,9 @@ use serde::Serialize;
 
 use crate::{Error, Result};
 
+/// Where all of them take writes.
+pub const WRITE_PATH: &str = "/api/v1/write";
+
 /// What kind of program it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -73,7 +76,7 @@ impl Receiver {
                 command.arg("--config.file").arg(config).arg("--storage.tsdb.path").arg(directory.join("tsdb"));
                 command.args(["--web.listen-address", &listen, "--web.enable-remote-write-receiver"]);
                 command.args(["--web.enable-admin-api", "--storage.tsdb.retention.time", "10y"]);
-                // Histograms are kept by promarchive, so they are by Prometheus.
+                // Exemplars are kept by promarchive, so they are by Prometheus.
                 command.args(["--enable-feature", "exemplar-storage"]);
             }
             Kind::VictoriaMetrics => {
@@ -82,11 +85,6 @@ impl Receiver {
             }
         }
         Ok(command)
-    }
-
-    /// Where it takes writes.
-    pub fn write_path(&self) -> &'static str {
-        "/api/v1/write"
     }
 
     /// What answers 200 when it is ready.

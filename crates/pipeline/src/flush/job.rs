@@ -18,7 +18,7 @@ use crate::failpoint::{self, FailPoint, Sabotage};
 use crate::schema::{LabelColumns, Table};
 use crate::table::{
     Archive, Commit, CommitError, Committed, DataFile, DataFilePath, Date, FileStats, LogError, Snapshot, TableLog,
-    chain, commit, landed,
+    chain, commit, position_there,
 };
 use crate::wal::WriterId;
 
@@ -135,7 +135,8 @@ impl Job<'_> {
         }
         let snapshot = log.load().await.map_err(|e| failed(e.into()))?.ok_or_else(|| failed(CommitError::NoTable))?;
         let transaction = (self.writer, self.position);
-        if landed(log, snapshot.as_ref(), transaction).await.map_err(|e| failed(e.into()))? {
+        let there = position_there(log, snapshot.as_ref(), transaction).await.map_err(|e| failed(e.into()))?;
+        if there >= Some(self.position) {
             return Ok(TableReport { version: Some(snapshot.version()), ..TableReport::default() });
         }
         // Who forgets that an earlier try landed must forget its files, too: a file that is added twice is there once.

@@ -118,12 +118,7 @@ impl Settled {
             }
         }
         let same_day = |a: &Sample, b: &Sample| Date::of(a.timestamp) == Date::of(b.timestamp);
-        match (samples.first(), samples.last()) {
-            (Some(first), Some(last)) if !same_day(first, last) => {
-                self.samples.extend(samples.chunk_by(same_day).filter_map(SortedRun::new).map(|run| (series, run)));
-            }
-            _ => self.samples.extend(SortedRun::new(&samples).map(|run| (series, run))),
-        }
+        self.samples.extend(samples.chunk_by(same_day).filter_map(SortedRun::new).map(|run| (series, run)));
     }
 
     /// Takes out the samples whose place a generation has.

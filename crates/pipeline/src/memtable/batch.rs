@@ -60,9 +60,7 @@ impl Batch {
 
     /// The earliest and the latest timestamp of samples and histograms, milliseconds since the epoch; none without any.
     pub fn timestamps(&self) -> Option<(i64, i64)> {
-        let samples = self.samples.iter().map(|(_, sample)| sample.timestamp);
-        let histograms = self.histograms.iter().map(|(_, histogram)| histogram.timestamp);
-        samples.chain(histograms).fold(None, |span, timestamp| {
+        self.sample_timestamps().fold(None, |span, timestamp| {
             let (first, last) = span.unwrap_or((timestamp, timestamp));
             Some((timestamp.min(first), timestamp.max(last)))
         })
@@ -70,9 +68,12 @@ impl Batch {
 
     /// The timestamps of all rows that have one, milliseconds since the epoch.
     pub fn all_timestamps(&self) -> impl Iterator<Item = i64> {
+        self.sample_timestamps().chain(self.exemplars.iter().map(|row| row.timestamp))
+    }
+
+    fn sample_timestamps(&self) -> impl Iterator<Item = i64> {
         let samples = self.samples.iter().map(|(_, sample)| sample.timestamp);
-        let histograms = self.histograms.iter().map(|(_, histogram)| histogram.timestamp);
-        samples.chain(histograms).chain(self.exemplars.iter().map(|row| row.timestamp))
+        samples.chain(self.histograms.iter().map(|(_, histogram)| histogram.timestamp))
     }
 
     /// The value of a label in the series of samples and histograms, if those looked at have the same. At most

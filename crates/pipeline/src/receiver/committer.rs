@@ -52,7 +52,7 @@ pub(super) fn run(
             answer(&mut replies, &Ok(()));
             std::thread::sleep(SABOTAGE_LAG);
         }
-        let result = if reserve.fits_flush_of(core.load().wal_bytes.saturating_add(bytes as u64)) {
+        let result = if reserve.fits_flush_of(core.wal_bytes().saturating_add(bytes as u64)) {
             commit(core, &mut group, health, metrics)
         } else {
             Err("the archive's disk may have no space for more than what waits for the next flush".to_owned())

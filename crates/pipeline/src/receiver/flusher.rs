@@ -106,7 +106,7 @@ impl Flusher {
         let started = Instant::now();
         let mut result = self.core.flush().await;
         if result.is_err() {
-            self.reserve.give_up_if_needed(self.core.load().wal_bytes);
+            self.reserve.give_up_if_needed(self.core.wal_bytes());
             if !self.reserve.is_held() {
                 result = self.core.flush().await;
             }

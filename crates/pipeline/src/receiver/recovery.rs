@@ -93,7 +93,7 @@ pub struct OpenOptions {
     /// How long the horizon reaches back, at least.
     pub keep: Duration,
     /// Bytes of memtable after which replay flushes before it goes on.
-    pub flush_bytes: usize,
+    pub flush_bytes: u64,
     /// Of the WAL.
     pub wal: Options,
 }
@@ -123,7 +123,8 @@ pub async fn open(
                 .map_err(|e| RecoveryError::Flush(FlushError::Cut(e.to_string())))?;
             decompress(record.body, MAX_DECODED_BYTES, &mut decoded).map_err(failed)?;
             replaying.replay(position, &record, &decoded).map_err(failed)?;
-            if replaying.usage().memtable_bytes >= options.flush_bytes || replaying.load().days >= MOST_DAYS {
+            let load = replaying.load();
+            if load.memtable_bytes >= options.flush_bytes || load.days >= MOST_DAYS {
                 runtime.block_on(replaying.flush())?;
             }
             Ok(())

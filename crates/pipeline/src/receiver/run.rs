@@ -186,11 +186,8 @@ async fn open(settings: &Settings, environment: &Environment) -> Result<Opened, 
     if let Err(error) = archive_note::write(disk.as_ref(), location.directory()) {
         tracing::warn!(%error, "the WAL directory does not say yet that it has an archive; the next start tries again");
     }
-    let options = OpenOptions {
-        keep: settings.dedup_horizon,
-        flush_bytes: usize::try_from(settings.flush_bytes).unwrap_or(usize::MAX),
-        wal: Options::default(),
-    };
+    let options =
+        OpenOptions { keep: settings.dedup_horizon, flush_bytes: settings.flush_bytes, wal: Options::default() };
     let (core, recovery) = recovery::open(archive, disk.clone(), environment.clone(), options).await?;
     report(&recovery);
     Ok(Opened { core, disk, _locks: locks })

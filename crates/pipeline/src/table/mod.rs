@@ -18,7 +18,7 @@ pub use local::{DurableLocal, create_root_durably};
 pub use log::{Commit, DataFile, Definition, FileStats, LogError, Put, Snapshot, TableLog, Version};
 pub use model::{ModelLog, PutFault};
 pub use path::{DAY_MS, DataFilePath, Date};
-pub use transaction::{CommitError, Committed, commit, landed};
+pub use transaction::{CommitError, Committed, commit, position_there};
 
 /// An error and its causes in one line.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {

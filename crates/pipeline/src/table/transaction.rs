@@ -3,8 +3,9 @@
 //! Every try starts from a fresh snapshot. If the writer's position there is the commit's or a later one, the commit landed
 //! before: by an earlier try that was reported failed, or before a restart. Such a try may have failed behind the put, at the sync, so
 //! the log is synced before it is believed. If the position there is neither that nor the one that the writer had last seen, a commit of an
-//! earlier process landed late, and some of these rows may be in it: nothing is committed. Else the next version is put if absent; when another commit took it, everything starts again. Files to remove must be active in the version that is built upon, or the change
-//! is stale and must be planned anew. `docs/explanation/commit-protocol.md` gives the reasons.
+//! earlier process landed late, and some of these rows may be in it: nothing is committed. Else the next version is put if absent; when
+//! another commit took it, everything starts again. Files to remove must be active in the version that is built upon, or the change is
+//! stale and must be planned anew. `docs/explanation/commit-protocol.md` gives the reasons.
 
 use std::collections::HashSet;
 
@@ -62,10 +63,11 @@ pub enum CommitError {
 pub async fn commit(log: &dyn TableLog, commit: &Commit, last: Option<u64>) -> Result<Committed, CommitError> {
     for races in 0..MAX_RACES {
         let snapshot = log.load().await?.ok_or(CommitError::NoTable)?;
-        if landed(log, snapshot.as_ref(), commit.transaction).await? {
+        let there = position_there(log, snapshot.as_ref(), commit.transaction).await?;
+        if there >= Some(commit.transaction.1) {
             return Ok(Committed::Earlier);
         }
-        if let Some(found) = snapshot.transaction(commit.transaction.0).await?.filter(|&found| last < Some(found)) {
+        if let Some(found) = there.filter(|_| there > last) {
             return Err(CommitError::Overtaken { found, last });
         }
         if !commit.remove.is_empty() {
@@ -87,17 +89,17 @@ pub async fn commit(log: &dyn TableLog, commit: &Commit, last: Option<u64>) -> R
     Err(CommitError::Contended)
 }
 
-/// Whether the table has the writer's records up to this position; if so, durably.
-pub async fn landed(
+/// The writer's position in the table, durable if it is at least this one.
+pub async fn position_there(
     log: &dyn TableLog,
     snapshot: &dyn Snapshot,
     (writer, position): (WriterId, u64),
-) -> Result<bool, LogError> {
-    let landed = snapshot.transaction(writer).await?.is_some_and(|committed| committed >= position);
-    if landed {
+) -> Result<Option<u64>, LogError> {
+    let there = snapshot.transaction(writer).await?;
+    if there >= Some(position) {
         log.sync().await?;
     }
-    Ok(landed)
+    Ok(there)
 }
 
 fn step(point: FailPoint) -> Result<(), LogError> {

@@ -3,6 +3,8 @@
 //! Values: half constant, a quarter counters with random increments, 15 % histogram buckets, 10 % gauges with three decimals. That is more
 //! entropy than real ones have (`docs/explanation/performance.md`).
 
+use std::collections::HashMap;
+
 use promarchive_pipeline::remote_write::Protocol;
 use promarchive_pipeline::remote_write::proto::{v1, v2};
 
@@ -58,7 +60,7 @@ fn block_v1(series: &[usize], scrapes: usize) -> Result<Vec<Request>> {
 
 fn block_v2(series: &[usize], scrapes: usize) -> Result<Vec<Request>> {
     let mut values: Vec<Values> = series.iter().map(|&series| Values::new(series)).collect();
-    let mut symbols = super::recorded::Symbols::default();
+    let mut symbols = Symbols::default();
     let timeseries = series.iter().map(|&series| {
         let labels = labels(series);
         let labels = labels.iter().flat_map(|(name, value)| [*name, value.as_str()]);
@@ -123,6 +125,32 @@ fn labels(series: usize) -> Vec<(&'static str, String)> {
 
 fn pick(texts: &[&'static str], at: usize) -> &'static str {
     texts.get(at % texts.len()).copied().unwrap_or_default()
+}
+
+/// The symbol table of a request of 2.0.
+#[derive(Debug, Default)]
+struct Symbols {
+    table: Vec<String>,
+    known: HashMap<String, u32>,
+}
+
+impl Symbols {
+    /// The number of a text.
+    fn reference(&mut self, text: &str) -> u32 {
+        // The first symbol is the empty one.
+        if let Some(&known) = self.known.get(text) {
+            return known;
+        }
+        self.table.push(text.to_owned());
+        let reference = self.table.len() as u32;
+        self.known.insert(text.to_owned(), reference);
+        reference
+    }
+
+    /// All texts by number.
+    fn into_table(self) -> Vec<String> {
+        std::iter::once(String::new()).chain(self.table).collect()
+    }
 }
 
 /// The values of one series.

@@ -3,7 +3,7 @@
 //! The messages are of 2.0, as they were sent. For 1.0 each is written again with its labels spelled out; what 1.0 cannot say, metadata of a
 //! series and start timestamps, is left out.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io::Read;
 
 use bytes::{Buf, Bytes};
@@ -75,30 +75,4 @@ fn labels(message: &v2::Request, references: &[u32]) -> Result<Vec<v1::Label>> {
     let texts = texts(message, references)?;
     let (pairs, _) = texts.as_chunks::<2>();
     Ok(pairs.iter().map(|&[name, value]| v1::Label { name: name.to_owned(), value: value.to_owned() }).collect())
-}
-
-/// The symbol table of a request of 2.0.
-#[derive(Debug, Default)]
-pub(super) struct Symbols {
-    table: Vec<String>,
-    known: HashMap<String, u32>,
-}
-
-impl Symbols {
-    /// The number of a text.
-    pub(super) fn reference(&mut self, text: &str) -> u32 {
-        // The first symbol is the empty one.
-        if let Some(&known) = self.known.get(text) {
-            return known;
-        }
-        self.table.push(text.to_owned());
-        let reference = self.table.len() as u32;
-        self.known.insert(text.to_owned(), reference);
-        reference
-    }
-
-    /// All texts by number.
-    pub(super) fn into_table(self) -> Vec<String> {
-        std::iter::once(String::new()).chain(self.table).collect()
-    }
 }

@@ -10,7 +10,6 @@
 //!
 //! [`SerializedRowGroupWriter::append_column`]: parquet::file::writer::SerializedRowGroupWriter::append_column
 
-use std::borrow::Cow;
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -36,26 +35,26 @@ pub(super) trait KeyValue: Clone + Eq + Hash {
     const HAS_LENGTH: bool;
 
     /// Its bytes in PLAIN encoding.
-    fn bytes(&self) -> Cow<'_, [u8]>;
+    fn bytes(&self) -> impl AsRef<[u8]>;
 }
 
 impl KeyValue for Arc<str> {
     const HAS_LENGTH: bool = true;
 
-    fn bytes(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(self.as_bytes())
+    fn bytes(&self) -> impl AsRef<[u8]> {
+        self.as_bytes()
     }
 }
 
 impl KeyValue for i64 {
     const HAS_LENGTH: bool = false;
 
-    fn bytes(&self) -> Cow<'_, [u8]> {
-        Cow::Owned(self.to_le_bytes().to_vec())
+    fn bytes(&self) -> impl AsRef<[u8]> {
+        self.to_le_bytes()
     }
 }
 
-/// Rows with the same value; none is null.
+/// Rows with the same value, or without any.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     index: Option<u32>,
@@ -115,7 +114,7 @@ impl<V: KeyValue> RunColumn<V> {
         let mut chunk = ChunkWriter::new(self.descriptor.clone())?;
         chunk.dictionary(&self.values)?;
         for page in pages(&self.runs) {
-            let bound = |run: Option<&Run>| Some(self.values.get(run?.index? as usize)?.bytes().into_owned());
+            let bound = |run: Option<&Run>| Some(self.values.get(run?.index? as usize)?.bytes().as_ref().to_vec());
             let bounds = bound(page.first()).zip(bound(page.last())).filter(|_| sorted);
             chunk.data(&page, bounds)?;
         }
@@ -198,13 +197,15 @@ impl ChunkWriter {
             u32::try_from(values.len()).map_err(|_| ParquetError::General("too many values".to_owned()))?;
         self.width = width_of(num_values.saturating_sub(1));
         let mut plain = Vec::new();
-        for bytes in values.iter().map(KeyValue::bytes) {
+        for value in values {
+            let bytes = value.bytes();
+            let bytes = bytes.as_ref();
             if V::HAS_LENGTH {
                 let length =
                     u32::try_from(bytes.len()).map_err(|_| ParquetError::General("a value of 4 GiB".to_owned()))?;
                 plain.extend(length.to_le_bytes());
             }
-            plain.extend_from_slice(&bytes);
+            plain.extend_from_slice(bytes);
         }
         let page = |buf| Page::DictionaryPage { buf, num_values, encoding: Encoding::PLAIN, is_sorted: false };
         self.write(&plain, page).map(drop)

@@ -6,6 +6,8 @@
 //! ```
 //! <https://parquet.apache.org/docs/file-format/data-pages/encodings/>. Sorted rows have a run a series: a few bytes for all of its rows.
 
+use prost::encoding::encode_varint;
+
 /// Values of a packed group.
 const GROUP: usize = 8;
 
@@ -42,7 +44,7 @@ impl Encoder {
             return;
         }
         self.flush_packed();
-        push_varint(&mut self.out, (count as u64) << 1);
+        encode_varint((count as u64) << 1, &mut self.out);
         let bytes = self.width.div_ceil(8) as usize;
         self.out.extend(value.to_le_bytes().iter().take(bytes));
     }
@@ -51,7 +53,7 @@ impl Encoder {
         if self.packed.is_empty() {
             return;
         }
-        push_varint(&mut self.out, (self.packed.len().div_ceil(GROUP) as u64) << 1 | 1);
+        encode_varint((self.packed.len().div_ceil(GROUP) as u64) << 1 | 1, &mut self.out);
         let (mut bits, mut held) = (0_u64, 0);
         self.packed.resize(self.packed.len().next_multiple_of(GROUP), 0);
         for value in self.packed.drain(..) {
@@ -69,12 +71,4 @@ impl Encoder {
         self.flush_packed();
         self.out
     }
-}
-
-fn push_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 & 0x7f | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
@@ -16,20 +17,41 @@ use object_store::{
 use crate::table::{Commit, DataFile, Definition, LogError, ModelLog, Put, PutFault, Snapshot, TableLog, Version};
 use crate::wal::WriterId;
 
-/// A store in memory of which the n-th put from now fails, before or after it has happened.
-#[derive(Debug, Default)]
+/// A store of which the n-th put from now fails, before or after it has happened, and listings may lag.
+#[derive(Debug)]
 pub(super) struct FaultyStore {
-    inner: InMemory,
-    fault: Mutex<Option<(u64, PutFault)>>,
+    inner: Arc<dyn ObjectStore>,
+    faults: Mutex<StoreFaults>,
+}
+
+#[derive(Debug, Default)]
+struct StoreFaults {
+    put: Option<(u64, PutFault)>,
+    /// So many of the newest versions of a log are missing from listings.
+    lag: u64,
+}
+
+impl Default for FaultyStore {
+    fn default() -> Self {
+        Self::over(Arc::new(InMemory::new()))
+    }
 }
 
 impl FaultyStore {
+    pub(super) fn over(inner: Arc<dyn ObjectStore>) -> Self {
+        Self { inner, faults: Mutex::default() }
+    }
+
     pub(super) fn set_fault(&self, fault: Option<(u64, PutFault)>) {
-        *self.fault.lock().unwrap() = fault;
+        self.faults.lock().unwrap().put = fault;
+    }
+
+    pub(super) fn set_lag(&self, versions: u64) {
+        self.faults.lock().unwrap().lag = versions;
     }
 
     fn strikes(&self) -> Option<PutFault> {
-        let mut fault = self.fault.lock().unwrap();
+        let fault = &mut self.faults.lock().unwrap().put;
         let (left, kind) = fault.take()?;
         if left == 0 {
             return Some(kind);
@@ -45,8 +67,21 @@ impl fmt::Display for FaultyStore {
     }
 }
 
-fn injected() -> object_store::Error {
+pub(super) fn injected() -> object_store::Error {
     object_store::Error::Generic { store: "faulty store", source: "injected fault".into() }
+}
+
+/// The version that an object of a log belongs to; none for `_last_checkpoint`.
+fn version_of(object: &ObjectMeta) -> Option<Version> {
+    object.location.filename()?.get(..20)?.parse().ok()
+}
+
+/// What a listing shows that lags behind.
+fn lagging(mut objects: Vec<ObjectMeta>, versions: u64) -> Vec<ObjectMeta> {
+    let newest = objects.iter().filter_map(version_of).max().unwrap_or(0);
+    let shown = newest.saturating_sub(versions);
+    objects.retain(|object| version_of(object).is_none_or(|version| version <= shown));
+    objects
 }
 
 #[async_trait]
@@ -72,7 +107,17 @@ impl ObjectStore for FaultyStore {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
+        let lag = self.faults.lock().unwrap().lag;
+        let listed = self.inner.list(prefix);
+        if lag == 0 {
+            return listed;
+        }
+        let shown = async move {
+            let objects: Vec<ObjectMeta> = listed.try_collect().await?;
+            let shown = lagging(objects, lag).into_iter().map(Ok);
+            Ok::<_, object_store::Error>(futures::stream::iter(shown))
+        };
+        futures::stream::once(shown).try_flatten().boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

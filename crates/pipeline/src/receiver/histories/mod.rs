@@ -76,7 +76,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 const MINUTE: i64 = 60_000;
 
 fn setup(lie: Lie) -> impl Strategy<Value = Setup> {
-    let (keep, flush_bytes) = (select(&[0, 10 * MINUTE][..]), prop_oneof![3 => Just(usize::MAX), 1 => Just(1)]);
+    let (keep, flush_bytes) = (select(&[0, 10 * MINUTE][..]), prop_oneof![3 => Just(u64::MAX), 1 => Just(1)]);
     (any::<u64>(), keep, flush_bytes).prop_map(move |(seed, keep, flush_bytes)| {
         let keep = Duration::from_millis(keep.unsigned_abs());
         Setup { seed, keep, flush_bytes, lie }
@@ -129,7 +129,7 @@ fn restarted() -> Step {
 }
 
 /// Runs a history with the shortest horizon.
-fn run_short(flush_bytes: usize, steps: &[Step]) {
+fn run_short(flush_bytes: u64, steps: &[Step]) {
     let setup = Setup { seed: 1, keep: Duration::ZERO, flush_bytes, lie: Lie::Nothing };
     run(setup, steps).unwrap();
 }
@@ -137,13 +137,13 @@ fn run_short(flush_bytes: usize, steps: &[Step]) {
 #[test]
 fn flushes_without_rows_do_not_push_out_one_that_has_rows() {
     let again = || Step::Retry(vec![0]);
-    run_short(usize::MAX, &[write(&[(1, 1.0)]), flushed(), again(), flushed(), again(), flushed(), again()]);
+    run_short(u64::MAX, &[write(&[(1, 1.0)]), flushed(), again(), flushed(), again(), flushed(), again()]);
 }
 
 #[test]
 fn a_flush_whose_rows_were_superseded_does_not_become_the_last_one() {
     run_short(
-        usize::MAX,
+        u64::MAX,
         &[
             write(&[(1, 1.0)]),
             flushed(),
@@ -169,14 +169,14 @@ fn outlasting_retry() -> Vec<Step> {
 
 #[test]
 fn what_was_known_when_it_came_is_known_when_it_is_replayed() {
-    run_short(usize::MAX, &outlasting_retry());
+    run_short(u64::MAX, &outlasting_retry());
 }
 
 #[test]
 fn short_memory_does_not_take_the_horizon_from_replayed_rows() {
     let mut steps = outlasting_retry();
     steps.push(Step::Relieve);
-    run_short(usize::MAX, &steps);
+    run_short(u64::MAX, &steps);
 }
 
 fn write_exemplar(timestamp: i64) -> Step {
@@ -197,7 +197,7 @@ fn a_flush_that_a_restart_interrupts_counts_once() {
     let half = FlushStep { commit: Some((Table::Exemplars, PutFault::Before)), ..FlushStep::default() };
     let first = Step::Write(vec![Request::of_samples(&[(1, 1.0)]), Request::of_exemplar(1)]);
     run_short(
-        usize::MAX,
+        u64::MAX,
         &[first, Step::Flush(half), restarted(), flushed(), write(&[(2, 1.0)]), flushed(), Step::Retry(vec![0])],
     );
 }
@@ -221,7 +221,7 @@ fn a_long_flush_does_not_shorten_the_horizon() {
     ];
     let keep = Duration::from_secs(600);
     for restart in [vec![], vec![restarted()]] {
-        let setup = Setup { seed: 1, keep, flush_bytes: usize::MAX, lie: Lie::Nothing };
+        let setup = Setup { seed: 1, keep, flush_bytes: u64::MAX, lie: Lie::Nothing };
         run(setup, &[&steps[..], &restart].concat()).unwrap();
     }
 }
@@ -241,13 +241,13 @@ fn a_commit_that_is_tried_again_late_counts_from_then() {
         flushed(),
         Step::Retry(vec![0]),
     ];
-    run(Setup { seed: 1, keep: Duration::from_secs(600), flush_bytes: usize::MAX, lie: Lie::Nothing }, &steps).unwrap();
+    run(Setup { seed: 1, keep: Duration::from_secs(600), flush_bytes: u64::MAX, lie: Lie::Nothing }, &steps).unwrap();
 }
 
 #[test]
 fn metadata_that_is_replayed_late_is_known() {
     let metadata = || Step::Write(vec![Request::of_metadata("Help.")]);
-    run_short(usize::MAX, &[metadata(), flushed(), metadata(), Step::Wait(3 * DAY_MS), restarted()]);
+    run_short(u64::MAX, &[metadata(), flushed(), metadata(), Step::Wait(3 * DAY_MS), restarted()]);
 }
 
 /// A group fills a segment, which is synced, and the next cannot be made: all of it is refused, though its first record is in the WAL.
@@ -257,7 +257,7 @@ fn metadata_that_was_refused_is_not_taken_for_known() {
     let noise = |at: i64| f64::from_bits((at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 2);
     let bulky = Request::of_samples(&(0..400).map(|at| (at, noise(at))).collect::<Vec<_>>());
     run_short(
-        usize::MAX,
+        u64::MAX,
         &[
             Step::FailSync(3),
             Step::Write(vec![metadata("Help."), bulky]),
@@ -273,7 +273,7 @@ fn metadata_that_was_refused_is_not_taken_for_known() {
 /// The longest time from acknowledged to committed holds whatever is done to the clock, and across a restart as well as can be known.
 #[test]
 fn rows_wait_by_the_monotonic_clock() {
-    let mut world = World::new(Setup { seed: 1, keep: Duration::ZERO, flush_bytes: usize::MAX, lie: Lie::Nothing });
+    let mut world = World::new(Setup { seed: 1, keep: Duration::ZERO, flush_bytes: u64::MAX, lie: Lie::Nothing });
     world.open().unwrap();
     for step in [write(&[(1, 1.0)]), Step::Wait(2 * MINUTE)] {
         world.step(&step).unwrap();
@@ -302,7 +302,7 @@ fn the_check_notices_a_missing_sync() {
 
 #[test]
 fn the_check_notices_a_commit_that_is_believed_before_it_is_synced() {
-    let setup = Setup { seed: 1, keep: Duration::ZERO, flush_bytes: usize::MAX, lie: Lie::CommitSync };
+    let setup = Setup { seed: 1, keep: Duration::ZERO, flush_bytes: u64::MAX, lie: Lie::CommitSync };
     let broken = run(setup, &landed_and_found(&[])).unwrap_err();
     assert!(broken.contains("acknowledged and lost"), "{broken}");
 }
@@ -317,7 +317,7 @@ fn landed_and_found(between: &[Step]) -> Vec<Step> {
 #[test]
 fn a_commit_that_landed_is_durable_before_the_wal_is_purged() {
     for between in [vec![], vec![restarted()], vec![write(&[(2, 1.0)])]] {
-        run_short(usize::MAX, &landed_and_found(&between));
+        run_short(u64::MAX, &landed_and_found(&between));
     }
 }
 

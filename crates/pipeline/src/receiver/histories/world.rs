@@ -31,7 +31,7 @@ pub(super) struct Setup {
     /// How long the horizon reaches back; 0: only the last flushes.
     pub(super) keep: Duration,
     /// Bytes after which replay flushes in between.
-    pub(super) flush_bytes: usize,
+    pub(super) flush_bytes: u64,
     pub(super) lie: Lie,
 }
 

@@ -95,17 +95,8 @@ fn interpret(file: &Path, seen: &Result<String, String>, unknown: UnknownTokens)
 
 #[cfg(test)]
 mod tests {
-    use sha2::{Digest, Sha256};
-
+    use super::set::tests::{hash, name};
     use super::*;
-
-    fn hash(token: &str) -> String {
-        Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    fn name(tokens: &TokenSet, token: &[u8]) -> Option<String> {
-        tokens.holder(token).map(|holder| holder.name.to_string())
-    }
 
     #[tokio::test]
     async fn a_broken_file_keeps_the_old_tokens() {
@@ -146,6 +137,7 @@ mod tests {
         watch.look(&Metrics::new()).await;
         assert!(name(&tokens.current(), b"two").is_some() && name(&tokens.current(), b"one").is_none());
     }
+
     #[tokio::test]
     async fn where_unknown_tokens_may_retry_no_line_at_all_is_a_state() {
         let directory = tempfile::tempdir().unwrap();

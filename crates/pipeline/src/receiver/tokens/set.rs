@@ -180,14 +180,14 @@ fn parse_hash(text: &str) -> Option<Hash> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn hash(token: &str) -> String {
+    pub(in super::super) fn hash(token: &str) -> String {
         Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    fn name(tokens: &TokenSet, token: &[u8]) -> Option<String> {
+    pub(in super::super) fn name(tokens: &TokenSet, token: &[u8]) -> Option<String> {
         tokens.holder(token).map(|holder| holder.name.to_string())
     }
 

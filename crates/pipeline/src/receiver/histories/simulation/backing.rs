@@ -1,22 +1,16 @@
 //! What the tables of a history are: models in memory, or the real library on a store, with faults beneath it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
+use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, Result,
-};
 use tempfile::TempDir;
 use url::Url;
 
-use super::gated::injected;
+use crate::receiver::histories::faults::FaultyStore;
 use crate::schema::Table;
 use crate::table::{
     Commit, Definition, DeltaLog, DurableLocal, LogError, ModelLog, Put, PutFault, Snapshot, TableLog, Version,
@@ -33,7 +27,7 @@ pub(super) enum Ground {
     Directory,
 }
 
-type Loaded = std::result::Result<Option<Arc<dyn Snapshot>>, LogError>;
+type Loaded = Result<Option<Arc<dyn Snapshot>>, LogError>;
 
 /// A log that fails when told to.
 #[async_trait]
@@ -93,7 +87,7 @@ impl Tables {
             Root::Memory => Url::parse(&format!("memory:///{}/", table.name())).unwrap(),
             Root::Directory(directory) => Url::from_directory_path(directory.path().join(table.name())).unwrap(),
         };
-        let store = Arc::new(FaultyStore { inner: self.store.clone(), faults: Mutex::default() });
+        let store = Arc::new(FaultyStore::over(self.store.clone()));
         let log = DeltaLog::new(store.clone(), self.place(table), url);
         Arc::new(Library { log, store })
     }
@@ -133,19 +127,19 @@ impl TableLog for Model {
         Ok(loaded)
     }
 
-    async fn create(&self, definition: &Definition) -> std::result::Result<Put, LogError> {
+    async fn create(&self, definition: &Definition) -> Result<Put, LogError> {
         self.log.create(definition).await
     }
 
-    async fn put(&self, version: Version, commit: &Commit) -> std::result::Result<Put, LogError> {
+    async fn put(&self, version: Version, commit: &Commit) -> Result<Put, LogError> {
         self.log.put(version, commit).await
     }
 
-    async fn sync(&self) -> std::result::Result<(), LogError> {
+    async fn sync(&self) -> Result<(), LogError> {
         self.log.sync().await
     }
 
-    async fn checkpoint(&self) -> std::result::Result<(), LogError> {
+    async fn checkpoint(&self) -> Result<(), LogError> {
         self.log.checkpoint().await
     }
 }
@@ -177,21 +171,21 @@ impl TableLog for Library {
         self.log.load().await
     }
 
-    async fn create(&self, definition: &Definition) -> std::result::Result<Put, LogError> {
+    async fn create(&self, definition: &Definition) -> Result<Put, LogError> {
         self.log.create(definition).await
     }
 
-    async fn put(&self, version: Version, commit: &Commit) -> std::result::Result<Put, LogError> {
+    async fn put(&self, version: Version, commit: &Commit) -> Result<Put, LogError> {
         let put = self.log.put(version, commit).await;
-        self.store.faults.lock().unwrap().put = None;
+        self.store.set_fault(None);
         put
     }
 
-    async fn sync(&self) -> std::result::Result<(), LogError> {
+    async fn sync(&self) -> Result<(), LogError> {
         self.log.sync().await
     }
 
-    async fn checkpoint(&self) -> std::result::Result<(), LogError> {
+    async fn checkpoint(&self) -> Result<(), LogError> {
         self.log.checkpoint().await
     }
 }
@@ -199,92 +193,13 @@ impl TableLog for Library {
 #[async_trait]
 impl Backing for Library {
     fn fail_next_put(&self, fault: PutFault) {
-        self.store.faults.lock().unwrap().put = Some(fault);
+        self.store.set_fault(Some((0, fault)));
     }
 
     async fn load_lagging(&self, versions: u64) -> Loaded {
-        self.store.faults.lock().unwrap().lag = versions;
+        self.store.set_lag(versions);
         let loaded = self.log.load().await;
-        self.store.faults.lock().unwrap().lag = 0;
+        self.store.set_lag(0);
         loaded
-    }
-}
-
-#[derive(Debug, Default)]
-struct StoreFaults {
-    put: Option<PutFault>,
-    /// So many of the newest versions are missing from listings.
-    lag: u64,
-}
-
-/// The store beneath the library's log.
-#[derive(Debug)]
-struct FaultyStore {
-    inner: Arc<dyn ObjectStore>,
-    faults: Mutex<StoreFaults>,
-}
-
-impl fmt::Display for FaultyStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("faulty store")
-    }
-}
-
-/// The version that an object of a log belongs to; none for `_last_checkpoint`.
-fn version_of(object: &ObjectMeta) -> Option<Version> {
-    object.location.filename()?.get(..20)?.parse().ok()
-}
-
-/// What a listing shows that lags behind.
-fn lagging(mut objects: Vec<ObjectMeta>, versions: u64) -> Vec<ObjectMeta> {
-    let newest = objects.iter().filter_map(version_of).max().unwrap_or(0);
-    let shown = newest.saturating_sub(versions);
-    objects.retain(|object| version_of(object).is_none_or(|version| version <= shown));
-    objects
-}
-
-#[async_trait]
-impl ObjectStore for FaultyStore {
-    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
-        let fault = self.faults.lock().unwrap().put.take();
-        match fault {
-            None => self.inner.put_opts(location, payload, opts).await,
-            Some(PutFault::Before) => Err(injected()),
-            Some(PutFault::After) => self.inner.put_opts(location, payload, opts).await.and(Err(injected())),
-        }
-    }
-
-    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(location, opts).await
-    }
-
-    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.inner.get_opts(location, options).await
-    }
-
-    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        let lag = self.faults.lock().unwrap().lag;
-        let listed = self.inner.list(prefix);
-        if lag == 0 {
-            return listed;
-        }
-        let shown = async move {
-            let objects: Vec<ObjectMeta> = listed.try_collect().await?;
-            let shown = lagging(objects, lag).into_iter().map(Ok);
-            Ok::<_, object_store::Error>(futures::stream::iter(shown))
-        };
-        futures::stream::once(shown).try_flatten().boxed()
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
     }
 }

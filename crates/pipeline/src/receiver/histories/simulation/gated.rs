@@ -16,7 +16,7 @@ use object_store::{
 use super::Lie;
 use super::backing::Backing;
 use super::schedule::{Gate, Operation, Verdict};
-use crate::receiver::histories::faults::ForgetfulSnapshot;
+use crate::receiver::histories::faults::{ForgetfulSnapshot, injected};
 use crate::schema::Table;
 use crate::table::{Commit, Definition, LogError, Put, PutFault, Snapshot, TableLog, Version};
 
@@ -105,10 +105,6 @@ impl fmt::Display for GatedStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("gated store")
     }
-}
-
-pub(super) fn injected() -> object_store::Error {
-    object_store::Error::Generic { store: "simulation", source: "injected fault".into() }
 }
 
 #[async_trait]

@@ -77,7 +77,7 @@ pub(super) struct Receiver {
     pub(super) sent: Vec<Request>,
     /// The last position that was acknowledged.
     pub(super) last: u64,
-    flush_bytes: usize,
+    flush_bytes: u64,
 }
 
 /// The tables as an actor reaches them.
@@ -105,7 +105,7 @@ impl Receiver {
             work: Work::Nothing,
             sent: Vec::new(),
             last: 0,
-            flush_bytes: if often { 1 } else { usize::MAX },
+            flush_bytes: if often { 1 } else { u64::MAX },
         }
     }
 

@@ -11,6 +11,8 @@
 //! synced; a flush takes all of it, and so exactly the records up to its position; flushes run one after the other.
 //! Locks are taken in the order flushing, index, buffer, WAL.
 
+mod flush;
+
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -18,20 +20,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::Serialize;
 
 use super::deliveries::Delivered;
 use crate::environment::{Clock, Entropy};
-use crate::failpoint::{self, FailPoint};
-use crate::flush::{FlushError, Job, Load, MOST_DAYS, Plan, Settled, TableReport, Unfinished, settle};
-use crate::memtable::{Batch, Generation, Horizon, Index, Memtable, SeriesRef, SeriesView, resolve};
+use crate::flush::{Load, MOST_DAYS};
+use crate::memtable::{Batch, Horizon, Index, Memtable, resolve};
 use crate::remote_write::{DecodeError, EARLIEST_TIMESTAMP, Protocol, TimestampBounds};
 use crate::schema::Table;
-use crate::table::{Archive, Date, chain};
+use crate::table::{Archive, Date};
 use crate::wal::{Position, Record, Wal, WalError, WriterId};
-
-/// Series whose labels are looked up under one lock.
-const VIEW_PART: usize = 4096;
+pub use flush::FlushReport;
+use flush::Pending;
 
 /// The label that tells the replicas of one Prometheus apart; see [`super::deliveries`].
 const REPLICA_LABEL: &str = "prometheus_replica";
@@ -71,28 +70,6 @@ pub enum CommitGroupError {
     /// The WAL failed.
     #[error(transparent)]
     Wal(#[from] WalError),
-}
-
-/// What a flush did.
-#[derive(Clone, Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct FlushReport {
-    /// Last position of the WAL that is in the tables.
-    pub position: u64,
-    /// Rows that were there already.
-    pub duplicates: u64,
-    /// Rows that claimed the place of another with a different content; one of the two is kept.
-    pub conflicts: u64,
-    /// By table.
-    pub tables: BTreeMap<&'static str, TableReport>,
-}
-
-/// Rows taken for a flush that has not finished yet.
-#[derive(Clone)]
-struct Pending {
-    position: u64,
-    plan: Arc<Plan>,
-    unfinished: Arc<Unfinished>,
 }
 
 /// How far replay is: its rows came when the horizon reached further back, and need all of what was read.
@@ -313,9 +290,13 @@ impl Core {
         i64::try_from(self.environment.clock.monotonic_ms()).unwrap_or(i64::MAX)
     }
 
+    /// Bytes of WAL on disk.
+    pub fn wal_bytes(&self) -> u64 {
+        self.wal_bytes.load(Ordering::Relaxed)
+    }
+
     /// What a flush policy decides from.
     pub fn load(&self) -> Load {
-        let wal_bytes = self.wal_bytes.load(Ordering::Relaxed);
         let buffer = locked(&self.buffer);
         let since = buffer.pending_since.or(buffer.live.waiting_since());
         let age = since.map(|since| self.monotonic_ms().saturating_sub(since));
@@ -323,7 +304,7 @@ impl Core {
             age: age.map(|age| Duration::from_millis(u64::try_from(age).unwrap_or(0))),
             memtable_bytes: buffer.live.heap_bytes() as u64,
             days: buffer.live.days().len(),
-            wal_bytes,
+            wal_bytes: self.wal_bytes(),
         }
     }
 
@@ -333,7 +314,6 @@ impl Core {
             let index = locked(&self.index);
             (index.series.len(), index.heap_bytes())
         };
-        let wal_bytes = self.wal_bytes.load(Ordering::Relaxed);
         let buffer = locked(&self.buffer);
         Usage {
             series,
@@ -341,179 +321,7 @@ impl Core {
             memtable_bytes: buffer.live.heap_bytes() + buffer.frozen_bytes,
             flush_bytes: buffer.live.flush_bytes() + buffer.pending_bytes,
             horizon_bytes: buffer.horizon_bytes,
-            wal_bytes,
-        }
-    }
-
-    /// Commits everything that was buffered when it was called: first what a failed flush left, then the memtable.
-    pub async fn flush(self: &Arc<Self>) -> Result<FlushReport, FlushError> {
-        let mut flushing = self.flushing.lock().await;
-        let target = locked(&self.buffer).live.position();
-        let mut report = FlushReport { position: self.flushed.load(Ordering::Relaxed), ..FlushReport::default() };
-        if let Some(pending) = flushing.clone() {
-            report.add(self.flush_pending(&pending).await?);
-            *flushing = None;
-        }
-        // Twice if a flush was cut off between taking the memtable and laying it out.
-        loop {
-            *flushing = self.freeze().await?;
-            let Some(pending) = flushing.clone() else { return Ok(report) };
-            report.add(self.flush_pending(&pending).await?);
-            *flushing = None;
-            if report.position >= target {
-                return Ok(report);
-            }
-        }
-    }
-
-    /// Takes the memtable and lays its rows out. What is taken stays in the buffer until it is laid out: a later flush must never
-    /// commit a position without these rows.
-    async fn freeze(self: &Arc<Self>) -> Result<Option<Pending>, FlushError> {
-        let core = self.clone();
-        let taken =
-            tokio::task::spawn_blocking(move || core.take()).await.map_err(|e| FlushError::Cut(e.to_string()))?;
-        let Some((memtable, horizon)) = taken else { return Ok(None) };
-        let position = memtable.position();
-        let settled = {
-            let memtable = memtable.clone();
-            tokio::task::spawn_blocking(move || settle(&memtable, &horizon)).await
-        };
-        let settled = settled.map_err(|e| FlushError::Cut(e.to_string()))?;
-        let view = self.view(&settled);
-        let plan = tokio::task::spawn_blocking(move || Plan::new(settled, view)).await;
-        let plan = Arc::new(plan.map_err(|e| FlushError::Cut(e.to_string()))?);
-        let mut buffer = locked(&self.buffer);
-        (buffer.frozen, buffer.frozen_bytes) = (None, 0);
-        drop(buffer);
-        Ok(Some(Pending { position, plan, unfinished: Arc::default() }))
-    }
-
-    /// The labels of all series of a flush. In parts, because requests wait meanwhile; series are forgotten at the end of a flush only, and
-    /// when none is under way.
-    fn view(&self, settled: &Settled) -> SeriesView {
-        let mut view = SeriesView::default();
-        for part in settled.series().chunks(VIEW_PART) {
-            locked(&self.index).series.add_to(&mut view, part.iter().copied());
-        }
-        view
-    }
-
-    fn take(&self) -> Option<(Arc<Memtable>, Arc<Horizon>)> {
-        // Waits while the disk syncs a group.
-        self.with_wal(Wal::end_segment);
-        let mut buffer = locked(&self.buffer);
-        if buffer.frozen.is_none() && buffer.live.position() > 0 {
-            let memtable = std::mem::take(&mut buffer.live);
-            (buffer.frozen_bytes, buffer.pending_bytes) = (memtable.heap_bytes(), memtable.flush_bytes());
-            buffer.pending_since = memtable.waiting_since();
-            buffer.frozen = Some(Arc::new(memtable));
-        }
-        buffer.frozen.clone().map(|memtable| (memtable, buffer.horizon.clone()))
-    }
-
-    async fn flush_pending(self: &Arc<Self>, pending: &Pending) -> Result<FlushReport, FlushError> {
-        let Environment { clock, entropy } = &self.environment;
-        let (clock, entropy) = (clock.as_ref(), entropy.as_ref());
-        let Pending { position, unfinished, .. } = pending;
-        let (writer, position, last) = (self.writer, *position, locked(&self.in_tables).clone());
-        let job = Job { archive: &self.archive, writer, position, last, clock, entropy, unfinished };
-        let tables = job.run(&pending.plan).await?;
-        let committed = |table: &Table| tables.get(table.name()).is_some_and(|report| report.version.is_some());
-        let now = Table::ALL.into_iter().filter(committed).map(|table| (table, position));
-        locked(&self.in_tables).extend(now);
-        let (core, done) = (self.clone(), pending.clone());
-        // Committed is committed: what is not trimmed now is trimmed after the next flush.
-        let trimmed = tokio::task::spawn_blocking(move || core.trim(&done)).await;
-        trimmed.map_err(|e| FlushError::Cut(e.to_string()))?;
-        let settled = &pending.plan.settled;
-        let (duplicates, conflicts) = (settled.duplicates, settled.conflicts);
-        Ok(FlushReport { position: pending.position, duplicates, conflicts, tables })
-    }
-
-    /// After the commit: the horizon moves on, unused series are forgotten, the WAL is purged.
-    fn trim(&self, pending: &Pending) {
-        let settled = &pending.plan.settled;
-        let flush = (self.writer, pending.position);
-        let generation = settled.generation(flush, self.environment.clock.now_ms());
-        self.flushed.fetch_max(pending.position, Ordering::Relaxed);
-        self.remember(generation, settled.changed_generations(&self.horizon()));
-        self.forget_unused();
-        let purged = failpoint::reach(FailPoint::PurgeStart).map_err(|e| e.to_string()).and_then(|()| {
-            let purged = self.with_wal(|wal| wal.purge(Position::new(pending.position)));
-            purged.unwrap_or(Ok(())).map_err(|e| chain(&e))
-        });
-        if let Err(error) = purged {
-            tracing::warn!(error, "the WAL keeps segments that are in the tables already; they go with a later flush");
-        }
-    }
-
-    fn horizon(&self) -> Arc<Horizon> {
-        locked(&self.buffer).horizon.clone()
-    }
-
-    fn remember(&self, generation: Generation, changed: Vec<Generation>) {
-        let mut buffer = locked(&self.buffer);
-        let mut horizon = (*buffer.horizon).clone();
-        horizon.replace(changed);
-        if buffer.replay == Replay::Running {
-            horizon.push(generation, i64::MAX);
-        } else {
-            horizon.push(generation, self.horizon_ms);
-            buffer.replay = Replay::Done;
-        }
-        buffer.horizon_bytes = horizon.heap_bytes();
-        buffer.horizon = Arc::new(horizon);
-        buffer.pending_bytes = 0;
-        buffer.pending_since = None;
-    }
-
-    fn forget_unused(&self) {
-        let mut index = locked(&self.index);
-        let buffer = locked(&self.buffer);
-        let mut used = vec![false; index.series.bound()];
-        let mut mark = |series: SeriesRef| {
-            if let Some(used) = used.get_mut(series as usize) {
-                *used = true;
-            }
-        };
-        buffer.live.for_each_series(&mut mark);
-        buffer.horizon.for_each_series(&mut mark);
-        drop(buffer);
-        let forgotten = index.series.forget_unused(|series| used.get(series as usize).copied().unwrap_or(true));
-        tracing::debug!(forgotten, left = index.series.len(), "series");
-    }
-
-    /// Gives back what can be given back without a flush: memory is short.
-    pub async fn relieve(self: &Arc<Self>) {
-        let no_flush = self.flushing.lock().await;
-        {
-            let mut buffer = locked(&self.buffer);
-            if buffer.replay == Replay::Done {
-                let mut horizon = (*buffer.horizon).clone();
-                horizon.shrink();
-                buffer.horizon_bytes = horizon.heap_bytes();
-                buffer.horizon = Arc::new(horizon);
-            }
-        }
-        if no_flush.is_none() && locked(&self.buffer).frozen.is_none() {
-            self.forget_unused();
-        }
-    }
-}
-
-impl FlushReport {
-    fn add(&mut self, other: Self) {
-        self.position = self.position.max(other.position);
-        self.duplicates += other.duplicates;
-        self.conflicts += other.conflicts;
-        for (table, report) in other.tables {
-            let sum = self.tables.entry(table).or_default();
-            sum.rows += report.rows;
-            sum.superseded += report.superseded;
-            sum.files += report.files;
-            sum.bytes += report.bytes;
-            sum.races += report.races;
-            sum.version = report.version.or(sum.version);
+            wal_bytes: self.wal_bytes(),
         }
     }
 }
