@@ -219,6 +219,16 @@ impl Receiver {
         self.program.terminate()
     }
 
+    /// Waits until it ends by itself.
+    pub fn wait_for_end(&mut self) -> ExitStatus {
+        self.program.wait_for_end()
+    }
+
+    /// Kills it; its directory, for the next one.
+    pub fn into_directory(self) -> TempDir {
+        self.directory
+    }
+
     /// A request with these headers and nothing added to them.
     pub fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
         let mut request = self.client.request(method, format!("http://{}{path}", self.address)).body(body);

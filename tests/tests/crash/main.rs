@@ -6,6 +6,7 @@ mod cases;
 mod fail_points;
 mod file_calls;
 mod full_disk;
+mod late_commit;
 mod lost_power;
 mod random_kills;
 mod sabotage;

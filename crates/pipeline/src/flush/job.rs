@@ -25,7 +25,7 @@ use crate::wal::WriterId;
 /// Commits between two checkpoints of a table's log.
 const CHECKPOINT_INTERVAL: u64 = 32;
 
-/// Why a flush did not finish; it is tried again.
+/// Why a flush did not finish.
 #[derive(Debug, thiserror::Error)]
 pub enum FlushError {
     /// A file could not be encoded.
@@ -63,6 +63,13 @@ pub enum FlushError {
     /// The work was cut off: the program is ending.
     #[error("cut off: {0}")]
     Cut(String),
+}
+
+impl FlushError {
+    /// Whether only a new process can go on, which reads from the tables what is in them; else the same flush is tried again.
+    pub fn needs_restart(&self) -> bool {
+        matches!(self, Self::Commit { cause: CommitError::Overtaken { .. }, .. })
+    }
 }
 
 /// What one flush put into one table.

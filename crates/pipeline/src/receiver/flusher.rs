@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::core::{Core, FlushReport};
 use super::health::{Health, Part};
@@ -41,6 +41,8 @@ pub(super) struct Flusher {
     pub(crate) clock: Arc<dyn Clock>,
     /// Under the WAL: tried out while the WAL is at fault.
     pub disk: Arc<dyn Disk>,
+    /// Told why only a new process can go on.
+    pub end: watch::Sender<Option<String>>,
 }
 
 impl Flusher {
@@ -124,6 +126,9 @@ impl Flusher {
             Err(error) => {
                 let reason = format!("the archive cannot be written, the WAL keeps what is acknowledged: {error}");
                 self.health.fault(Part::Archive, reason.clone());
+                if error.needs_restart() {
+                    self.end.send_replace(Some(reason.clone()));
+                }
                 Err(reason)
             }
         }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::archive_note::{self, ARCHIVE_NOTE};
 use super::committer;
@@ -76,6 +76,9 @@ pub enum ReceiverError {
         /// The file that says so.
         note: String,
     },
+    /// Only a new process can go on.
+    #[error("{0}; start promarchive again: nothing is lost, and the write-ahead log is replayed")]
+    Restart(String),
     /// No thread for the WAL.
     #[error("cannot start the thread of the WAL: {0}")]
     Thread(std::io::Error),
@@ -88,7 +91,7 @@ impl ReceiverError {
             Self::Archive(e) => e.is_retryable(),
             Self::Recovery(e) => e.is_retryable(),
             Self::Directory { .. } => true,
-            Self::Serve(_) | Self::ArchiveGone { .. } | Self::Thread(_) => false,
+            Self::Serve(_) | Self::ArchiveGone { .. } | Self::Restart(_) | Self::Thread(_) => false,
         }
     }
 }
@@ -111,10 +114,10 @@ pub async fn run(
     let ingest = Ingest::new(&settings, health.clone(), metrics.clone());
     let server =
         Server::bind(settings.http.clone(), ingest.clone(), metrics.clone(), environment.clock.clone()).await?;
-    let (stop, stopped) = tokio::sync::watch::channel(None::<Instant>);
-    let (failed, failure) = tokio::sync::oneshot::channel::<()>();
+    let (stop, stopped) = watch::channel(None::<Instant>);
+    let (end, mut ended) = watch::channel(None::<String>);
     tokio::spawn(async move {
-        tokio::select! { () = shutdown => {}, _ = failure => {} }
+        tokio::select! { () = shutdown => {}, _ = ended.wait_for(Option::is_some) => {} }
         stop.send_replace(Some(Instant::now()));
     });
     let until_stopped = {
@@ -125,7 +128,7 @@ pub async fn run(
     let opened = match open_until(&settings, &environment, &health, stopped.clone()).await {
         Ok(opened) => opened,
         Err(error) => {
-            drop(failed);
+            drop(end);
             let _ = serving.await;
             return Err(error);
         }
@@ -134,7 +137,7 @@ pub async fn run(
         let _ = serving.await;
         return Ok(());
     };
-    let working = start(&settings, &environment, &opened, &ingest, &health, &metrics)?;
+    let working = start(&settings, &environment, &opened, &ingest, &health, &metrics, &end)?;
     health.works(Part::Start);
     tracing::info!(archive = %settings.archive.display(), wal = %settings.wal.display(), "ready");
     let result = serving.await;
@@ -143,8 +146,8 @@ pub async fn run(
     }
     let since = stopped.borrow().map_or(Duration::ZERO, |signal| signal.elapsed());
     working.stop(&ingest, settings.shutdown_grace.saturating_sub(since).max(LAST_GRACE)).await;
-    drop(failed);
-    Ok(())
+    let reason = end.borrow().clone();
+    reason.map_or(Ok(()), |reason| Err(ReceiverError::Restart(reason)))
 }
 
 /// Opens, again and again while the fault may pass; none when told to stop meanwhile.
@@ -152,7 +155,7 @@ async fn open_until(
     settings: &Settings,
     environment: &Environment,
     health: &Health,
-    mut stopped: tokio::sync::watch::Receiver<Option<Instant>>,
+    mut stopped: watch::Receiver<Option<Instant>>,
 ) -> Result<Option<Opened>, ReceiverError> {
     loop {
         match open(settings, environment).await {
@@ -246,6 +249,7 @@ fn start(
     ingest: &Ingest,
     health: &Arc<Health>,
     metrics: &Arc<Metrics>,
+    end: &watch::Sender<Option<String>>,
 ) -> Result<Working, ReceiverError> {
     let (waiting, to_commit) = mpsc::channel(WAITING_REQUESTS);
     let (flushes, to_flush) = mpsc::channel(16);
@@ -274,6 +278,7 @@ fn start(
         flushed: flushed.clone(),
         clock: environment.clock.clone(),
         disk: opened.disk.clone(),
+        end: end.clone(),
     };
     let flusher = tokio::spawn(flusher.run(to_flush));
     let channels = Mutex::new(Some(Arc::new(Channels { waiting, flushes })));

@@ -41,8 +41,8 @@ pub enum CommitError {
     Stale(String),
     /// The table has more of the writer's records than the writer knew when it chose the rows.
     #[error(
-        "a commit that an earlier process had asked for has landed late: the table has the WAL's records up to {found}, \
-         and only {last:?} were known; start promarchive again, which replays the others alone"
+        "a commit that an earlier process had asked for has landed late: the table has the WAL's records up to {found}, and not \
+         only up to {}; what of them is still missing is known after a replay of the WAL", .last.unwrap_or(0)
     )]
     Overtaken {
         /// The position there.
