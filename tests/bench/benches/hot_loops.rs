@@ -4,7 +4,6 @@
 //! cargo bench -p promarchive-bench
 //! ```
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -72,10 +71,10 @@ fn settle_sort_and_encode(criterion: &mut Criterion) {
         let load = load(name, Protocol::V2);
         let (index, memtable) = filled(&load);
         group.throughput(Throughput::Elements(memtable.samples()));
-        let (index, memtable, columns) = (Arc::new(index), Arc::new(memtable), LabelColumns::default());
+        let columns = LabelColumns::default();
         group.bench_function(format!("{name}"), |bencher| {
-            bencher.iter(|| {
-                let settled = settle(&memtable, &Horizon::default());
+            let flush = |mut memtable: Memtable| {
+                let settled = settle(&mut memtable, &Horizon::default());
                 let view = index.series.view(settled.series().into_iter());
                 let plan = Plan::new(settled, view);
                 let files = plan.files(Table::Samples);
@@ -85,7 +84,8 @@ fn settle_sort_and_encode(criterion: &mut Criterion) {
                     file.bytes.len()
                 };
                 files.iter().map(encode).sum::<usize>()
-            });
+            };
+            bencher.iter_batched(|| memtable.clone(), flush, BatchSize::LargeInput);
         });
     }
     group.finish();

@@ -46,12 +46,11 @@ pub struct Superseding {
     pub histograms: Vec<(SeriesRef, Histogram)>,
 }
 
-/// Settles a memtable against the horizon.
-pub fn settle(memtable: &Memtable, horizon: &Horizon) -> Settled {
-    let mut settled = Settled { samples: Vec::with_capacity(memtable.runs().count()), ..Settled::default() };
-    for (series, run) in memtable.runs() {
-        settled.run(series, run, horizon);
-    }
+/// Settles a memtable against the horizon. What is in order already is shared with the memtable, whose rows stay what they are.
+pub fn settle(memtable: &mut Memtable, horizon: &Horizon) -> Settled {
+    let mut settled =
+        Settled { samples: Vec::with_capacity(memtable.series_with_samples().count()), ..Settled::default() };
+    memtable.for_each_run(|series, run| settled.run(series, run, horizon));
     settled.histograms(memtable.histograms(), horizon);
     settled.exemplars(memtable.exemplars(), horizon);
     settled.metadata(memtable.metadata());
@@ -92,7 +91,7 @@ impl Settled {
         changed.map(|(generation, rows)| rows.apply_to(generation)).collect()
     }
 
-    fn run(&mut self, series: SeriesRef, run: &SampleRun, horizon: &Horizon) {
+    fn run(&mut self, series: SeriesRef, run: &mut SampleRun, horizon: &Horizon) {
         let mut written = horizon.generations().flat_map(|generation| generation.runs(series));
         if let Some(sorted) = run.sorted().filter(SortedRun::is_of_one_day)
             && !written.any(|(_, written)| written.overlaps(&sorted))

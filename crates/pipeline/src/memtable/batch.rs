@@ -126,6 +126,7 @@ pub fn resolve(
         symbols: &symbols,
         labels: Vec::new(),
         metadata_seen: HashSet::new(),
+        last: None,
         bounds,
         received_at,
         batch,
@@ -148,6 +149,8 @@ struct Resolver<'i, 'a> {
     labels: Vec<Symbol>,
     /// Metadata of this 2.0 request that has been looked at: metric, type, help and unit.
     metadata_seen: HashSet<(Symbol, i32, u32, u32)>,
+    /// The series that was found last.
+    last: Option<SeriesRef>,
     bounds: TimestampBounds,
     received_at: i64,
     batch: Batch,
@@ -157,7 +160,7 @@ impl Resolver<'_, '_> {
     fn series(&mut self, series: &TimeSeries<'_>) {
         self.batch.series += 1;
         let found = match self.find(&series.labels) {
-            Ok(found) => found,
+            Ok(found) => *self.last.insert(found),
             Err(invalid) => {
                 let rows = series.samples.len() + series.histograms.len() + series.exemplars.len();
                 self.refuse(&invalid, rows.max(1) as u64, series);
@@ -208,23 +211,25 @@ impl Resolver<'_, '_> {
         match raw {
             RawLabels::Text(text) => {
                 let hash = self.index.series.hash_text(text);
-                if let Some(found) = self.index.series.find_text(hash) {
+                if let Some(found) = self.index.series.find_text(hash, self.last) {
                     return Ok(found);
                 }
                 let found = self.find_slowly(raw)?;
                 self.index.series.name_by_text(found, hash);
                 Ok(found)
             }
-            RawLabels::Refs(_) if self.translate(raw) => match self.index.series.find_symbols(&self.labels) {
-                Some(found) => Ok(found),
-                None => self.find_slowly(raw),
-            },
+            RawLabels::Refs(_) if self.translate(raw) => {
+                match self.index.series.find_symbols(&self.labels, self.last) {
+                    Some(found) => Ok(found),
+                    None => self.find_slowly(raw),
+                }
+            }
             _ => self.find_slowly(raw),
         }
     }
 
     fn find_slowly(&mut self, raw: &RawLabels<'_>) -> Result<SeriesRef, Invalid> {
-        Ok(self.index.series.find_or_insert(&LabelSet::parse(raw, self.symbols)?))
+        Ok(self.index.series.find_or_insert(&LabelSet::parse(raw, self.symbols)?, self.last))
     }
 
     /// Fills `labels` with the index's symbols for the references of a 2.0 series: the metric first, the others as they

@@ -12,7 +12,7 @@ use crate::schema::Table;
 use crate::table::Date;
 
 /// Rows by series, in the order of arrival; duplicates included.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Memtable {
     /// By [`SeriesRef`]: one more than the place of the series' run, 0 for none. Series that are known and silent cost no run.
     places: Vec<u32>,
@@ -114,11 +114,18 @@ impl Memtable {
         self.samples
     }
 
-    /// The samples of each series that has any, by series.
-    pub fn runs(&self) -> impl Iterator<Item = (SeriesRef, &SampleRun)> {
-        let run =
-            |(series, &place): (SeriesRef, &u32)| Some((series, self.runs.get((place as usize).checked_sub(1)?)?));
-        (0..).zip(&self.places).filter_map(run)
+    /// The series that have samples, in order.
+    pub fn series_with_samples(&self) -> impl Iterator<Item = SeriesRef> {
+        (0..).zip(&self.places).filter(|(_, place)| **place != 0).map(|(series, _)| series)
+    }
+
+    /// Calls `each` with the samples of each series that has any, in the order of series.
+    pub fn for_each_run(&mut self, mut each: impl FnMut(SeriesRef, &mut SampleRun)) {
+        for (series, &place) in (0..).zip(&self.places) {
+            if let Some(run) = (place as usize).checked_sub(1).and_then(|at| self.runs.get_mut(at)) {
+                each(series, run);
+            }
+        }
     }
 
     /// Histograms, in the order of arrival.
@@ -138,14 +145,14 @@ impl Memtable {
 
     /// Calls `each` with every series that has rows, some more than once.
     pub fn for_each_series(&self, mut each: impl FnMut(SeriesRef)) {
-        self.runs().for_each(|(series, _)| each(series));
+        self.series_with_samples().for_each(&mut each);
         self.histograms.iter().for_each(|(series, _)| each(*series));
         self.exemplars.iter().for_each(|row| each(row.series));
     }
 }
 
 /// The days of timestamps. Most come from the day of the one before.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Days {
     all: BTreeSet<Date>,
     /// Milliseconds since the epoch of the day that came last.

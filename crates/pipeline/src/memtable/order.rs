@@ -95,7 +95,7 @@ mod tests {
             let mut index = Index::new(7);
             let series: Vec<_> = sets.iter().map(|(metric, labels)| {
                 let labels = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-                index.series.find_or_insert(&LabelSet { metric, labels })
+                index.series.find_or_insert(&LabelSet { metric, labels }, None)
             }).collect();
             let view = index.series.view(series.into_iter());
             let key = |place: usize| view.get(place).map(|(_, l)| (l.metric().to_owned(), labels_text(l.pairs())));

@@ -24,10 +24,51 @@ struct Previous {
     start: i64,
 }
 
+/// What a run is made of.
+#[derive(Clone, Debug)]
+enum RunBytes {
+    /// Samples are still appended.
+    Growing(Vec<u8>),
+    /// Shared with sorted runs.
+    Settled(Arc<[u8]>),
+}
+
+impl Default for RunBytes {
+    fn default() -> Self {
+        Self::Growing(Vec::new())
+    }
+}
+
+impl RunBytes {
+    /// To append to; put back as [`Self::Growing`].
+    fn take(&mut self) -> Vec<u8> {
+        match std::mem::take(self) {
+            Self::Growing(bytes) => bytes,
+            Self::Settled(bytes) => bytes.to_vec(),
+        }
+    }
+
+    fn share(&mut self) -> Arc<[u8]> {
+        let shared: Arc<[u8]> = match std::mem::take(self) {
+            Self::Growing(bytes) => bytes.into(),
+            Self::Settled(bytes) => bytes,
+        };
+        *self = Self::Settled(shared.clone());
+        shared
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Growing(bytes) => bytes,
+            Self::Settled(bytes) => bytes,
+        }
+    }
+}
+
 /// Samples of one series, appended in any order.
 #[derive(Clone, Debug, Default)]
 pub struct SampleRun {
-    bytes: Vec<u8>,
+    bytes: RunBytes,
     previous: Previous,
     count: u32,
     /// Whether a sample was not later than the one before.
@@ -46,27 +87,29 @@ impl SampleRun {
         let control = if change != 0 { STEP_CHANGED } else { 0 }
             | if xor != 0 { VALUE_CHANGED } else { 0 }
             | if start != 0 { START_CHANGED } else { 0 };
-        self.bytes.push(control);
+        let mut bytes = self.bytes.take();
+        bytes.push(control);
         if change != 0 {
-            push_varint(&mut self.bytes, zigzag(change));
+            push_varint(&mut bytes, zigzag(change));
         }
         if xor != 0 {
             let zeros = xor.trailing_zeros() as usize / 8;
             let length = 8 - zeros - xor.leading_zeros() as usize / 8;
-            self.bytes.push((zeros << 4 | length) as u8);
-            self.bytes.extend((xor >> (zeros * 8)).to_le_bytes().iter().take(length));
+            bytes.push((zeros << 4 | length) as u8);
+            bytes.extend((xor >> (zeros * 8)).to_le_bytes().iter().take(length));
         }
         if start != 0 {
-            push_varint(&mut self.bytes, zigzag(start));
+            push_varint(&mut bytes, zigzag(start));
         }
+        self.bytes = RunBytes::Growing(bytes);
         *previous = Previous { timestamp: sample.timestamp, step, value: sample.value, start: sample.start_timestamp };
         self.count += 1;
     }
 
-    /// The run as it is, if it is in order of time already, with each timestamp once, and not empty.
-    pub fn sorted(&self) -> Option<SortedRun> {
+    /// The run as it is, if it is in order of time already, with each timestamp once, and not empty. Its bytes are shared, and not held twice.
+    pub fn sorted(&mut self) -> Option<SortedRun> {
         let first = self.iter().next().filter(|_| !self.unordered)?.timestamp;
-        Some(SortedRun { bytes: self.bytes.as_slice().into(), count: self.count, first, last: self.previous.timestamp })
+        Some(SortedRun { bytes: self.bytes.share(), count: self.count, first, last: self.previous.timestamp })
     }
 
     /// Number of samples.
@@ -81,12 +124,15 @@ impl SampleRun {
 
     /// Bytes held on the heap.
     pub fn heap_bytes(&self) -> usize {
-        self.bytes.capacity()
+        match &self.bytes {
+            RunBytes::Growing(bytes) => bytes.capacity(),
+            RunBytes::Settled(bytes) => bytes.len(),
+        }
     }
 
     /// The samples, in the order in which they were pushed.
     pub fn iter(&self) -> Samples<'_> {
-        Samples { bytes: &self.bytes, previous: Previous::default() }
+        Samples { bytes: self.bytes.as_slice(), previous: Previous::default() }
     }
 }
 
@@ -106,7 +152,7 @@ impl SortedRun {
         let (first, last) = (samples.first()?.timestamp, samples.last()?.timestamp);
         let mut run = SampleRun::default();
         samples.iter().for_each(|&sample| run.push(sample));
-        Some(Self { bytes: run.bytes.into(), count: run.count, first, last })
+        Some(Self { bytes: run.bytes.share(), count: run.count, first, last })
     }
 
     /// Smallest and largest timestamp, ms.
@@ -243,12 +289,18 @@ mod tests {
             prop_assert_eq!(run.len(), samples.len());
             prop_assert_eq!(&run.iter().collect::<Vec<_>>(), &samples);
             let in_order = !samples.is_empty() && samples.is_sorted_by(|a, b| a.timestamp < b.timestamp);
-            prop_assert_eq!(run.sorted().is_some(), in_order);
-            if let Some(sorted) = run.sorted() {
+            let sorted = run.sorted();
+            prop_assert_eq!(sorted.is_some(), in_order);
+            if let Some(sorted) = sorted {
                 let bounds = (samples[0].timestamp, samples[samples.len() - 1].timestamp);
                 prop_assert_eq!((sorted.bounds(), sorted.count()), (bounds, samples.len()));
-                prop_assert_eq!(sorted.iter().collect::<Vec<_>>(), samples);
+                prop_assert_eq!(&sorted.iter().collect::<Vec<_>>(), &samples);
             }
+            // Shared bytes are neither lost to the run nor changed by it.
+            let again = run.sorted().map(|sorted| sorted.iter().collect::<Vec<_>>());
+            prop_assert_eq!(&again, &in_order.then(|| samples.clone()));
+            samples.iter().for_each(|&sample| run.push(sample));
+            prop_assert_eq!(run.iter().collect::<Vec<_>>(), [&samples[..], &samples[..]].concat());
         }
     }
 
@@ -262,6 +314,6 @@ mod tests {
                 start_timestamp: 0,
             });
         }
-        assert!(run.bytes.len() < 1020, "{} bytes", run.bytes.len());
+        assert!(run.bytes.as_slice().len() < 1020, "{} bytes", run.bytes.as_slice().len());
     }
 }

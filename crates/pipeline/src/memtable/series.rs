@@ -5,6 +5,9 @@
 //! raw bytes are hashed. Hashes have 96 bits and keys that no sender knows, and what is found by one is not compared again: that took half
 //! of the time of a request. That two of ten million label sets share a hash has a probability of 10⁻¹⁵.
 //!
+//! A sender names its series in the same order again and again. So each series remembers which one followed it, and that one is looked at
+//! before the table is: neighbours in memory, where the table is a random place for each sample.
+//!
 //! A series is forgotten when nothing refers to it any more: no buffered sample, no sample within the deduplication horizon, no
 //! request in flight. For the last, each request holds the epoch in which it was resolved.
 
@@ -40,6 +43,23 @@ pub type SeriesRef = u32;
 #[derive(Clone, Debug)]
 pub struct EpochGuard(#[expect(dead_code, reason = "held, not read")] Arc<()>);
 
+/// How requests named a series last. Apart from what it is, because each sample reads and writes here.
+#[derive(Clone, Copy, Debug)]
+struct Naming {
+    /// By which hash; see [`LabelsHash`].
+    place: u64,
+    check: u32,
+    /// The series that was named after it.
+    next: SeriesRef,
+    /// In which epoch.
+    epoch: u64,
+}
+
+impl Naming {
+    /// Of a series that nothing has named, or that is forgotten: a hash that labels have as seldom as they share one.
+    const NONE: Self = Self { place: 0, check: 0, next: SeriesRef::MAX, epoch: 0 };
+}
+
 #[derive(Debug)]
 struct Series {
     /// The metric, then name and value of each other label, sorted by name.
@@ -53,8 +73,7 @@ struct Series {
 pub struct SeriesIndex {
     symbols: Symbols,
     series: Vec<Option<Series>>,
-    /// Last epoch in which a request named each. Apart, because each sample writes here.
-    touched: Vec<u64>,
+    namings: Vec<Naming>,
     free: Vec<SeriesRef>,
     by_labels: HashTable<Entry>,
     by_text: HashTable<Entry>,
@@ -71,7 +90,7 @@ impl SeriesIndex {
         Self {
             symbols: Symbols::new(seed),
             series: Vec::new(),
-            touched: Vec::new(),
+            namings: Vec::new(),
             free: Vec::new(),
             by_labels: HashTable::new(),
             by_text: HashTable::new(),
@@ -103,7 +122,7 @@ impl SeriesIndex {
         self.symbols.heap_bytes()
             + self.label_bytes
             + self.series.capacity() * size_of::<Option<Series>>()
-            + self.touched.capacity() * size_of::<u64>()
+            + self.namings.capacity() * size_of::<Naming>()
             + self.by_labels.allocation_size()
             + self.by_text.allocation_size()
     }
@@ -112,9 +131,24 @@ impl SeriesIndex {
         EpochGuard(self.epochs.back().map(|(_, token)| token.clone()).unwrap_or_default())
     }
 
-    fn touch(&mut self, found: SeriesRef) {
-        if let Some(touched) = self.touched.get_mut(found as usize) {
-            *touched = self.epoch;
+    /// The series that followed `last`, if a request names it by this hash again.
+    fn expected(&mut self, last: Option<SeriesRef>, hash: LabelsHash) -> Option<SeriesRef> {
+        let expected = self.namings.get(last? as usize)?.next;
+        let naming = self.namings.get_mut(expected as usize)?;
+        if (naming.place, naming.check) != (hash.place, hash.check) {
+            return None;
+        }
+        naming.epoch = self.epoch;
+        Some(expected)
+    }
+
+    /// Remembers that a request named a series by this hash, after `last`.
+    fn named(&mut self, last: Option<SeriesRef>, found: SeriesRef, hash: LabelsHash) {
+        if let Some(naming) = self.namings.get_mut(found as usize) {
+            *naming = Naming { place: hash.place, check: hash.check, epoch: self.epoch, ..*naming };
+        }
+        if let Some(before) = last.and_then(|last| self.namings.get_mut(last as usize)) {
+            before.next = found;
         }
     }
 
@@ -143,11 +177,15 @@ impl SeriesIndex {
         self.symbols.find(text)
     }
 
-    /// The series with these labels: the metric, then names and values sorted by name.
-    pub(super) fn find_symbols(&mut self, labels: &[Symbol]) -> Option<SeriesRef> {
+    /// The series with these labels: the metric, then names and values sorted by name. `last` is the series that the request
+    /// named before, if any.
+    pub(super) fn find_symbols(&mut self, labels: &[Symbol], last: Option<SeriesRef>) -> Option<SeriesRef> {
         let hash = self.hash_symbols(labels);
+        if let Some(expected) = self.expected(last, hash) {
+            return Some(expected);
+        }
         let found = self.by_labels.find(hash.place, |&(other, _)| other == hash)?.1;
-        self.touch(found);
+        self.named(last, found, hash);
         Some(found)
     }
 
@@ -162,24 +200,27 @@ impl SeriesIndex {
         LabelsHash::new(self.secrets.each_ref().map(|secrets| rapidhash_v3_seeded(raw, secrets)))
     }
 
-    /// The series that was last named by raw bytes of this hash.
-    pub(super) fn find_text(&mut self, hash: LabelsHash) -> Option<SeriesRef> {
+    /// The series that was last named by raw bytes of this hash. `last` as in [`Self::find_symbols`].
+    pub(super) fn find_text(&mut self, hash: LabelsHash, last: Option<SeriesRef>) -> Option<SeriesRef> {
+        if let Some(expected) = self.expected(last, hash) {
+            return Some(expected);
+        }
         let found = self.by_text.find(hash.place, |&(other, _)| other == hash)?.1;
-        self.touch(found);
+        self.named(last, found, hash);
         Some(found)
     }
 
-    /// The series of a checked label set, made known if it is not.
-    pub fn find_or_insert(&mut self, set: &LabelSet<'_>) -> SeriesRef {
+    /// The series of a checked label set, made known if it is not. `last` as in [`Self::find_symbols`].
+    pub fn find_or_insert(&mut self, set: &LabelSet<'_>, last: Option<SeriesRef>) -> SeriesRef {
         let known: Option<Vec<Symbol>> = texts(set).map(|text| self.symbols.find(text.as_bytes())).collect();
-        if let Some(found) = known.and_then(|labels| self.find_symbols(&labels)) {
+        if let Some(found) = known.and_then(|labels| self.find_symbols(&labels, last)) {
             return found;
         }
         let labels: Arc<[Symbol]> = texts(set).map(|text| self.symbols.acquire(text)).collect();
-        self.insert(labels)
+        self.insert(labels, last)
     }
 
-    fn insert(&mut self, labels: Arc<[Symbol]>) -> SeriesRef {
+    fn insert(&mut self, labels: Arc<[Symbol]>, last: Option<SeriesRef>) -> SeriesRef {
         let hash = self.hash_symbols(&labels);
         self.label_bytes += label_bytes(&labels);
         let series = Some(Series { labels, text_place: None });
@@ -192,17 +233,18 @@ impl SeriesIndex {
             }
             None => {
                 self.series.push(series);
-                self.touched.push(0);
+                self.namings.push(Naming::NONE);
                 SeriesRef::try_from(self.series.len() - 1).unwrap_or(SeriesRef::MAX)
             }
         };
-        self.touch(index);
+        self.named(last, index, hash);
         self.by_labels.insert_unique(hash.place, (hash, index), |(hash, _)| hash.place);
         index
     }
 
     /// Remembers that raw label bytes of this hash name the series.
     pub(super) fn name_by_text(&mut self, series: SeriesRef, hash: LabelsHash) {
+        self.named(None, series, hash);
         let Some(Some(entry)) = self.series.get_mut(series as usize) else { return };
         if let Some(before) = entry.text_place.replace(hash.place) {
             self.forget_text(series, before);
@@ -224,7 +266,7 @@ impl SeriesIndex {
         let oldest = self.epochs.front().map_or(self.epoch, |&(epoch, _)| epoch);
         let mut forgotten = 0;
         for index in 0..SeriesRef::try_from(self.series.len()).unwrap_or(SeriesRef::MAX) {
-            let in_flight = self.touched.get(index as usize).is_none_or(|&touched| touched >= oldest);
+            let in_flight = self.namings.get(index as usize).is_none_or(|naming| naming.epoch >= oldest);
             if in_flight || is_used(index) {
                 continue;
             }
@@ -240,6 +282,9 @@ impl SeriesIndex {
     }
 
     fn remove(&mut self, index: SeriesRef, series: &Series) {
+        if let Some(naming) = self.namings.get_mut(index as usize) {
+            *naming = Naming::NONE;
+        }
         if let Some(hash) = series.text_place {
             self.forget_text(index, hash);
         }

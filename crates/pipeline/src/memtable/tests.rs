@@ -276,3 +276,26 @@ fn a_used_series_stays() {
     assert_eq!(index.series.len(), 1);
     assert_eq!(resolved(&mut index, Protocol::V2, &many(0, 3)).samples[1].0, used);
 }
+
+#[test]
+fn a_forgotten_series_is_not_expected_after_the_one_before_it() {
+    for protocol in [Protocol::V1, Protocol::V2] {
+        let mut index = Index::new(1);
+        let first = (0..3).map(|_| resolved(&mut index, protocol, &many(0, 2)).samples[0].0).last().unwrap();
+        for _ in 0..2 {
+            index.series.forget_unused(|series| series == first);
+        }
+        assert_eq!(index.series.len(), 1);
+        for request in [many(0, 2), [many(0, 1), many(1, 1)].concat(), many(0, 2)] {
+            let batch = resolved(&mut index, protocol, &request);
+            let labels = |at: usize| labels_text(request[at].labels[1..].iter().map(|(n, v)| (text(n), text(v))));
+            let found: Vec<String> = read(&index, &batch).samples.into_iter().map(|(_, labels, _)| labels).collect();
+            assert_eq!(found, [labels(0), labels(1)]);
+        }
+        assert_eq!(index.series.len(), 3);
+    }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    str::from_utf8(bytes).unwrap()
+}

@@ -300,7 +300,7 @@ impl SeriesFinder<'_> {
         match parse_labels_text(labels) {
             Ok(pairs) => {
                 let pairs = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-                let series = self.index.series.find_or_insert(&LabelSet { metric, labels: pairs });
+                let series = self.index.series.find_or_insert(&LabelSet { metric, labels: pairs }, None);
                 self.last = Some((metric.to_owned(), labels.to_owned(), series));
                 Some(series)
             }

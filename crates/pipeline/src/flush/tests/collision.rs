@@ -39,7 +39,7 @@ fn planned(index: &mut Index, horizon: &Horizon, request: &[SentSeries]) -> Plan
     let mut batch = resolve(index, Protocol::V2, &body, BOUNDS, 0).unwrap();
     let mut memtable = Memtable::default();
     memtable.apply(1, 0, &mut batch, |_| false);
-    let settled = settle(&memtable, horizon);
+    let settled = settle(&mut memtable, horizon);
     let view = index.series.view(settled.series().into_iter());
     Plan::new(settled, view)
 }

@@ -41,7 +41,7 @@ impl Sets {
     fn new(sets: &[(&str, Vec<(&str, &str)>)]) -> Self {
         let mut index = Index::new(1);
         let mut insert = |(metric, labels): &(&str, Vec<(&str, &str)>)| {
-            index.series.find_or_insert(&LabelSet { metric, labels: labels.clone() })
+            index.series.find_or_insert(&LabelSet { metric, labels: labels.clone() }, None)
         };
         let series: Vec<_> = sets.iter().map(&mut insert).collect();
         let view = index.series.view(series.into_iter());

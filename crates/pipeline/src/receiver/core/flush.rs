@@ -6,8 +6,8 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 
@@ -73,12 +73,11 @@ impl Core {
         let taken =
             tokio::task::spawn_blocking(move || core.take()).await.map_err(|e| FlushError::Cut(e.to_string()))?;
         let Some((memtable, horizon)) = taken else { return Ok(None) };
-        let position = memtable.position();
-        let settled = {
-            let memtable = memtable.clone();
-            tokio::task::spawn_blocking(move || settle(&memtable, &horizon)).await
-        };
-        let settled = settled.map_err(|e| FlushError::Cut(e.to_string()))?;
+        let settling = tokio::task::spawn_blocking(move || {
+            let mut memtable = locked(&memtable);
+            (memtable.position(), settle(&mut memtable, &horizon))
+        });
+        let (position, settled) = settling.await.map_err(|e| FlushError::Cut(e.to_string()))?;
         let view = self.view(&settled);
         let plan = tokio::task::spawn_blocking(move || Plan::new(settled, view)).await;
         let plan = Arc::new(plan.map_err(|e| FlushError::Cut(e.to_string()))?);
@@ -98,7 +97,7 @@ impl Core {
         view
     }
 
-    fn take(&self) -> Option<(Arc<Memtable>, Arc<Horizon>)> {
+    fn take(&self) -> Option<(Arc<Mutex<Memtable>>, Arc<Horizon>)> {
         // Waits while the disk syncs a group.
         self.with_wal(Wal::end_segment);
         let mut buffer = locked(&self.buffer);
@@ -106,7 +105,7 @@ impl Core {
             let memtable = std::mem::take(&mut buffer.live);
             (buffer.frozen_bytes, buffer.pending_bytes) = (memtable.heap_bytes(), memtable.flush_bytes());
             buffer.pending_since = memtable.waiting_since();
-            buffer.frozen = Some(Arc::new(memtable));
+            buffer.frozen = Some(Arc::new(Mutex::new(memtable)));
         }
         buffer.frozen.clone().map(|memtable| (memtable, buffer.horizon.clone()))
     }

@@ -88,7 +88,7 @@ enum Replay {
 struct Buffer {
     live: Memtable,
     /// Taken for a flush, not laid out yet.
-    frozen: Option<Arc<Memtable>>,
+    frozen: Option<Arc<Mutex<Memtable>>>,
     horizon: Arc<Horizon>,
     replay: Replay,
     horizon_bytes: usize,
