@@ -25,6 +25,9 @@ pub enum Error {
     /// The recording in this program.
     #[error("the recorded load is damaged: {0}")]
     Recording(String),
+    /// A load that promarchive's own decoder does not take.
+    #[error("a load cannot be decoded: {0}")]
+    Load(String),
     /// A program whose name says nothing.
     #[error("{}: not a receiver that is known; its name is to begin with promarchive, prometheus or victoria-metrics", .0.display())]
     UnknownReceiver(PathBuf),

@@ -5,6 +5,7 @@
 //! ```
 
 pub mod error;
+pub mod floor;
 pub mod load;
 pub mod measure;
 pub mod process;

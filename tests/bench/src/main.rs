@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use promarchive_bench::Result;
+use promarchive_bench::floor::bytes_per_sample;
 use promarchive_bench::load::{Load, Name};
-use promarchive_bench::measure::Workplace;
+use promarchive_bench::measure::{Files, Workplace};
 use promarchive_bench::receiver::{Kind, Receiver};
 use promarchive_bench::report::Report;
 use promarchive_pipeline::remote_write::Protocol;
@@ -31,7 +32,7 @@ struct Arguments {
     #[arg(long = "protocol", value_delimiter = ',', default_value = "v1,v2")]
     protocols: Vec<Version>,
     /// What to measure.
-    #[arg(long = "figure", value_delimiter = ',', default_value = "throughput,latency,restart")]
+    #[arg(long = "figure", value_delimiter = ',', default_value = "throughput,files,latency,restart")]
     figures: Vec<Figure>,
     /// How often to measure each; the tables show medians.
     #[arg(long, default_value_t = 1)]
@@ -58,8 +59,13 @@ enum Version {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Figure {
+    /// Each load as fast as it is taken: processor time, memory, bytes.
     Throughput,
+    /// The same with a flush every five minutes of the load, and what no files could go below.
+    Files,
+    /// The time of an answer at a steady rate.
     Latency,
+    /// The time to be ready again after a SIGKILL.
     Restart,
 }
 
@@ -99,32 +105,50 @@ fn run(arguments: &Arguments) -> Result<Report> {
             Version::V1 => Protocol::V1,
             Version::V2 => Protocol::V2,
         };
-        if arguments.figures.contains(&Figure::Throughput) {
+        let measures = |figures: &[Figure]| arguments.figures.iter().any(|figure| figures.contains(figure));
+        if measures(&[Figure::Throughput, Figure::Files]) {
             for &name in &arguments.loads {
-                throughput(arguments, &place, &receivers, name, protocol, &mut report)?;
+                eprintln!("making the load {name} in {protocol:?}");
+                take(arguments, &place, &receivers, &Load::new(name, protocol)?, &mut report)?;
             }
         }
-        if arguments.figures.iter().any(|&figure| figure != Figure::Throughput) {
+        if measures(&[Figure::Latency, Figure::Restart]) {
             answers_and_restarts(arguments, &place, &receivers, protocol, &mut report)?;
         }
     }
     Ok(report)
 }
 
-fn throughput(
+fn take(
     arguments: &Arguments,
     place: &Workplace,
     receivers: &[Receiver],
-    name: Name,
-    protocol: Protocol,
+    load: &Load,
     report: &mut Report,
 ) -> Result<()> {
-    eprintln!("making the load {name} in {protocol:?}");
-    let load = Load::new(name, protocol)?;
+    let Load { name, protocol, five_minutes, .. } = load;
+    let floor = match arguments.figures.contains(&Figure::Files) {
+        true => Some(bytes_per_sample(load, *five_minutes)?),
+        false => None,
+    };
     for run in 1..=arguments.runs {
         for receiver in receivers {
-            eprintln!("{} takes {name} in {protocol:?}, run {run} of {}", receiver.kind.name(), arguments.runs);
-            report.throughput.push(place.throughput(receiver, &load)?);
+            let say = |how: &str| {
+                eprintln!(
+                    "{} takes {name} in {protocol:?}{how}, run {run} of {}",
+                    receiver.kind.name(),
+                    arguments.runs
+                );
+            };
+            if arguments.figures.contains(&Figure::Throughput) {
+                say("");
+                report.throughput.push(place.throughput(receiver, load, 1)?);
+            }
+            if let Some(floor_bytes_per_sample) = floor.filter(|_| receiver.kind == Kind::Promarchive) {
+                say(", flushed every five minutes");
+                let taken = place.throughput(receiver, load, *five_minutes)?;
+                report.files.push(Files { taken, floor_bytes_per_sample });
+            }
         }
     }
     Ok(())

@@ -11,8 +11,8 @@ use serde::Serialize;
 use crate::Result;
 use crate::load::{Load, Name};
 use crate::process::{Process, free_port};
-use crate::receiver::{Receiver, WRITE_PATH};
-use crate::sender::send;
+use crate::receiver::{FLUSH_PATH, Receiver, WRITE_PATH};
+use crate::sender::{Answers, send};
 
 /// Longer than any load: all of it is flushed at the stop, into one file.
 const ONE_FLUSH: &str = "1d";
@@ -27,6 +27,8 @@ pub struct Throughput {
     pub load: Name,
     /// `v1` or `v2`.
     pub protocol: &'static str,
+    /// Into how many files the samples went, if each flush makes one.
+    pub flushes: usize,
     /// Samples that it has.
     pub samples: u64,
     /// Requests answered with 4xx.
@@ -43,6 +45,16 @@ pub struct Throughput {
     pub peak_bytes_per_series: f64,
     /// On disk by sample, write-ahead logs left out.
     pub kept_bytes_per_sample: f64,
+}
+
+/// What files of five minutes cost beside what nobody can go below.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Files {
+    /// As measured with a flush every five minutes of the load.
+    pub taken: Throughput,
+    /// Bytes a sample of [`crate::floor`].
+    pub floor_bytes_per_sample: f64,
 }
 
 /// How long a request waits for its answer at a steady rate.
@@ -121,12 +133,19 @@ impl Workplace {
         Ok(Running { process, client, url, ready_in })
     }
 
-    /// Sends all of a load, stops the receiver, weighs what it has kept.
-    pub fn throughput(&self, receiver: &Receiver, load: &Load) -> Result<Throughput> {
+    /// Sends all of a load, with so many flushes, the last at the stop of the receiver; then weighs what it has kept.
+    pub fn throughput(&self, receiver: &Receiver, load: &Load, flushes: usize) -> Result<Throughput> {
         let directory = self.directory()?;
         let Running { process, client, url, .. } = Self::start(receiver, directory.path(), ONE_FLUSH)?;
         let start = Instant::now();
-        let answers = send(load, &format!("{url}{WRITE_PATH}"), None)?;
+        let mut answers = Answers::default();
+        for part in 0..flushes {
+            if part > 0 {
+                client.post(format!("{url}{FLUSH_PATH}")).send()?.error_for_status()?;
+            }
+            let requests = load.part(part, flushes);
+            answers = answers.and(send(&requests, load.protocol, &format!("{url}{WRITE_PATH}"), None)?);
+        }
         let seconds = start.elapsed().as_secs_f64();
         let (before_block, peak) = (process.cpu_seconds()?, process.peak_bytes());
         receiver.write_block(&client, &url)?;
@@ -139,6 +158,7 @@ impl Workplace {
             receiver: receiver.kind.name(),
             load: load.name,
             protocol: protocol_name(load.protocol),
+            flushes,
             samples,
             refused_requests: answers.refused,
             cpu_seconds,
@@ -161,7 +181,7 @@ impl Workplace {
     ) -> Result<Latency> {
         let directory = self.directory()?;
         let Running { process, url, .. } = Self::start(receiver, directory.path(), flush)?;
-        let mut answers = send(load, &format!("{url}{WRITE_PATH}"), Some((rate, length)))?;
+        let mut answers = send(&load.part(0, 1), load.protocol, &format!("{url}{WRITE_PATH}"), Some((rate, length)))?;
         drop(process);
         answers.latencies.sort_unstable();
         let quantile = |q: f64| {
@@ -184,7 +204,7 @@ impl Workplace {
     pub fn restart(&self, receiver: &Receiver, load: &Load) -> Result<Restart> {
         let directory = self.directory()?;
         let Running { process, url, .. } = Self::start(receiver, directory.path(), ONE_FLUSH)?;
-        let samples = send(load, &format!("{url}{WRITE_PATH}"), None)?.samples;
+        let samples = send(&load.part(0, 1), load.protocol, &format!("{url}{WRITE_PATH}"), None)?.samples;
         drop(process);
         let Running { ready_in, .. } = Self::start(receiver, directory.path(), ONE_FLUSH)?;
         let seconds = ready_in.as_secs_f64();

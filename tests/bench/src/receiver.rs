@@ -13,6 +13,9 @@ use crate::{Error, Result};
 /// Where all of them take writes.
 pub const WRITE_PATH: &str = "/api/v1/write";
 
+/// Where promarchive is told to flush.
+pub const FLUSH_PATH: &str = "/-/flush";
+
 /// What kind of program it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

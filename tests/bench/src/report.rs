@@ -6,7 +6,7 @@ use std::fmt;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-use crate::measure::{Latency, Restart, Throughput};
+use crate::measure::{Files, Latency, Restart, Throughput};
 
 /// The receiver that all others are compared with.
 const REFERENCE: &str = "prometheus";
@@ -16,6 +16,8 @@ const REFERENCE: &str = "prometheus";
 pub struct Report {
     /// Loads taken as fast as they came.
     pub throughput: Vec<Throughput>,
+    /// The same with files of five minutes.
+    pub files: Vec<Files>,
     /// Answers at a steady rate.
     pub latency: Vec<Latency>,
     /// Restarts after a kill.
@@ -69,6 +71,23 @@ impl Report {
         table
     }
 
+    fn files_table(&self) -> Table {
+        let mut table = table(&["load", "protocol", "files", "k samples/CPU-s", "B/sample kept", "floor B/sample"]);
+        for ((load, protocol, files), row) in
+            groups(&self.files, |row| (row.taken.load.to_string(), row.taken.protocol, row.taken.flushes))
+        {
+            table.add_row([
+                load,
+                protocol.to_owned(),
+                files.to_string(),
+                format!("{:.0}", median(&row, |r| r.taken.samples_per_cpu_second) / 1e3),
+                format!("{:.3}", median(&row, |r| r.taken.kept_bytes_per_sample)),
+                format!("{:.3}", median(&row, |r| r.floor_bytes_per_sample)),
+            ]);
+        }
+        table
+    }
+
     fn latency_table(&self) -> Table {
         let mut table = table(&["protocol", "receiver", "flush every", "requests", "p50 ms", "p99 ms", "max ms"]);
         for ((protocol, receiver, flush), row) in
@@ -107,6 +126,9 @@ impl fmt::Display for Report {
         if !self.throughput.is_empty() {
             writeln!(f, "Taken as fast as it comes; ratios are to {REFERENCE}\n\n{}\n", self.throughput_table())?;
         }
+        if !self.files.is_empty() {
+            writeln!(f, "promarchive with a flush every five minutes of the load\n\n{}\n", self.files_table())?;
+        }
         if let Some(first) = self.latency.first() {
             writeln!(f, "Time of an answer at {:.0} samples/s\n\n{}\n", first.rate, self.latency_table())?;
         }
@@ -120,7 +142,8 @@ impl fmt::Display for Report {
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN).set_header(header.to_vec());
-    let numbers = header.iter().position(|name| matches!(*name, "samples" | "requests" | "samples in the WAL"));
+    let numbers =
+        header.iter().position(|name| matches!(*name, "samples" | "files" | "requests" | "samples in the WAL"));
     for column in table.column_iter_mut().skip(numbers.unwrap_or(header.len())) {
         column.set_cell_alignment(CellAlignment::Right);
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use promarchive_pipeline::remote_write::Protocol;
 use reqwest::blocking::Client;
 
-use crate::load::{Load, Request};
+use crate::load::Request;
 use crate::{Error, Result};
 
 /// Tries of a request that is answered with "later".
@@ -26,7 +26,8 @@ pub struct Answers {
 }
 
 impl Answers {
-    fn add(mut self, mut other: Self) -> Self {
+    /// Both together.
+    pub fn and(mut self, mut other: Self) -> Self {
         self.samples += other.samples;
         self.refused += other.refused;
         self.retried += other.retried;
@@ -35,11 +36,11 @@ impl Answers {
     }
 }
 
-/// Sends a load: as fast as it is taken, or paced at so many samples a second and for so long.
-pub fn send(load: &Load, url: &str, pace: Option<(f64, Duration)>) -> Result<Answers> {
+/// Sends requests, given by connection: as fast as they are taken, or paced at so many samples a second and for so long.
+pub fn send(requests: &[&[Request]], protocol: Protocol, url: &str, pace: Option<(f64, Duration)>) -> Result<Answers> {
     let start = Instant::now();
-    let connections = load.connections.len();
-    let each = |(at, requests): (usize, &Vec<Request>)| -> Result<Answers> {
+    let connections = requests.len();
+    let each = |(at, requests): (usize, &[Request])| -> Result<Answers> {
         let mut answers = Answers::default();
         let client = Client::builder().no_proxy().timeout(Duration::from_secs(300)).build()?;
         for (count, request) in requests.iter().enumerate() {
@@ -54,16 +55,17 @@ pub fn send(load: &Load, url: &str, pace: Option<(f64, Duration)>) -> Result<Ans
                 sleep(due.saturating_duration_since(Instant::now()));
             }
             let due = due.unwrap_or_else(Instant::now);
-            post(&client, url, load.protocol, request, &mut answers)?;
+            post(&client, url, protocol, request, &mut answers)?;
             answers.latencies.push(due.elapsed());
         }
         Ok(answers)
     };
     thread::scope(|scope| {
-        let threads: Vec<_> = load.connections.iter().enumerate().map(|work| scope.spawn(move || each(work))).collect();
+        let threads: Vec<_> =
+            requests.iter().copied().enumerate().map(|work| scope.spawn(move || each(work))).collect();
         threads
             .into_iter()
-            .try_fold(Answers::default(), |sum, thread| Ok(sum.add(thread.join().map_err(|_| Error::Sender)??)))
+            .try_fold(Answers::default(), |sum, thread| Ok(sum.and(thread.join().map_err(|_| Error::Sender)??)))
     })
 }
 

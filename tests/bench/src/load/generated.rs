@@ -14,6 +14,7 @@ use crate::Result;
 const SAMPLES_A_REQUEST: usize = 2000;
 const SERIES_A_TARGET: usize = 500;
 const SCRAPE_INTERVAL_MS: i64 = 15_000;
+const SCRAPES_IN_FIVE_MINUTES: usize = 20;
 /// 2026-11-20 08:00 UTC: every load lies in one day.
 const START_MS: i64 = 1_795_161_600_000;
 /// As many as a Prometheus of this size has shards.
@@ -33,7 +34,8 @@ pub(super) fn load(name: Name, protocol: Protocol, series: usize, scrapes: usize
         }
     }
     let connections = connections.into_iter().map(by_scrape).collect();
-    Ok(Load { name, protocol, connections, series })
+    let five_minutes = scrapes.div_ceil(SCRAPES_IN_FIVE_MINUTES);
+    Ok(Load { name, protocol, connections, series, five_minutes })
 }
 
 /// Requests by block of series → requests by scrape.

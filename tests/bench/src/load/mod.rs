@@ -57,6 +57,8 @@ pub struct Load {
     pub connections: Vec<Vec<Request>>,
     /// Different series.
     pub series: usize,
+    /// How many times five minutes it spans.
+    pub five_minutes: usize,
 }
 
 /// One request.
@@ -84,6 +86,12 @@ impl Load {
             Name::TwoHours => generated::load(name, protocol, 10_000, 480),
             Name::Real => recorded::load(protocol),
         }
+    }
+
+    /// The requests of one of so many equal parts, by connection.
+    pub fn part(&self, part: usize, parts: usize) -> Vec<&[Request]> {
+        let of = |requests: &'_ Vec<Request>| part * requests.len() / parts..(part + 1) * requests.len() / parts;
+        self.connections.iter().map(|requests| requests.get(of(requests)).unwrap_or_default()).collect()
     }
 
     /// All samples.

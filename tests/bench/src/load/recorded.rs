@@ -36,7 +36,7 @@ pub(super) fn load(protocol: Protocol) -> Result<Load> {
             Protocol::V2 => Request::of(&message, samples)?,
         });
     }
-    Ok(Load { name: Name::Real, protocol, connections: vec![requests], series: series.len() })
+    Ok(Load { name: Name::Real, protocol, connections: vec![requests], series: series.len(), five_minutes: 1 })
 }
 
 fn field(rest: &mut Bytes) -> Result<Bytes> {
