@@ -37,6 +37,7 @@ struct Receiver {
     process: Child,
     namespace: String,
     pod: String,
+    service: String,
     config_map: String,
     /// What the files were made of.
     version: String,
@@ -82,8 +83,11 @@ impl Kubelet {
         };
         let staying: BTreeMap<&str, &Value> =
             pods.iter().filter(stays).map(|pod| (text(&pod["metadata"]["uid"]), pod)).collect();
+        let services = self.api.list("services", "", "app.kubernetes.io/managed-by=promarchive-operator");
         receivers.retain(|uid, receiver| {
-            let goes_on = staying.contains_key(uid.as_str()) && receiver.process.try_wait().unwrap().is_none();
+            let goes_on = staying.contains_key(uid.as_str())
+                && services.iter().all(|service| receiver.may_stay_beside(service))
+                && receiver.process.try_wait().unwrap().is_none();
             if !goes_on {
                 receiver.kill();
                 self.report(receiver, false);
@@ -119,8 +123,8 @@ impl Kubelet {
         let (namespace, name) = (text(&pod["metadata"]["namespace"]), text(&pod["metadata"]["name"]));
         let files = self.root.join(text(&pod["metadata"]["uid"]));
         let service = format!("{}-receiver", text(&pod["metadata"]["labels"]["app.kubernetes.io/instance"]));
-        let service = self.api.get("services", namespace, &service)?;
-        let address = format!("{}:{PORT}", text(&service["spec"]["clusterIP"])).parse::<SocketAddr>().ok()?;
+        let found = self.api.get("services", namespace, &service)?;
+        let address = format!("{}:{PORT}", text(&found["spec"]["clusterIP"])).parse::<SocketAddr>().ok()?;
         let mut data = None;
         let mut config_map = None;
         for volume in pod["spec"]["volumes"].as_array()? {
@@ -156,6 +160,7 @@ impl Kubelet {
             process: command.spawn().unwrap(),
             namespace: namespace.to_owned(),
             pod: name.to_owned(),
+            service,
             config_map: text(&config_map["metadata"]["name"]).to_owned(),
             version: text(&config_map["metadata"]["resourceVersion"]).to_owned(),
             files,
@@ -210,6 +215,13 @@ impl Kubelet {
 }
 
 impl Receiver {
+    /// A Service that is made again gets another address, and its former one goes to somebody else.
+    fn may_stay_beside(&self, service: &Value) -> bool {
+        let metadata = &service["metadata"];
+        let is_its = metadata["namespace"] == self.namespace.as_str() && metadata["name"] == self.service.as_str();
+        is_its == (service["spec"]["clusterIP"] == self.address.ip().to_string())
+    }
+
     /// Tokens change while it runs; whoever changes its configuration changes the pod, too.
     fn refresh(&mut self, config_map: &Value) {
         let (path, new) = (self.files.join("config/tokens"), self.files.join("config/tokens.new"));
