@@ -23,6 +23,7 @@ fn nothing_is_written_when_all_is_well(suite: &Suite) {
     place.archive("lab", json!([named("main"), {"id": "some", "selector": {"matchLabels": {"team": "a"}}}]));
     place.archive("idle", json!([]));
     place.entry("main", "lab");
+    place.condition("lab", "ReceiverAvailable", "True", "Available");
     place.condition("lab", "PrometheusConfigured", "True", "Configured");
     place.condition("idle", "Ready", "True", "NoPrometheusSelected");
     // What was under way has come to rest.

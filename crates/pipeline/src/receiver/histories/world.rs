@@ -200,7 +200,7 @@ impl World {
         self.faults(|faults| *faults = Faults { lie_about_files: faults.lie_about_files, ..Faults::default() });
     }
 
-    fn core(&self) -> Result<Arc<Core>, String> {
+    pub(super) fn core(&self) -> Result<Arc<Core>, String> {
         self.core.clone().ok_or_else(|| "no process".to_owned())
     }
 
@@ -367,7 +367,7 @@ impl World {
             self.disk().set_faults(healthy);
         }
         if let (Some(written), Some(request)) = (written, step.meanwhile.clone()) {
-            let first = self.note(std::slice::from_ref(&request), self.model.flushes() + 1);
+            let first = self.note(std::slice::from_ref(&request), self.flushes_taken() + 1);
             self.answered(first, 1, committed, written?)?;
             self.sent.push(request);
         }
