@@ -115,7 +115,7 @@ checks! {
     /// The same row in the newest flush and the one before it.
     DuplicateInHorizon "duplicate-in-horizon" Error REPORT;
     /// The same row in two files further apart.
-    Duplicate "duplicate" Note "something was sent again after the receiver's horizon; compaction takes the copies out";
+    Duplicate "duplicate" Note "something was sent again after the receiver's horizon; nothing takes the copies out yet, but a query can leave them out";
     /// A file that a crash left, or that is being written now.
     Leftover "leftover" Note "readers do not see it; it may be deleted once it is older than a day";
     /// Files that later versions no longer list.

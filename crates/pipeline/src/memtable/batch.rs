@@ -8,12 +8,15 @@ use super::series::{EpochGuard, SeriesIndex, SeriesRef};
 use super::symbols::Symbol;
 use crate::remote_write::{
     DecodeError, Decoder, Exemplar, Histogram, Invalid, LabelSet, METRIC_NAME, Metadata, Protocol, RawLabels,
-    RawMetadata, Refusals, Sample, TimeSeries, TimestampBounds,
+    RawMetadata, Reason, Refusals, Sample, TimeSeries, TimestampBounds,
 };
 use crate::schema::labels_text;
 
 /// How many series of a request are looked at for a label that they may have in common.
 const LOOKED_AT: usize = 8;
+
+/// Bytes of exemplars' labels and of metadata that a request may come to, written out: one text of it may be referred to many times.
+const MAX_TEXT_BYTES: usize = 32 << 20;
 
 /// In place of a symbol: there is none that is known.
 const NOT_FOUND: Symbol = Symbol::MAX;
@@ -127,6 +130,7 @@ pub fn resolve(
         labels: Vec::new(),
         metadata_seen: HashSet::new(),
         last: None,
+        text_bytes: 0,
         bounds,
         received_at,
         batch,
@@ -151,6 +155,8 @@ struct Resolver<'i, 'a> {
     metadata_seen: HashSet<(Symbol, i32, u32, u32)>,
     /// The series that was found last.
     last: Option<SeriesRef>,
+    /// Of exemplars and metadata so far; see [`MAX_TEXT_BYTES`].
+    text_bytes: usize,
     bounds: TimestampBounds,
     received_at: i64,
     batch: Batch,
@@ -183,7 +189,10 @@ impl Resolver<'_, '_> {
         }
         for raw in &series.exemplars {
             let exemplar = Exemplar::parse(raw, self.symbols);
-            match exemplar.and_then(|exemplar| self.check(exemplar.timestamp, 0).map(|()| exemplar)) {
+            let checked = exemplar.and_then(|exemplar| self.check(exemplar.timestamp, 0).map(|()| exemplar));
+            let bytes =
+                |exemplar: &Exemplar<'_>| exemplar.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
+            match checked.and_then(|exemplar| self.count_text(bytes(&exemplar)).map(|()| exemplar)) {
                 Ok(exemplar) => self.batch.exemplars.push(ExemplarRow {
                     series: found,
                     timestamp: exemplar.timestamp,
@@ -199,6 +208,16 @@ impl Resolver<'_, '_> {
     fn refuse(&mut self, invalid: &Invalid, rows: u64, series: &TimeSeries<'_>) {
         let symbols = self.symbols;
         self.batch.refusals.record(invalid, rows, || series.labels.describe(symbols));
+    }
+
+    /// Counts text that is written out. What is refused here is so at every replay, too, whatever was known.
+    fn count_text(&mut self, bytes: usize) -> Result<(), Invalid> {
+        self.text_bytes = self.text_bytes.saturating_add(bytes);
+        if self.text_bytes <= MAX_TEXT_BYTES {
+            return Ok(());
+        }
+        let detail = format!("exemplars and metadata of one request take over {MAX_TEXT_BYTES} bytes, written out");
+        Err(Invalid::new(Reason::LabelLimit, detail))
     }
 
     fn check(&self, timestamp: i64, start_timestamp: i64) -> Result<(), Invalid> {
@@ -278,6 +297,12 @@ impl Resolver<'_, '_> {
         let Some(raw) = series.metadata else { return };
         let Some(metric) = self.index.series.metric(found) else { return };
         if !self.metadata_seen.insert((metric, raw.kind, raw.help_ref, raw.unit_ref)) {
+            return;
+        }
+        let bytes =
+            [raw.help_ref, raw.unit_ref].map(|text| self.symbols.get(text as usize).map_or(0, |text| text.len()));
+        if let Err(invalid) = self.count_text(bytes.iter().sum()) {
+            self.refuse(&invalid, 1, series);
             return;
         }
         let metric = self.index.series.text(metric);

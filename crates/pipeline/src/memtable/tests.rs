@@ -219,6 +219,23 @@ fn many(round: usize, count: usize) -> Vec<SentSeries> {
     (0..count).map(series).collect()
 }
 
+/// One text that many exemplars refer to would be written out for each.
+#[test]
+fn text_that_is_referred_to_many_times_is_bounded() {
+    const VALUE: usize = 1 << 19;
+    let value: &'static str = "x".repeat(VALUE).leak();
+    let exemplar = |timestamp| SentExemplar { labels: vec![("trace_id", value)], timestamp, value: 1 };
+    let mut series = many(0, 1);
+    series[0].exemplars = (0..100).map(exemplar).collect();
+    for _ in 0..2 {
+        let batch = resolved(&mut Index::new(1), Protocol::V2, &series);
+        assert_eq!(batch.exemplars.len(), (32 << 20) / (VALUE + "trace_id".len()));
+        let refused: Vec<_> = batch.refusals.counts().map(|(reason, count)| (reason.to_string(), count)).collect();
+        assert_eq!(refused, [("label_limit".to_owned(), 100 - batch.exemplars.len() as u64)]);
+        assert_eq!(batch.samples.len(), 1, "nothing else is refused");
+    }
+}
+
 /// A series that was just named stays for one round.
 fn forget(index: &mut Index) {
     index.series.forget_unused(|_| false);

@@ -71,7 +71,9 @@ impl Flusher {
                 }
                 continue;
             }
-            match tokio::time::timeout(self.policy.wait(load), requests.recv()).await {
+            // While flushes fail there is nothing to be done before the next try.
+            let wait = self.policy.wait(load).max(not_before.saturating_duration_since(Instant::now()));
+            match tokio::time::timeout(wait, requests.recv()).await {
                 Err(_) => {}
                 Ok(None) => return,
                 Ok(Some(request)) => self.answer(request, &mut failures, &mut not_before).await,
@@ -173,6 +175,7 @@ impl Flusher {
                 }
             }
         }
+        self.core.purge_again();
         let flushed = self.core.load().age.is_none();
         if flushed && self.health.of(Part::Wal).is_some() && try_out(self.disk.as_ref()).is_ok() {
             self.health.works(Part::Wal);

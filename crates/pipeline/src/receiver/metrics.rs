@@ -119,9 +119,9 @@ pub struct Metrics {
     pub commits: Family<TableLabel, Counter>,
     /// Commits that another writer was ahead of.
     pub commit_conflicts: Counter,
-    /// Samples received again with the same value.
+    /// Rows received again with the same content.
     pub duplicates: Counter,
-    /// Samples received again with another value.
+    /// Rows received again with another content.
     pub conflicting_samples: Counter,
     /// When the last commit was made, in seconds since the epoch.
     pub last_commit_timestamp_seconds: Gauge<f64, AtomicU64>,
@@ -215,12 +215,12 @@ impl Metrics {
             commit_conflicts: r.add("commit_conflicts", "Commits that another writer was ahead of", Counter::default()),
             duplicates: r.add(
                 "duplicates",
-                "Samples received again with the same value, and merged",
+                "Rows received again with the same content, and merged",
                 Counter::default(),
             ),
             conflicting_samples: r.add(
                 "conflicting_samples",
-                "Samples received again with another value, of which one was kept",
+                "Rows received again with another content, of which one was kept",
                 Counter::default(),
             ),
             last_commit_timestamp_seconds: r.add(

@@ -32,6 +32,8 @@ impl Reserve {
     pub(super) fn new(directory: &std::path::Path, bytes: u64) -> Self {
         let share = rustix::fs::statvfs(directory)
             .map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize) / LARGEST_SHARE);
+        // A file system without a size has no blocks.
+        let share = if share == 0 { u64::MAX } else { share };
         let bytes = bytes.min(share);
         Self { path: directory.join(RESERVE_FILE), bytes, held: AtomicBool::new(false) }
     }
@@ -46,7 +48,7 @@ impl Reserve {
         if self.is_held() {
             return Ok(());
         }
-        let taken = self.allocate();
+        let taken = if self.bytes == 0 { Ok(()) } else { self.allocate() };
         if taken.is_err() {
             self.give_up();
         }
@@ -66,7 +68,8 @@ impl Reserve {
     /// Bytes that are free on the archive's disk, without the space held back; none if the system does not say.
     fn free_bytes(&self) -> Option<u64> {
         let directory = self.path.parent().unwrap_or(&self.path);
-        rustix::fs::statvfs(directory).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+        let disk = rustix::fs::statvfs(directory).ok().filter(|disk| disk.f_blocks > 0)?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     /// Whether files of so much WAL fit into the free space and the space held back.

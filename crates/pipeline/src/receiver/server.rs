@@ -72,7 +72,7 @@ pub struct Server<T> {
 
 /// Serves HTTP until `shutdown` resolves, then finishes the requests in flight, for at most `settings.timeouts.drain`.
 ///
-/// Listens at once, also while `target` is not ready: it says so itself, to probes and to writers.
+/// Listens at once, also while `target` is not ready: it says so itself, to probes and to senders.
 pub async fn serve<T: WriteTarget>(
     settings: HttpSettings,
     target: T,

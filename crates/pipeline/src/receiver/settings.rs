@@ -20,6 +20,8 @@ const MAX_FUTURE: Duration = Duration::from_secs(86_400);
 const DEDUP_HORIZON: Duration = Duration::from_secs(600);
 const MAX_REQUEST_BYTES: u64 = 32 * MIB;
 const MAX_DECODED_BYTES: u64 = 32 * MIB;
+/// A record of the WAL takes no more.
+const MOST_REQUEST_BYTES: u64 = 63 * MIB;
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(25);
 
 /// Everything that a receiver is told; concrete and checked.
@@ -280,7 +282,7 @@ impl Settings {
 
     fn check_bounds(&self) -> Result<(), SettingsError> {
         let (request, decoded) = (self.http.max_request_bytes, self.http.max_decoded_bytes);
-        bytes_between("maxRequestBytes", request, 1024, GIB)?;
+        bytes_between("maxRequestBytes", request, 1024, MOST_REQUEST_BYTES)?;
         bytes_between("maxDecodedBytes", decoded, 1024, GIB)?;
         let least = request.saturating_add(decoded).saturating_mul(4);
         bytes("memoryLimit", self.memory_limit, self.memory_limit >= least, || {
@@ -447,7 +449,7 @@ mod tests {
             ("memoryLimit: 100Mi", "memoryLimit is 100Mi: want at least 256Mi"),
             ("flushBytes: 600Mi", "flushBytes is 600Mi: want 1 byte to 256Mi"),
             ("flushBytes: 0", "flushBytes"),
-            ("maxRequestBytes: 2Gi", "maxRequestBytes is 2Gi: want 1Ki to 1Gi"),
+            ("maxRequestBytes: 2Gi", "maxRequestBytes is 2Gi: want 1Ki to 63Mi"),
             ("maxDecodedBytes: 0", "maxDecodedBytes"),
             ("walMaxBytes: 1", "walMaxBytes is 1B: want at least 1Mi"),
             ("flushInterval: 0s", "flushInterval is 0s: want 100ms to 1d"),

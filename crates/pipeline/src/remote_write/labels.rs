@@ -20,6 +20,10 @@ pub const METRIC_NAME: &str = "__name__";
 /// Labels of one set, at most: a pair of references takes 2 bytes, and 32 in memory.
 const MAX_LABELS: usize = 1 << 16;
 
+/// Bytes of the names and values of one set, at most: a pair of references of 2.0 can stand for a megabyte, and all of it is written out in
+/// a file.
+const MAX_LABEL_SET_BYTES: usize = 1 << 20;
+
 /// Room for the labels of most series.
 const USUAL_LABELS: usize = 16;
 
@@ -219,7 +223,12 @@ fn malformed(malformed: Malformed) -> Invalid {
 /// All labels, canonical but for the metric name, which is one of them.
 pub(super) fn canonical<'a>(raw: &RawLabels<'a>, symbols: &[&'a [u8]]) -> Result<Vec<(&'a str, &'a str)>, Invalid> {
     let mut labels = Vec::with_capacity(USUAL_LABELS);
+    let mut bytes = 0_usize;
     raw.for_each(symbols, |name, value| {
+        bytes = bytes.saturating_add(name.len()).saturating_add(value.len());
+        if bytes > MAX_LABEL_SET_BYTES {
+            return Err(Invalid::new(Reason::LabelLimit, format!("over {MAX_LABEL_SET_BYTES} bytes of labels")));
+        }
         let (name, value) = (utf8("label name", name)?, utf8("label value", value)?);
         if name.is_empty() {
             return Err(Invalid::new(Reason::EmptyLabelName, format!("value {}", quote(value.as_bytes()))));
@@ -260,7 +269,7 @@ impl<'a> LabelSet<'a> {
     ///
     /// # Errors
     ///
-    /// No metric name; a name twice or empty; not UTF-8; references odd in number or out of range; broken framing.
+    /// No metric name; a name twice or empty; not UTF-8; references odd in number or out of range; too many or too long; broken framing.
     pub fn parse(raw: &RawLabels<'a>, symbols: &[&'a [u8]]) -> Result<Self, Invalid> {
         let mut labels = canonical(raw, symbols)?;
         match labels.binary_search_by_key(&METRIC_NAME, |(name, _)| name) {

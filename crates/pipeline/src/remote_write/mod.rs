@@ -55,4 +55,4 @@ pub use metadata::{Metadata, MetadataEntries, MetricKind, RawMetadata, SeriesMet
 pub use negotiation::{Protocol, Unsupported, negotiate};
 pub use refusal::{Invalid, Reason, Refusals};
 pub use series::{STALE_NAN, Sample, TimeSeries};
-pub use timestamp::{EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, MAX_AHEAD, TimestampBounds};
+pub use timestamp::{EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, TimestampBounds};

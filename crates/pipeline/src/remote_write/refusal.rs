@@ -36,7 +36,7 @@ reasons! {
     InvalidLabelRefs => "invalid_label_refs",
     /// Broken framing inside of labels.
     MalformedLabels => "malformed_labels",
-    /// More than 65,536 labels; or more, or longer ones, than the archive allows (later rooms).
+    /// More than 65,536 labels, or more than 1 MiB of them; or a request whose exemplars and metadata take more than 32 MiB, written out.
     LabelLimit => "label_limit",
     /// A new series, and the archive's limit of them is reached (later rooms).
     SeriesLimit => "series_limit",

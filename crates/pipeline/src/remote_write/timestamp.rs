@@ -10,8 +10,6 @@ use super::{Invalid, Reason};
 pub const EARLIEST_TIMESTAMP: i64 = -2_208_988_800_000;
 /// 9999-12-31T23:59:59.999Z.
 pub const LATEST_TIMESTAMP: i64 = 253_402_300_799_999;
-/// How far ahead of the receiver's clock Prometheus accepts a sample: 10 minutes, in milliseconds.
-pub const MAX_AHEAD: i64 = 10 * 60 * 1000;
 
 /// The timestamps that are kept, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,11 +21,6 @@ pub struct TimestampBounds {
 }
 
 impl TimestampBounds {
-    /// From [`EARLIEST_TIMESTAMP`] to [`MAX_AHEAD`] after `now`.
-    pub fn at(now: i64) -> Self {
-        Self { earliest: EARLIEST_TIMESTAMP, latest: now.saturating_add(MAX_AHEAD) }
-    }
-
     /// Whether a sample, histogram or exemplar of this timestamp is kept.
     ///
     /// # Errors
@@ -82,7 +75,7 @@ mod tests {
     #[test]
     fn bounds() {
         let now = 1_700_000_000_000;
-        let bounds = TimestampBounds::at(now);
+        let bounds = TimestampBounds { earliest: EARLIEST_TIMESTAMP, latest: now + 600_000 };
         let rows = [
             (i64::MIN, Err(Reason::TimestampOutOfRange)),
             (EARLIEST_TIMESTAMP - 1, Err(Reason::TimestampOutOfRange)),
@@ -97,7 +90,7 @@ mod tests {
         for (timestamp, expected) in rows {
             assert_eq!(bounds.check(timestamp), expected, "{timestamp}");
         }
-        assert_eq!(TimestampBounds::at(i64::MAX).check(LATEST_TIMESTAMP), Ok(()));
+        assert_eq!(TimestampBounds { latest: i64::MAX, ..bounds }.check(LATEST_TIMESTAMP), Ok(()));
         assert_eq!(bounds.check_start(0), Ok(()));
         assert_eq!(bounds.check_start(LATEST_TIMESTAMP), Ok(()));
         assert_eq!(bounds.check_start(LATEST_TIMESTAMP + 1), Err(Reason::StartTimestampOutOfRange));

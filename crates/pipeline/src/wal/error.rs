@@ -96,11 +96,6 @@ impl WalError {
         }
     }
 
-    /// Whether the volume has no space left: purging or a larger volume helps.
-    pub fn is_disk_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if is_full(source))
-    }
-
     pub(super) fn is_kind(&self, kind: io::ErrorKind) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == kind)
     }

@@ -23,6 +23,8 @@ use crate::table::FileStats;
 
 /// Rows collected before they go to the Parquet writer.
 const BATCH_ROWS: usize = 64 * 1024;
+/// Bytes of exemplars' labels and of metadata after which they go there, too: an array's offsets have 31 bits.
+const BATCH_TEXT_BYTES: usize = 32 * 1024 * 1024;
 /// Rows of a data page.
 pub(super) const PAGE_ROWS: usize = BATCH_ROWS;
 /// Of zstd: what it costs and saves is in `docs/explanation/files.md`.
@@ -90,6 +92,7 @@ pub struct FileEncoder {
     group: Vec<ArrowColumnWriter>,
     /// Rows of the batch.
     batch_rows: usize,
+    batch_text_bytes: usize,
     /// Rows of the current series in the batch whose keys are not appended yet.
     pending_rows: usize,
     group_rows: usize,
@@ -122,6 +125,7 @@ impl FileEncoder {
             own,
             group: Vec::new(),
             batch_rows: 0,
+            batch_text_bytes: 0,
             pending_rows: 0,
             group_rows: 0,
             group_label_bytes: 0,
@@ -165,16 +169,26 @@ impl FileEncoder {
         if let OwnColumns::Exemplars(columns) = &mut self.own {
             columns.append(exemplar);
         }
+        self.count_text(exemplar.labels.len());
         self.row(exemplar.timestamp)
     }
 
     /// Appends a row of metadata.
     pub fn metadata(&mut self, row: &MetadataRow) -> Result<(), EncodeError> {
+        if self.group_label_bytes >= ROW_GROUP_LABEL_BYTES {
+            self.end_group()?;
+        }
         if let OwnColumns::Metadata(columns) = &mut self.own {
             columns.append(row);
         }
+        self.count_text(row.metric.len() + row.unit.len() + row.help.len());
         widen(&mut self.stats.metric, &row.metric);
         self.row(row.received_at)
+    }
+
+    fn count_text(&mut self, bytes: usize) {
+        self.group_label_bytes += bytes;
+        self.batch_text_bytes += bytes;
     }
 
     fn row(&mut self, timestamp: i64) -> Result<(), EncodeError> {
@@ -184,7 +198,7 @@ impl FileEncoder {
         self.group_rows += 1;
         self.pending_rows += 1;
         self.batch_rows += 1;
-        if self.batch_rows >= BATCH_ROWS {
+        if self.batch_rows >= BATCH_ROWS || self.batch_text_bytes >= BATCH_TEXT_BYTES {
             self.append_keys();
             self.end_batch()?;
         }
@@ -205,7 +219,7 @@ impl FileEncoder {
         if self.batch_rows == 0 {
             return Ok(());
         }
-        self.batch_rows = 0;
+        (self.batch_rows, self.batch_text_bytes) = (0, 0);
         if self.group.is_empty() {
             let group = self.columns.create_column_writers(self.file.flushed_row_groups().len())?;
             self.group = group.into_iter().skip(self.key_columns()).collect();

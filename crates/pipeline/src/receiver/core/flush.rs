@@ -57,7 +57,10 @@ impl Core {
         // Twice if a flush was cut off between taking the memtable and laying it out.
         loop {
             *flushing = self.freeze().await?;
-            let Some(pending) = flushing.clone() else { return Ok(report) };
+            let Some(pending) = flushing.clone() else {
+                self.purge_again();
+                return Ok(report);
+            };
             report.add(self.flush_pending(&pending).await?);
             *flushing = None;
             if report.position >= target {
@@ -137,12 +140,26 @@ impl Core {
         self.flushed.fetch_max(pending.position, Ordering::Relaxed);
         self.remember(generation, settled.changed_generations(&self.horizon()));
         self.forget_unused();
+        self.purge(pending.position);
+    }
+
+    /// Deletes the segments of the WAL whose records are all in the tables, those up to this position.
+    fn purge(&self, through: u64) {
         let purged = failpoint::reach(FailPoint::PurgeStart).map_err(|e| e.to_string()).and_then(|()| {
-            let purged = self.with_wal(|wal| wal.purge(Position::new(pending.position)));
+            let purged = self.with_wal(|wal| wal.purge(Position::new(through)));
             purged.unwrap_or(Ok(())).map_err(|e| chain(&e))
         });
+        self.unpurged.store(if purged.is_err() { through } else { 0 }, Ordering::Relaxed);
         if let Err(error) = purged {
-            tracing::warn!(error, "the WAL keeps segments that are in the tables already; they go with a later flush");
+            tracing::warn!(error, "the WAL keeps segments that are in the tables already; they are tried again");
+        }
+    }
+
+    /// The same, if it failed the last time, and nothing waits whose flush would do it.
+    pub fn purge_again(&self) {
+        let through = self.unpurged.load(Ordering::Relaxed);
+        if through > 0 && self.load().age.is_none() {
+            self.purge(through);
         }
     }
 
@@ -177,8 +194,9 @@ impl Core {
         };
         buffer.live.for_each_series(&mut mark);
         buffer.horizon.for_each_series(&mut mark);
-        drop(buffer);
         let forgotten = index.series.forget_unused(|series| used.get(series as usize).copied().unwrap_or(true));
+        // Not before: a request that is buffered now has its series marked neither as used nor as in flight.
+        drop(buffer);
         tracing::debug!(forgotten, left = index.series.len(), "series");
     }
 

@@ -142,6 +142,8 @@ pub struct Core {
     wal_bytes: AtomicU64,
     /// Last position that a flush of this writer has put into the tables.
     flushed: AtomicU64,
+    /// Last position up to which the WAL is still to be purged, because that failed; 0 for none.
+    unpurged: AtomicU64,
     /// The latest time at which anything was received or committed, milliseconds since the epoch.
     latest: AtomicI64,
     flushing: tokio::sync::Mutex<Option<Pending>>,
@@ -182,6 +184,7 @@ impl Core {
             wal: Mutex::new(None),
             wal_bytes: AtomicU64::new(0),
             flushed: AtomicU64::new(flushed),
+            unpurged: AtomicU64::new(0),
             latest: AtomicI64::new(latest),
             flushing: tokio::sync::Mutex::new(None),
         }

@@ -270,6 +270,21 @@ fn metadata_that_was_refused_is_not_taken_for_known() {
     );
 }
 
+/// Else it keeps the disk full until the next rows come, which a full disk turns away.
+#[test]
+fn a_purge_that_failed_is_tried_again_with_nothing_to_flush() {
+    let mut world = World::new(Setup { seed: 1, keep: Duration::ZERO, flush_bytes: u64::MAX, lie: Lie::Nothing });
+    world.open().unwrap();
+    let bulky = write(&(0..400).map(|at| (at, 1.0 / at as f64)).collect::<Vec<_>>());
+    for step in [bulky, Step::Flush(FlushStep { no_purge: true, ..FlushStep::default() })] {
+        world.step(&step).unwrap();
+    }
+    let kept = world.core().unwrap().wal_bytes();
+    world.step(&flushed()).unwrap();
+    let left = world.core().unwrap().wal_bytes();
+    assert!(left < kept, "{left} of {kept} bytes");
+}
+
 /// The longest time from acknowledged to committed holds whatever is done to the clock, and across a restart as well as can be known.
 #[test]
 fn rows_wait_by_the_monotonic_clock() {

@@ -76,16 +76,26 @@ fn of_series(kind: i32, help_ref: u32, unit_ref: u32) -> Result<(), Invalid> {
     Metadata::of_series("up", SeriesMetadata { kind, help_ref, unit_ref }, &[b"", b"\xff"]).map(drop)
 }
 
+const BOUNDS: TimestampBounds = TimestampBounds { earliest: EARLIEST_TIMESTAMP, latest: 600_000 };
+
 fn timestamp(timestamp: i64) -> Result<(), Invalid> {
-    TimestampBounds::at(0).check(timestamp).map_err(|reason| reason.at(timestamp))
+    BOUNDS.check(timestamp).map_err(|reason| reason.at(timestamp))
 }
 
 fn start(timestamp: i64) -> Result<(), Invalid> {
-    TimestampBounds::at(0).check_start(timestamp).map_err(|reason| reason.at(timestamp))
+    BOUNDS.check_start(timestamp).map_err(|reason| reason.at(timestamp))
 }
 
 const UP: (&[u8], &[u8]) = (b"__name__", b"up");
 const TOO_LARGE: u64 = 1 << 63;
+
+/// Of a label `a` beside [`UP`], so that all of them have 1 MiB.
+const LONGEST_VALUE: usize = (1 << 20) - "__name__upa".len();
+
+#[test]
+fn a_mebibyte_of_labels_is_taken() {
+    assert_eq!(set(&[UP, (b"a", &vec![b'x'; LONGEST_VALUE])]), Ok(()));
+}
 
 fn refused() -> Vec<(Reason, Result<(), Invalid>)> {
     use Reason::*;
@@ -108,12 +118,17 @@ fn refused() -> Vec<(Reason, Result<(), Invalid>)> {
         (InvalidLabelRefs, refs(&[1, 4])),
         (InvalidLabelRefs, refs(&[1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01])),
         (LabelLimit, refs(&[1, 2].repeat((1 << 16) + 1))),
+        (LabelLimit, set(&[UP, (b"a", &vec![b'x'; LONGEST_VALUE + 1])])),
+        (
+            LabelLimit,
+            LabelSet::parse(&RawLabels::Refs(&[1, 2].repeat(5)), &[b"", b"a", &vec![b'x'; 1 << 18]]).map(drop),
+        ),
         (MalformedLabels, refs(&[1, 0x82])),
         (MalformedLabels, LabelSet::parse(&RawLabels::Text(&[0x0a, 2, 0x0a, 1]), &[]).map(drop)),
         (MalformedLabels, LabelSet::parse(&RawLabels::Text(&[0x08, 2]), &[]).map(drop)),
         (TimestampOutOfRange, timestamp(EARLIEST_TIMESTAMP - 1)),
         (TimestampOutOfRange, timestamp(LATEST_TIMESTAMP + 1)),
-        (TimestampTooFarInFuture, timestamp(MAX_AHEAD + 1)),
+        (TimestampTooFarInFuture, timestamp(BOUNDS.latest + 1)),
         (StartTimestampOutOfRange, start(EARLIEST_TIMESTAMP - 1)),
         (HistogramMalformed, Histogram::parse(&RawHistogram(&[0x08]), 0).map(drop)),
         (HistogramMalformed, Histogram::parse(&RawHistogram(&[0x5a, 2, 0x10, 0x80]), 0).map(drop)),
@@ -215,7 +230,7 @@ fn near_misses_are_kept() {
         refs(&[1, 2]),
         refs(&[1, 2, 2, 0]),
         timestamp(EARLIEST_TIMESTAMP),
-        timestamp(MAX_AHEAD),
+        timestamp(BOUNDS.latest),
         start(0),
         histogram(|_| {}),
         histogram(|h| h.schema = -4),

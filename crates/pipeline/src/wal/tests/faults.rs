@@ -1,3 +1,5 @@
+use std::io::ErrorKind::StorageFull;
+
 use super::super::Faults;
 use super::super::segment::HEADER_BYTES;
 use super::*;
@@ -15,7 +17,7 @@ fn a_failed_sync_ends_the_segment_and_uses_up_the_positions() {
     opened.append(&["a"]).unwrap();
     site.disk.set_faults(fail_sync(1));
     let error = opened.append(&["b", "c"]).unwrap_err();
-    assert!(error.is_retryable() && !error.is_disk_full(), "{error}");
+    assert!(error.is_retryable() && !error.is_kind(StorageFull), "{error}");
     assert_eq!((opened.wal.tail().get(), opened.wal.durable().get()), (3, 1));
     assert_eq!(opened.append(&["d"]).unwrap(), 4..=4);
     assert_eq!(site.segments(), ["wal-00000000000000000001.log", "wal-00000000000000000004.log"]);
@@ -53,7 +55,7 @@ fn a_full_disk_refuses_and_then_works_by_itself() {
     site.disk.set_faults(Faults { capacity: Some(used as u64 + 10), ..Faults::default() });
     for _ in 0..3 {
         let error = opened.append(&["b"]).unwrap_err();
-        assert!(error.is_retryable() && error.is_disk_full(), "{error}");
+        assert!(error.is_retryable() && error.is_kind(StorageFull), "{error}");
         assert!(error.to_string().contains("full"), "{error}");
     }
     // What did not fit is cut off, and no empty segments pile up.
@@ -74,7 +76,7 @@ fn a_full_disk_can_be_opened_replayed_and_purged() {
     site.disk.set_faults(Faults { capacity: Some(used as u64), ..Faults::default() });
     let mut opened = site.open();
     assert_eq!(opened.replayed.len(), 3);
-    assert!(opened.append(&["d"]).unwrap_err().is_disk_full());
+    assert!(opened.append(&["d"]).unwrap_err().is_kind(StorageFull));
     opened.purge(3).unwrap();
     assert_eq!(opened.wal.size_bytes(), HEADER);
     opened.append(&["d"]).unwrap();
