@@ -6,7 +6,7 @@
 - apiGroups: [promarchive.dev]
   resources: [metricsarchives/status]
   verbs: [patch]
-# The admission policy allows changes of remoteWrite and of our finalizer alone.
+# The admission policy allows changes of remoteWrite alone.
 - apiGroups: [monitoring.coreos.com]
   resources: [prometheuses, prometheusagents]
   verbs: [get, list, watch, patch]

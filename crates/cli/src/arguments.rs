@@ -10,7 +10,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use promarchive_api::{ArchiveLocation, ByteSize, LabelColumns, ReceiverConfig, Timespan, UnknownTokens, parse_listen};
 
-/// Keeps every Prometheus sample, exactly as scraped, as tables that any data tool opens.
+/// Keeps every Prometheus sample, exactly as sent, as tables that any data tool opens.
 #[derive(Debug, Parser)]
 #[command(name = "promarchive", version, max_term_width = 120, subcommand_required = true)]
 pub(crate) struct Arguments {
@@ -58,7 +58,7 @@ pub(crate) struct ReceiveArguments {
     /// Directory of the write-ahead log, never inside the archive [default: the archive's name and `.wal`, beside it]
     #[arg(long, value_name = "DIRECTORY", env = "PROMARCHIVE_WAL")]
     wal: Option<PathBuf>,
-    /// Most bytes that the write-ahead log may take on disk; past them writers are told to wait [default: 8Gi]
+    /// Most bytes that the write-ahead log may take on disk; past them senders are told to wait [default: 8Gi]
     #[arg(long, value_name = "SIZE", env = "PROMARCHIVE_WAL_MAX_BYTES")]
     wal_max_bytes: Option<ByteSize>,
     /// Longest time from acknowledged to committed, 100ms to 1d [default: 5m]
@@ -68,7 +68,7 @@ pub(crate) struct ReceiveArguments {
     /// [default: an eighth of it, at most 256Mi]
     #[arg(long, value_name = "SIZE", env = "PROMARCHIVE_FLUSH_BYTES")]
     flush_bytes: Option<ByteSize>,
-    /// Most bytes held in memory; past them writers are told to wait [default: 1Gi]
+    /// Most bytes held in memory; past them senders are told to wait [default: 1Gi]
     #[arg(long, value_name = "SIZE", env = "PROMARCHIVE_MEMORY_LIMIT")]
     memory_limit: Option<ByteSize>,
     /// How far in the future a timestamp may be, at least 1d; later ones are refused by name [default: 1d]

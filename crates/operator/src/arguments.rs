@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Keep every MetricsArchive of the cluster as it should be.
     #[command(
-        after_help = "Example:\n  promarchive-operator run --receiver-image ghcr.io/promarchive/promarchive:0.1.0"
+        after_help = "Example, outside a pod:\n  promarchive-operator run --lease-namespace promarchive \\\n    --receiver-image ghcr.io/promarchive/promarchive:0.1.0"
     )]
     Run(Run),
     /// Print the CustomResourceDefinition as YAML.

@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use promarchive_api::metrics_archive::{PrometheusKind, RemoteWriteSettings, TlsMode};
 use promarchive_api::{Deliveries, Delivery, Timespan};
 use promarchive_operator::delivery::{self, OVERLAP, Pod, Sender};
-use promarchive_operator::entry::{ArchiveName, Capabilities, Entry, EntryName, PrometheusName, State, plan};
+use promarchive_operator::entry::{
+    ArchiveName, Capabilities, Entry, EntryName, Operation, Plan, PrometheusName, State, plan,
+};
 use serde_json::{Value, json};
 
 /// Seconds of simulated time with changes, and then without.
@@ -281,7 +283,7 @@ impl World {
             plan(&self.list, &self.archive, "team", Some(wanted), |old| rule(old, wanted.name(), written, sender));
         self.state = plan.state.clone();
         if !plan.operations.is_empty() {
-            self.list = plan.applied_to(&self.list);
+            self.list = patched(&plan, &self.list);
             self.written = now;
             for process in &mut self.processes {
                 let earliest = process.coming.back().map_or(now.max(process.up_from), |(at, _)| *at);
@@ -310,6 +312,19 @@ impl World {
         let of = |process: &Process| process.expected.iter().filter(|sample| is_missing(&process.name, sample)).count();
         self.processes.iter().map(of).sum()
     }
+}
+
+/// The list after the plan.
+fn patched(plan: &Plan, found: &[Value]) -> Vec<Value> {
+    let mut places: Vec<Option<Value>> = found.iter().cloned().map(Some).collect();
+    for operation in &plan.operations {
+        match operation {
+            Operation::Add(value) => places.push(Some(value.clone())),
+            Operation::Replace(at, value) => places[*at] = Some(value.clone()),
+            Operation::Remove(at) => places[*at] = None,
+        }
+    }
+    places.into_iter().flatten().collect()
 }
 
 fn entries(archive: &ArchiveName) -> Vec<Entry> {

@@ -40,7 +40,6 @@ fn each_case_comes_out_as_it_says() {
         let may_retire = |name: &EntryName| case.may_retire.contains(&name.to_string());
         let plan = plan(&found, &archive, &prometheus.namespace, case.wanted.as_ref(), may_retire);
         assert_eq!(patched(&plan, case.found.as_deref()), case.expected, "{}", case.name);
-        assert_eq!(plan.applied_to(&found), case.expected.unwrap_or_default(), "{}", case.name);
         assert_eq!(cases::word(&plan.state), case.state, "{}", case.name);
         assert_eq!(plan.duplicate_names, case.duplicate_names, "{}", case.name);
     }
@@ -154,7 +153,6 @@ fn step(
 ) -> Plan {
     let plan = plan(list, archive, NAMESPACE, wanted, may_retire);
     let after = patched(&plan, Some(list)).unwrap();
-    assert_eq!(after, plan.applied_to(list));
     let others = |list: &[Value]| list.iter().filter(|entry| !is_of(entry, archive)).cloned().collect::<Vec<_>>();
     assert_eq!(others(&after), others(list), "entries of others changed");
     *list = after;

@@ -38,7 +38,7 @@ pub const GROUP: &str = "promarchive.dev";
     namespaced,
     status = "MetricsArchiveStatus",
     derive = "PartialEq",
-    doc = "Keeps every sample of the chosen Prometheus objects, exactly as scraped, as Delta Lake tables of Parquet files.",
+    doc = "Keeps every sample of the chosen Prometheus objects, exactly as sent, as Delta Lake tables of Parquet files.",
     validation = Rule::new("self.metadata.name.size() <= 52 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
         .message("metadata.name must be at most 52 characters, of a-z, 0-9 and -, and begin with a letter: a Service is named after it"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status",

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase", default)]
 pub struct RemoteWriteSettings {
     /// Remote write protocol. `Auto`: `V2.0` where `spec.version` of the Prometheus is 3.4 or later, else `V1.0`.
+    /// Where that is not set, it is `V1.0`, too. Only `V2.0` carries start timestamps and histograms with custom buckets.
     /// From 2.54 to 3.3 `V2.0` restarts the Prometheus pods.
     pub message_version: MessageVersion,
 

@@ -46,23 +46,6 @@ pub enum State {
     ConfiguredByOthers,
 }
 
-impl Plan {
-    /// The list after the operations.
-    pub fn applied_to(&self, found: &[Value]) -> Vec<Value> {
-        let mut places: Vec<Option<Value>> = found.iter().cloned().map(Some).collect();
-        for operation in &self.operations {
-            match operation {
-                Operation::Add(value) => places.push(Some(value.clone())),
-                Operation::Replace(at, value) => {
-                    places.iter_mut().skip(*at).take(1).for_each(|place| *place = Some(value.clone()))
-                }
-                Operation::Remove(at) => places.iter_mut().skip(*at).take(1).for_each(|place| *place = None),
-            }
-        }
-        places.into_iter().flatten().collect()
-    }
-}
-
 /// What to do with the list `found` of a Prometheus in the namespace `from`, for one archive.
 ///
 /// `wanted` is `None` when the archive's entries have to go. `may_retire` is asked about entries of ours other than the wanted one,

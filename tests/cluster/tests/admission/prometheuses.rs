@@ -77,8 +77,8 @@ pub(crate) fn check(operator: &Requests, kind: &str) {
     }
     let first = json!([{"op": "add", "path": "/spec/remoteWrite", "value": [entry("22222222")]}]);
     assert_answer("the first entry", &operator.patch(&bare, &first), "");
-    let first = json!([{"op": "add", "path": "/metadata/finalizers", "value": ["promarchive.dev/hold"]}]);
-    assert_answer("the first finalizer", &operator.patch(&bare, &first), "");
+    let first = json!([{"op": "add", "path": "/metadata/finalizers", "value": [OURS]}]);
+    assert_answer("the first finalizer", &operator.patch(&bare, &first), METADATA);
     for (case, patch, message) in denied() {
         assert_answer(case, &operator.patch(&k8s, &patch), message);
     }
@@ -112,17 +112,14 @@ fn allowed() -> Vec<(&'static str, Value)> {
             "name": "promarchive/monitoring/lab/3", "url": "http://lab-receiver.monitoring.svc:9201/api/v1/write",
             "authorization": {"credentials": {"name": "promarchive-remote-write", "key": "x"}}}}]),
         ),
-        (
-            "add the finalizer",
-            json!([{"op": "add", "path": "/metadata/finalizers/-", "value": "promarchive.dev/hold"}]),
-        ),
         ("nothing", json!([{"op": "test", "path": "/spec/replicas", "value": 1}])),
     ]
 }
 
 const SPEC: &str = "nothing in the spec of a Prometheus but remoteWrite";
-const METADATA: &str = "nothing in the metadata of a Prometheus but its own finalizer";
-const FINALIZER: &str = "no finalizer but promarchive.dev/hold";
+const METADATA: &str = "nothing in the metadata of a Prometheus";
+/// The finalizer that the operator puts on archives.
+const OURS: &str = "promarchive.dev/archive";
 const FOREIGN: &str = "entries of remoteWrite that are not its own";
 const TWINS: &str = "two entries of remoteWrite must not have the same name";
 
@@ -149,12 +146,13 @@ fn denied() -> Vec<(&'static str, Value, &'static str)> {
             {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "1"}]}]),
             METADATA,
         ),
-        ("their finalizer removed", json!([{"op": "remove", "path": "/metadata/finalizers/0"}]), FINALIZER),
+        ("their finalizer removed", json!([{"op": "remove", "path": "/metadata/finalizers/0"}]), METADATA),
         (
             "a finalizer of others",
             json!([{"op": "add", "path": "/metadata/finalizers/-", "value": "example.org/x"}]),
-            FINALIZER,
+            METADATA,
         ),
+        ("a finalizer of ours", json!([{"op": "add", "path": "/metadata/finalizers/-", "value": OURS}]), METADATA),
         ("foreign removal", json!([{"op": "remove", "path": "/spec/remoteWrite/0"}]), FOREIGN),
         ("nameless removal", json!([{"op": "remove", "path": "/spec/remoteWrite/2"}]), FOREIGN),
         ("all removed", json!([{"op": "remove", "path": "/spec/remoteWrite"}]), FOREIGN),
@@ -230,6 +228,6 @@ pub(crate) fn check_removal(removal: &Requests) {
     let theirs = json!([{"op": "remove", "path": "/spec/remoteWrite/0"}]);
     assert_answer("removal of theirs", &removal.patch("prometheus/k8s", &theirs), FOREIGN);
     let finalizer = json!([{"op": "remove", "path": "/metadata/finalizers/0"}]);
-    assert_answer("removal of their finalizer", &removal.patch("prometheus/k8s", &finalizer), FINALIZER);
+    assert_answer("removal of their finalizer", &removal.patch("prometheus/k8s", &finalizer), METADATA);
     assert_answer("another Deployment", &removal.delete("deployment/theirs"), "forbidden");
 }

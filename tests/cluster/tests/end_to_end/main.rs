@@ -30,7 +30,7 @@ fn an_archive_loses_nothing_from_apply_to_delete() {
 
 /// One story, because everything in it is slow: each part leaves the cluster as the next one needs it.
 #[test]
-#[ignore = "takes 10 minutes: make test-all"]
+#[ignore = "takes 14 minutes: make test-all"]
 fn archives_lose_nothing_from_the_first_install_to_the_last_uninstall() {
     let clock = Clock(Instant::now());
     let installed = Installed::start();
