@@ -13,8 +13,10 @@ use crate::memtable::MIN_GENERATIONS;
 pub(super) struct Moment {
     /// Milliseconds since the epoch.
     pub(super) time: i64,
-    /// How many flushes had taken their rows.
+    /// How many flushes had taken their rows, at least.
     pub(super) flushes: usize,
+    /// The same at most: of a flush that failed before, nobody sees when its end comes.
+    pub(super) flushes_at_most: usize,
 }
 
 /// One sending of a row.
@@ -92,7 +94,8 @@ impl Model {
 
     /// A WAL directory is taken up again: what it still holds counts as sent now, because the horizon has moved on without it.
     pub(super) fn resumed(&mut self, wal: usize, time: i64) {
-        let now = Moment { time, flushes: self.flushes.len() };
+        let flushes = self.flushes.len();
+        let now = Moment { time, flushes, flushes_at_most: flushes };
         self.sendings().filter(|sending| sending.wal == wal).for_each(|sending| sending.moments.push(now));
     }
 
@@ -108,7 +111,10 @@ impl Model {
             self.flushes.remove(at);
             let count_one_less = |flushes: &mut usize| *flushes -= usize::from(*flushes > at);
             let moments = self.sent.values_mut().flatten().flat_map(|sending| &mut sending.moments);
-            moments.for_each(|moment| count_one_less(&mut moment.flushes));
+            moments.for_each(|moment| {
+                count_one_less(&mut moment.flushes);
+                count_one_less(&mut moment.flushes_at_most);
+            });
             count_one_less(&mut self.relieved_before);
         }
     }
@@ -173,6 +179,6 @@ impl Model {
     /// Whether a flush was within the horizon of a row that was sent at a moment.
     fn remembers(&self, flush: usize, sent: Moment) -> bool {
         let kept = self.flushes[flush].time >= sent.time - self.keep && flush >= self.relieved_before;
-        flush + MIN_GENERATIONS >= sent.flushes || self.keep > 0 && kept
+        flush + MIN_GENERATIONS >= sent.flushes_at_most || self.keep > 0 && kept
     }
 }

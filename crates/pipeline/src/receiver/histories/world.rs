@@ -290,15 +290,17 @@ impl World {
         for request in requests {
             group.push(accept(&core, request, self.clock.now_ms())?);
         }
-        let serial = self.note(requests, self.flushes_taken());
+        let taken = self.flushes_taken();
+        let serial = self.note(requests, taken..=taken);
         let result = core.commit_group(&mut group);
         self.answered(serial, requests.len() as u64, self.committed(), result)
     }
 
     /// Returns the first serial number of the requests.
-    fn note(&mut self, requests: &[Request], flushes_before: usize) -> u64 {
+    fn note(&mut self, requests: &[Request], flushes_before: RangeInclusive<usize>) -> u64 {
         let first = self.model.serial();
-        let moment = Moment { time: self.clock.now_ms(), flushes: flushes_before };
+        let (flushes, flushes_at_most) = flushes_before.into_inner();
+        let moment = Moment { time: self.clock.now_ms(), flushes, flushes_at_most };
         for request in requests {
             self.model.send(request.rows(self.clock.now_ms()).0, self.wal, moment);
         }
@@ -367,7 +369,8 @@ impl World {
             self.disk().set_faults(healthy);
         }
         if let (Some(written), Some(request)) = (written, step.meanwhile.clone()) {
-            let first = self.note(std::slice::from_ref(&request), self.flushes_taken() + 1);
+            let taken = self.model.flushes() + 1..=self.flushes_taken() + 1;
+            let first = self.note(std::slice::from_ref(&request), taken);
             self.answered(first, 1, committed, written?)?;
             self.sent.push(request);
         }
