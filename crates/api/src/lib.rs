@@ -2,6 +2,7 @@
 //!
 //! No Arrow, no client, no file system: the operator writes this file, the receiver reads it, and both mean the same.
 
+mod archive_access;
 mod archive_location;
 mod byte_size;
 mod deliveries;
@@ -13,6 +14,7 @@ mod timespan;
 mod unknown_tokens;
 mod yaml;
 
+pub use archive_access::{ArchiveAccess, ArchiveAccessError};
 pub use archive_location::{ArchiveLocation, ArchiveLocationError};
 pub use byte_size::{ByteSize, ByteSizeError};
 pub use deliveries::{Deliveries, Delivery, ENTRY_HEADER, KnownSender};

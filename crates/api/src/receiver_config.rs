@@ -8,7 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::yaml::{self, ConfigError};
-use crate::{ArchiveLocation, ByteSize, LabelColumns, Timespan, UnknownTokens};
+use crate::{ArchiveAccess, ArchiveLocation, ByteSize, LabelColumns, Timespan, UnknownTokens};
 
 /// Settings of a receiver, each of them optional, so that flags, environment and file can be laid over each other.
 ///
@@ -19,6 +19,9 @@ pub struct ReceiverConfig {
     /// Where the tables go: a directory or a `file://` URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub archive: Option<ArchiveLocation>,
+    /// Who may read the files of the archive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive_access: Option<ArchiveAccess>,
     /// Address and port to listen on.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "listen")]
     pub listen: Option<SocketAddr>,
@@ -67,6 +70,9 @@ pub struct ReceiverConfig {
     /// Longest request body, decompressed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_decoded_bytes: Option<ByteSize>,
+    /// Most connections that one address may have at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connections_per_address: Option<u32>,
     /// Longest time from the signal to stop to the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shutdown_grace: Option<Timespan>,
@@ -96,6 +102,7 @@ impl ReceiverConfig {
     pub fn or(self, lower: Self) -> Self {
         Self {
             archive: self.archive.or(lower.archive),
+            archive_access: self.archive_access.or(lower.archive_access),
             listen: self.listen.or(lower.listen),
             wal: self.wal.or(lower.wal),
             wal_max_bytes: self.wal_max_bytes.or(lower.wal_max_bytes),
@@ -112,6 +119,7 @@ impl ReceiverConfig {
             insecure: self.insecure.or(lower.insecure),
             max_request_bytes: self.max_request_bytes.or(lower.max_request_bytes),
             max_decoded_bytes: self.max_decoded_bytes.or(lower.max_decoded_bytes),
+            max_connections_per_address: self.max_connections_per_address.or(lower.max_connections_per_address),
             shutdown_grace: self.shutdown_grace.or(lower.shutdown_grace),
         }
     }
@@ -175,6 +183,7 @@ mod tests {
 
     const EVERYTHING: &str = "\
 archive: file:///data/archive
+archiveAccess: Everyone
 listen: 0.0.0.0:9201
 wal: /data/wal
 walMaxBytes: 2Gi
@@ -191,6 +200,7 @@ dedupHorizon: 10m
 insecure: false
 maxRequestBytes: 16Mi
 maxDecodedBytes: 16Mi
+maxConnectionsPerAddress: 100
 shutdownGrace: 20s
 ";
 
@@ -205,7 +215,7 @@ shutdownGrace: 20s
         assert_eq!(ReceiverConfig::from_yaml("again", &written).unwrap(), config, "{written}");
         assert_eq!(
             written.lines().filter(|line| !line.starts_with("- ")).count(),
-            18,
+            20,
             "every field is written: {written}"
         );
     }
@@ -227,7 +237,7 @@ shutdownGrace: 20s
             error("flush_interval: 5m\n"),
             "receiver.yaml:1:1: unknown field \"flush_interval\"; did you mean \"flushInterval\"?"
         );
-        assert!(error("zzz: 1\n").contains("the fields are archive, listen, wal,"));
+        assert!(error("zzz: 1\n").contains("the fields are archive, archiveAccess, listen, wal,"));
     }
 
     #[test]
@@ -243,6 +253,9 @@ shutdownGrace: 20s
             ("listen: here\n", "receiver.yaml:1:1: listen: \"here\" is not an address"),
             ("archive: s3://bucket\n", "receiver.yaml:1:1: archive: \"s3://bucket\": buckets come later"),
             ("unknownTokens: Drop\n", "receiver.yaml:1:1: unknownTokens: \"Drop\" is not what can become"),
+            ("archiveAccess: 0644\n", "receiver.yaml:1:1: archiveAccess: "),
+            ("archiveAccess: all\n", "receiver.yaml:1:1: archiveAccess: \"all\" does not say who may read"),
+            ("maxConnectionsPerAddress: many\n", "receiver.yaml:1:1: maxConnectionsPerAddress: "),
             ("wal: w\nlabelColumns: [pod, value]\n", "receiver.yaml:2:1: labelColumns: label column \"value\""),
             ("archive: a\narchive: b\n", "receiver.yaml:2:1: field \"archive\" is given twice"),
             ("archive: [\n", "receiver.yaml:"),

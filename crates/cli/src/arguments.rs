@@ -8,7 +8,9 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use promarchive_api::{ArchiveLocation, ByteSize, LabelColumns, ReceiverConfig, Timespan, UnknownTokens, parse_listen};
+use promarchive_api::{
+    ArchiveAccess, ArchiveLocation, ByteSize, LabelColumns, ReceiverConfig, Timespan, UnknownTokens, parse_listen,
+};
 
 /// Keeps every Prometheus sample, exactly as sent, as tables that any data tool opens.
 #[derive(Debug, Parser)]
@@ -52,6 +54,10 @@ pub(crate) struct ReceiveArguments {
     /// Where the tables go: a directory or a file:// URL; made if it does not exist. Needed here or in the file
     #[arg(long, value_name = "DIRECTORY", env = "PROMARCHIVE_ARCHIVE")]
     archive: Option<ArchiveLocation>,
+    /// Who may read the files of the archive: owner, group or everyone
+    /// [default: group, or less if the umask of the process says so]
+    #[arg(long, value_name = "WHO", env = "PROMARCHIVE_ARCHIVE_ACCESS")]
+    archive_access: Option<ArchiveAccess>,
     /// Address and port to listen on. Anything but loopback needs --tokens [default: 127.0.0.1:9201]
     #[arg(long, value_name = "IP:PORT", env = "PROMARCHIVE_LISTEN", value_parser = parse_listen)]
     listen: Option<SocketAddr>,
@@ -112,6 +118,9 @@ pub(crate) struct ReceiveArguments {
     /// Longest request body, decompressed; longer ones are answered with 400 [default: 32Mi]
     #[arg(long, value_name = "SIZE", env = "PROMARCHIVE_MAX_DECODED_BYTES")]
     max_decoded_bytes: Option<ByteSize>,
+    /// Most connections that one IP address may have at a time, 1 to 1024; raise it behind a proxy [default: 512]
+    #[arg(long, value_name = "NUMBER", env = "PROMARCHIVE_MAX_CONNECTIONS_PER_ADDRESS")]
+    max_connections_per_address: Option<u32>,
     /// Longest time from SIGTERM to the end; what is not committed by then stays in the write-ahead log [default: 25s]
     #[arg(long, value_name = "DURATION", env = "PROMARCHIVE_SHUTDOWN_GRACE")]
     shutdown_grace: Option<Timespan>,
@@ -121,6 +130,7 @@ impl From<ReceiveArguments> for ReceiverConfig {
     fn from(arguments: ReceiveArguments) -> Self {
         Self {
             archive: arguments.archive,
+            archive_access: arguments.archive_access,
             listen: arguments.listen,
             wal: arguments.wal,
             wal_max_bytes: arguments.wal_max_bytes,
@@ -137,6 +147,7 @@ impl From<ReceiveArguments> for ReceiverConfig {
             insecure: arguments.insecure_allow_unauthenticated,
             max_request_bytes: arguments.max_request_bytes,
             max_decoded_bytes: arguments.max_decoded_bytes,
+            max_connections_per_address: arguments.max_connections_per_address,
             shutdown_grace: arguments.shutdown_grace,
         }
     }
@@ -268,15 +279,16 @@ mod tests {
 
     #[test]
     fn every_flag_reaches_the_configuration() {
-        let line = "promarchive receive --archive a --listen 127.0.0.1:1 --wal w --wal-max-bytes 2Gi --flush-interval 1m \
+        let line = "promarchive receive --archive a --archive-access owner --listen 127.0.0.1:1 --wal w --wal-max-bytes 2Gi --flush-interval 1m \
                     --flush-bytes 1Mi --memory-limit 2Gi --max-future 2d --tokens t --unknown-tokens retry --tls-cert c --tls-key k \
                     --label-columns pod,job --dedup-horizon 1h --insecure-allow-unauthenticated \
-                    --max-request-bytes 1Mi --max-decoded-bytes 2Mi --shutdown-grace 10s";
+                    --max-request-bytes 1Mi --max-decoded-bytes 2Mi \
+                    --max-connections-per-address 9 --shutdown-grace 10s";
         let Command::Receive(receive) = Arguments::try_parse_from(line.split_whitespace()).unwrap().command else {
             panic!("another command");
         };
         let config = ReceiverConfig::from(*receive);
-        assert_eq!(config.to_yaml().lines().filter(|line| !line.starts_with("- ")).count(), 18, "{}", config.to_yaml());
+        assert_eq!(config.to_yaml().lines().filter(|line| !line.starts_with("- ")).count(), 20, "{}", config.to_yaml());
         assert_eq!(config.insecure, Some(true));
         assert_eq!(config.label_columns.unwrap().names(), ["pod", "job"]);
     }

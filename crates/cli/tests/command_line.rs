@@ -5,7 +5,9 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::symlink;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::Duration;
 
 fn promarchive(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_promarchive"));
@@ -57,6 +59,23 @@ fn wrong_usage_is_named_and_ends_with_2() {
         assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}\n{err}");
         assert!(err.contains(wants), "{arguments:?}\n{err}");
     }
+}
+
+#[test]
+fn a_wal_inside_the_archive_is_found_behind_a_link() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |path: &str| directory.path().join(path).to_str().unwrap().to_owned();
+    fs::create_dir(at("archive")).unwrap();
+    symlink(at("archive"), at("link")).unwrap();
+    for (archive, wal, wants) in [
+        (at("archive"), at("link/wal"), "is inside the archive"),
+        (at("link"), at("archive/new/wal"), "is inside the archive"),
+        (at("link/new/archive"), at("archive/new"), "is inside the WAL directory"),
+    ] {
+        let (code, _, err) = run(&["receive", "--listen", "127.0.0.1:0", "--archive", &archive, "--wal", &wal], &[]);
+        assert!(code == Some(2) && err.contains(wants), "{archive} {wal}: {err}");
+    }
+    assert_eq!(fs::read_dir(at("archive")).unwrap().count(), 0, "nothing was made");
 }
 
 #[test]
@@ -113,6 +132,57 @@ fn flag_over_environment_over_file() {
         let mut receiver = Receiver(child);
         let (address, _log) = address(&mut receiver);
         assert!(address.starts_with(wants), "{address}");
+    }
+}
+
+/// The answer to GET on a connection of its own.
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
+        .write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes())
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Asks whether it is ready until the answer holds this text.
+fn until_ready_says(address: &str, text: &str) {
+    for _ in 0..400 {
+        if get(address, "/-/ready").contains(text) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("it never says {text:?}, but {}", get(address, "/-/ready"));
+}
+
+#[test]
+fn no_file_is_written_through_a_link() {
+    for (name, of_wal) in [
+        (".promarchive.reserve", false),
+        (".promarchive.lock", false),
+        ("lock", true),
+        ("writer", true),
+        ("archive", true),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let (archive, victim) = (directory.path().join("archive"), directory.path().join("victim"));
+        let parent = if of_wal { directory.path().join("archive.wal") } else { archive.clone() };
+        fs::create_dir(&parent).unwrap();
+        fs::write(&victim, "precious").unwrap();
+        symlink(&victim, parent.join(name)).unwrap();
+
+        let arguments = ["receive", "--listen", "127.0.0.1:0", "--archive", archive.to_str().unwrap()];
+        let mut receiver = Receiver(promarchive(&arguments, &[]).stderr(Stdio::piped()).spawn().unwrap());
+        let (address, _log) = address(&mut receiver);
+        until_ready_says(&address, &format!("{} is a symbolic link", parent.join(name).display()));
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious", "{name}");
+        // It goes on by itself when the link is gone.
+        fs::remove_file(parent.join(name)).unwrap();
+        until_ready_says(&address, "HTTP/1.1 200 OK");
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious", "{name}");
     }
 }
 

@@ -9,6 +9,7 @@ mod histograms;
 mod labels;
 mod metrics;
 mod negotiation;
+mod permissions;
 mod refusals;
 mod samples;
 mod tokens;

@@ -10,11 +10,12 @@ use tracing::info;
 
 use crate::arguments::ReceiveArguments;
 use crate::failure::Failure;
-use crate::signals;
+use crate::{new_files, signals};
 
 /// Receives until a signal to stop comes.
 pub(crate) async fn run(arguments: ReceiveArguments) -> Result<(), Failure> {
     let settings = resolve(arguments)?;
+    new_files::limit(settings.archive_access);
     let stop = signals::stop().map_err(|error| Failure::work("cannot catch signals", error))?;
     info!(archive = %settings.archive.display(), wal = %settings.wal.display(), "starting");
     let environment = Environment { clock: Arc::new(SystemClock::default()), entropy: Arc::new(SystemEntropy) };

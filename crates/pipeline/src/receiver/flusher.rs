@@ -170,7 +170,7 @@ impl Flusher {
             match self.reserve.take() {
                 Ok(()) => self.health.works(Part::Reserve),
                 Err(error) => {
-                    let reason = format!("the archive's disk has no space to hold back for a flush: {error}");
+                    let reason = format!("cannot hold back space on the archive's disk for a flush: {error}");
                     self.health.fault(Part::Reserve, reason);
                 }
             }

@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::wal::open_plain;
+
 /// A directory is in use, or cannot be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
@@ -42,8 +44,9 @@ impl DirectoryLock {
     /// Takes the lock, a file `name` in `directory`; does not wait.
     pub(super) fn take(what: &'static str, directory: &Path, name: &str) -> Result<Self, LockError> {
         let failed = |source| LockError::Io { what, directory: directory.to_path_buf(), source };
-        let file =
-            OpenOptions::new().create(true).truncate(false).write(true).open(directory.join(name)).map_err(failed)?;
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).write(true);
+        let file = open_plain(&mut options, &directory.join(name)).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => Ok(Self(file)),
             Err(TryLockError::WouldBlock) => Err(LockError::Held { what, directory: directory.to_path_buf() }),

@@ -7,8 +7,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::wal::open_plain;
 
 /// Name of the file in the archive's directory.
 pub const RESERVE_FILE: &str = ".promarchive.reserve";
@@ -48,20 +51,36 @@ impl Reserve {
         if self.is_held() {
             return Ok(());
         }
-        let taken = if self.bytes == 0 { Ok(()) } else { self.allocate() };
-        if taken.is_err() {
-            self.give_up();
+        if self.bytes > 0 {
+            // What is not our file to write to is not ours to remove either.
+            let file = self.open()?;
+            if let Err(error) = self.allocate(&file) {
+                self.give_up();
+                return Err(error);
+            }
         }
-        self.held.store(taken.is_ok(), Ordering::Release);
-        taken
+        self.held.store(true, Ordering::Release);
+        Ok(())
     }
 
-    fn allocate(&self) -> io::Result<()> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&self.path)?;
+    /// Opens the file, or makes it. Its content will be lost, so it must have no other name.
+    fn open(&self) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        let file = open_plain(options.create(true).truncate(false).write(true), &self.path)?;
+        if file.metadata()?.nlink() > 1 {
+            let path = self.path.display();
+            return Err(io::Error::other(format!(
+                "{path} is a hard link to another file, which would be overwritten: find out who made it, then remove it"
+            )));
+        }
+        Ok(file)
+    }
+
+    fn allocate(&self, file: &File) -> io::Result<()> {
         if file.metadata()?.len() != self.bytes {
             file.set_len(0)?;
         }
-        allocate(&file, self.bytes)?;
+        allocate(file, self.bytes)?;
         file.sync_all()
     }
 
@@ -120,4 +139,31 @@ fn write_zeros(mut file: &File, bytes: u64) -> io::Result<()> {
         left -= chunk as u64;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_a_link_points_to_is_neither_overwritten_nor_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, victim) = (directory.path().join(RESERVE_FILE), directory.path().join("victim"));
+        fs::write(&victim, "precious").unwrap();
+        let reserve = Reserve::new(directory.path(), 1 << 20);
+        let make: [fn(&std::path::Path, &std::path::Path) -> io::Result<()>; 2] =
+            [|a, b| symlink(a, b), |a, b| fs::hard_link(a, b)];
+        for (make, kind) in make.into_iter().zip(["symbolic link", "hard link"]) {
+            make(&victim, &file).unwrap();
+            let error = reserve.take().unwrap_err().to_string();
+            assert!(error.contains(RESERVE_FILE) && error.contains(kind) && !reserve.is_held(), "{error}");
+            assert_eq!(fs::read(&victim).unwrap(), b"precious");
+            fs::remove_file(&file).expect("it is still there");
+        }
+        reserve.take().unwrap();
+        assert_eq!((reserve.is_held(), fs::metadata(&file).unwrap().len()), (true, 1 << 20));
+    }
 }

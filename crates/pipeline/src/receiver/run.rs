@@ -4,6 +4,7 @@
 //! works; and stops in order: no new requests, those in flight answered, a last flush, as far as the grace period allows.
 
 use std::future::Future;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -21,10 +22,10 @@ use super::metrics::Metrics;
 use super::recovery::{self, OpenOptions, RecoveryError};
 use super::reserve::Reserve;
 use super::server::{ServeError, Server};
-use super::settings::Settings;
+use super::settings::{Settings, SettingsError, check_apart};
 use crate::flush::Policy;
-use crate::table::{Archive, ArchiveError, Location, chain, create_root_durably};
-use crate::wal::{Disk, Options, RealDisk, Recovery};
+use crate::table::{Archive, ArchiveError, DIRECTORY, Location, chain, create_root_durably};
+use crate::wal::{Disk, Options, PRIVATE_DIRECTORY, RealDisk, Recovery};
 
 /// Name of the lock file in the archive's directory.
 pub const ARCHIVE_LOCK_FILE: &str = ".promarchive.lock";
@@ -47,6 +48,9 @@ pub enum ReceiverError {
     /// Another receiver.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// The WAL is inside the archive, or the other way round, now that both are there.
+    #[error(transparent)]
+    Apart(SettingsError),
     /// The tables.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -91,7 +95,7 @@ impl ReceiverError {
             Self::Archive(e) => e.is_retryable(),
             Self::Recovery(e) => e.is_retryable(),
             Self::Directory { .. } => true,
-            Self::Serve(_) | Self::ArchiveGone { .. } | Self::Restart(_) | Self::Thread(_) => false,
+            Self::Serve(_) | Self::Apart(_) | Self::ArchiveGone { .. } | Self::Restart(_) | Self::Thread(_) => false,
         }
     }
 }
@@ -176,10 +180,13 @@ async fn open_until(
 
 async fn open(settings: &Settings, environment: &Environment) -> Result<Opened, ReceiverError> {
     let location = Location::at(&settings.archive)?;
-    make_directory(&settings.wal)?;
+    make_directory(&settings.wal, PRIVATE_DIRECTORY)?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(&settings.wal).map_err(|source| failed(&settings.wal, source))?);
     expect_archive(disk.as_ref(), &location, &settings.wal)?;
-    make_directory(location.directory())?;
+    make_directory(location.directory(), DIRECTORY)?;
+    // Once more: a link may lead to what was not there when the settings were read.
+    check_apart(location.directory(), &settings.wal).map_err(ReceiverError::Apart)?;
+    warn_of_readers(&settings.wal);
     let locks = [
         DirectoryLock::take("archive", location.directory(), ARCHIVE_LOCK_FILE)?,
         DirectoryLock::take("WAL directory", &settings.wal, WAL_LOCK_FILE)?,
@@ -213,8 +220,19 @@ fn failed(path: &Path, source: std::io::Error) -> ReceiverError {
     ReceiverError::Directory { path: path.display().to_string(), source }
 }
 
-fn make_directory(path: &Path) -> Result<(), ReceiverError> {
-    create_root_durably(path).map_err(|source| failed(path, source))
+fn make_directory(path: &Path, mode: u32) -> Result<(), ReceiverError> {
+    create_root_durably(path, mode).map_err(|source| failed(path, source))
+}
+
+/// A WAL holds what senders sent, also what the archive's readers may not see. Earlier versions made it for everybody.
+fn warn_of_readers(wal: &Path) {
+    const OTHERS: u32 = 0o007;
+    if std::fs::metadata(wal).is_ok_and(|found| found.mode() & OTHERS != 0) {
+        tracing::warn!(
+            "every user of this machine can read or change the WAL directory {}: take that away with chmod o-rwx",
+            wal.display()
+        );
+    }
 }
 
 fn report(recovery: &Recovery) {
@@ -255,7 +273,7 @@ fn start(
     let (flushes, to_flush) = mpsc::channel(16);
     let reserve = Arc::new(Reserve::new(&settings.archive, settings.flush_bytes / 2));
     if let Err(error) = reserve.take() {
-        health.fault(Part::Reserve, format!("the archive's disk has no space to hold back for a flush: {error}"));
+        health.fault(Part::Reserve, format!("cannot hold back space on the archive's disk for a flush: {error}"));
     }
     let committer = {
         let (core, reserve) = (opened.core.clone(), reserve.clone());

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use promarchive_api::{ByteSize, LabelColumns, ReceiverConfig, Timespan, UnknownTokens};
+use promarchive_api::{ArchiveAccess, ByteSize, LabelColumns, ReceiverConfig, Timespan, UnknownTokens};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -23,12 +23,16 @@ const MAX_DECODED_BYTES: u64 = 32 * MIB;
 /// A record of the WAL takes no more.
 const MOST_REQUEST_BYTES: u64 = 63 * MIB;
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(25);
+/// Connections served at a time.
+const MAX_CONNECTIONS: u32 = 1024;
 
 /// Everything that a receiver is told; concrete and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Root directory of the archive, as given.
     pub archive: PathBuf,
+    /// Who may read what is made in the archive; none given: the group, or fewer if the process was started so.
+    pub archive_access: Option<ArchiveAccess>,
     /// Directory of the write-ahead log; neither inside the archive nor around it.
     pub wal: PathBuf,
     /// Budget of the write-ahead log on disk, in bytes.
@@ -68,8 +72,10 @@ pub struct HttpSettings {
     pub max_decoded_bytes: u64,
     /// Budget of all requests in flight, compressed and decompressed together, in bytes.
     pub in_flight_bytes: u64,
-    /// Connections served at a time; more of them wait to be accepted.
+    /// Connections served at a time. For one more, an idle one is closed.
     pub max_connections: usize,
+    /// The same of one address.
+    pub max_connections_per_address: usize,
     /// How long a client may hold what.
     pub timeouts: Timeouts,
 }
@@ -90,6 +96,10 @@ pub struct Timeouts {
     pub head: Duration,
     /// Idle time of a connection between requests.
     pub idle: Duration,
+    /// The same before the first request that needed access and got it.
+    pub idle_stranger: Duration,
+    /// From connecting to the end of a connection that is for a probe only.
+    pub probe: Duration,
     /// From the head of a request to the end of its body, the wait for memory included.
     pub body: Duration,
     /// From the signal to stop to the end of a body that is still coming: the final commit wants its time, too.
@@ -115,6 +125,8 @@ impl Default for Timeouts {
         Self {
             head: Duration::from_secs(10),
             idle: Duration::from_secs(120),
+            idle_stranger: Duration::from_secs(10),
+            probe: Duration::from_secs(5),
             body: Duration::from_secs(20),
             stopping_body: Duration::from_secs(5),
             answer: Duration::from_secs(25),
@@ -138,7 +150,8 @@ impl Default for HttpSettings {
             max_request_bytes: MAX_REQUEST_BYTES,
             max_decoded_bytes: MAX_DECODED_BYTES,
             in_flight_bytes: MEMORY_LIMIT / 4,
-            max_connections: 1024,
+            max_connections: MAX_CONNECTIONS as usize,
+            max_connections_per_address: MAX_CONNECTIONS as usize / 2,
             timeouts: Timeouts::default(),
         }
     }
@@ -237,9 +250,18 @@ impl Settings {
         let shutdown_grace = config.shutdown_grace.map_or(SHUTDOWN_GRACE, Timespan::duration);
         let max_request_bytes = config.max_request_bytes.map_or(MAX_REQUEST_BYTES, |size| size.0);
         let max_decoded_bytes = config.max_decoded_bytes.map_or(MAX_DECODED_BYTES, |size| size.0);
+        let max_connections_per_address = config.max_connections_per_address.unwrap_or(MAX_CONNECTIONS / 2);
+        if !(1..=MAX_CONNECTIONS).contains(&max_connections_per_address) {
+            return Err(SettingsError::Bound {
+                setting: "maxConnectionsPerAddress",
+                given: max_connections_per_address.to_string(),
+                bound: format!("want 1 to {MAX_CONNECTIONS}, the number of all connections"),
+            });
+        }
         let one_request = max_request_bytes.saturating_add(max_decoded_bytes);
         let settings = Self {
             archive,
+            archive_access: config.archive_access,
             wal,
             wal_max_bytes: config.wal_max_bytes.map_or(WAL_MAX_BYTES, |size| size.0),
             flush_interval,
@@ -259,6 +281,7 @@ impl Settings {
                 max_request_bytes,
                 max_decoded_bytes,
                 in_flight_bytes: (memory_limit / 4).max(one_request.saturating_mul(2)),
+                max_connections_per_address: max_connections_per_address as usize,
                 timeouts: Timeouts { drain: shutdown_grace, ..Timeouts::default() },
                 ..HttpSettings::default()
             },
@@ -314,7 +337,7 @@ fn beside(archive: &Path) -> Result<PathBuf, SettingsError> {
     // `.` and `a/..` have no name of their own; their absolute paths do.
     let whole = match archive.components().next_back() {
         Some(Component::Normal(_)) => archive.to_path_buf(),
-        _ => absolute(archive)?,
+        _ => real(archive)?,
     };
     let name = whole.file_name().ok_or_else(|| SettingsError::NoPlaceForWal { archive: archive.to_path_buf() })?;
     let mut name = name.to_os_string();
@@ -322,8 +345,9 @@ fn beside(archive: &Path) -> Result<PathBuf, SettingsError> {
     Ok(whole.with_file_name(name))
 }
 
-fn check_apart(archive: &Path, wal: &Path) -> Result<(), SettingsError> {
-    let (archive, wal) = (absolute(archive)?, absolute(wal)?);
+/// Refuses a WAL inside its archive, and an archive inside its WAL. Links are followed, as far as they lead to what exists.
+pub(crate) fn check_apart(archive: &Path, wal: &Path) -> Result<(), SettingsError> {
+    let (archive, wal) = (real(archive)?, real(wal)?);
     if wal.starts_with(&archive) {
         return Err(SettingsError::WalInArchive { wal, archive });
     }
@@ -333,21 +357,24 @@ fn check_apart(archive: &Path, wal: &Path) -> Result<(), SettingsError> {
     Ok(())
 }
 
-/// The path from the root, with `.` and `..` worked out by their letters; links are not followed.
-fn absolute(path: &Path) -> Result<PathBuf, SettingsError> {
+/// The path from the root without links, `.` and `..`. What does not exist yet is taken by its name.
+fn real(path: &Path) -> Result<PathBuf, SettingsError> {
     let whole = std::path::absolute(path)
         .map_err(|error| SettingsError::Path { path: path.to_path_buf(), reason: error.to_string() })?;
-    let mut plain = PathBuf::new();
+    let mut real = PathBuf::new();
     for component in whole.components() {
         match component {
             Component::CurDir => {}
             Component::ParentDir => {
-                plain.pop();
+                real.pop();
             }
-            other => plain.push(other),
+            other => {
+                real.push(other);
+                real = real.canonicalize().unwrap_or(real);
+            }
         }
     }
-    Ok(plain)
+    Ok(real)
 }
 
 fn tls_files(cert: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<TlsFiles>, SettingsError> {
@@ -430,6 +457,34 @@ mod tests {
     }
 
     #[test]
+    fn links_do_not_hide_that_the_wal_is_inside_the_archive() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |path: &str| directory.path().join(path);
+        std::fs::create_dir_all(at("archive/deep/er")).unwrap();
+        std::fs::create_dir_all(at("elsewhere")).unwrap();
+        std::os::unix::fs::symlink(at("archive"), at("link")).unwrap();
+        std::os::unix::fs::symlink(at("archive/deep/er"), at("into")).unwrap();
+        std::os::unix::fs::symlink(at("elsewhere"), at("archive/out")).unwrap();
+        let check = |archive: &str, wal: &str| check_apart(&at(archive), &at(wal));
+        for (archive, wal) in [
+            ("archive", "link"),
+            ("archive", "link/wal"),
+            ("archive", "link/not/there/yet"),
+            ("link", "archive/wal"),
+            ("link/new", "archive/new/wal"),
+            // As the kernel walks it, and not by its letters: up from where the link points to.
+            ("archive", "into/../wal"),
+            ("archive", "not/there/../../link/wal"),
+        ] {
+            assert!(matches!(check(archive, wal), Err(SettingsError::WalInArchive { .. })), "{archive} {wal}");
+        }
+        assert!(matches!(check("link/new/archive", "archive/new"), Err(SettingsError::ArchiveInWal { .. })));
+        for (archive, wal) in [("archive", "archive/out"), ("link", "wal"), ("archive/deep", "into/../../wal")] {
+            assert!(check(archive, wal).is_ok(), "{archive} {wal}");
+        }
+    }
+
+    #[test]
     fn the_horizon_grows_with_the_flush_interval() {
         assert_eq!(resolve("archive: a\nflushInterval: 10m").unwrap().dedup_horizon, Duration::from_secs(1200));
         assert_eq!(resolve("archive: a\nmemoryLimit: 256Mi").unwrap().flush_bytes, 32 * MIB);
@@ -454,6 +509,8 @@ mod tests {
             ("walMaxBytes: 1", "walMaxBytes is 1B: want at least 1Mi"),
             ("flushInterval: 0s", "flushInterval is 0s: want 100ms to 1d"),
             ("dedupHorizon: 9m", "dedupHorizon is 9m: want at least 10m, two flush intervals"),
+            ("maxConnectionsPerAddress: 0", "maxConnectionsPerAddress is 0: want 1 to 1024"),
+            ("maxConnectionsPerAddress: 1025", "maxConnectionsPerAddress is 1025: want 1 to 1024"),
             ("shutdownGrace: 0", "shutdownGrace"),
         ] {
             let yaml = if yaml.starts_with("wal: ") { yaml.to_owned() } else { format!("archive: a\n{yaml}") };

@@ -5,9 +5,9 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -40,28 +40,32 @@ impl fmt::Display for DurableLocal {
     }
 }
 
-/// Makes a directory and its missing ancestors; each new one is synced into its parent.
-fn create_dir_durably(directory: &FsPath) -> io::Result<()> {
+/// Permissions of new directories, of which the process's umask takes some away.
+pub const DIRECTORY: u32 = 0o777;
+
+/// Makes a directory with these permissions and its missing ancestors; each new one is synced into its parent.
+fn create_dir_durably(directory: &FsPath, mode: u32) -> io::Result<()> {
     if directory.is_dir() {
         return Ok(());
     }
     if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        create_dir_durably(parent)?;
-        match fs::create_dir(directory) {
+        create_dir_durably(parent, DIRECTORY)?;
+        match DirBuilder::new().mode(mode).create(directory) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
             _ => File::open(parent)?.sync_all()?,
         }
     } else {
-        fs::create_dir_all(directory)?;
+        DirBuilder::new().recursive(true).mode(mode).create(directory)?;
     }
     Ok(())
 }
 
 /// Makes a directory that everything else rests on, and syncs its entry and those of all directories above it, up to the mount point: an
-/// earlier process may have made them and been killed, or seen the sync fail.
-pub fn create_root_durably(directory: &FsPath) -> io::Result<()> {
+/// earlier process may have made them and been killed, or seen the sync fail. A directory that is there keeps its permissions; a new one
+/// gets `mode`, less what the process's umask takes away.
+pub fn create_root_durably(directory: &FsPath, mode: u32) -> io::Result<()> {
     let directory = std::path::absolute(directory)?;
-    create_dir_durably(&directory)?;
+    create_dir_durably(&directory, mode)?;
     let device = fs::metadata(&directory)?.dev();
     for parent in directory.ancestors().skip(1) {
         if fs::metadata(parent)?.dev() != device {
@@ -83,7 +87,7 @@ impl DurableLocal {
         let known = self.known.clone();
         let made = tokio::task::spawn_blocking(move || {
             if !known.lock().unwrap_or_else(PoisonError::into_inner).contains(&parent) || !parent.is_dir() {
-                create_dir_durably(&parent)?;
+                create_dir_durably(&parent, DIRECTORY)?;
                 // Made by an earlier process that was killed before it synced: sync once all the same.
                 if let Some(above) = parent.parent() {
                     File::open(above)?.sync_all()?;

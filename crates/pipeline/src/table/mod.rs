@@ -14,7 +14,7 @@ mod transaction;
 
 pub use archive::{Archive, ArchiveError, Location};
 pub use delta::DeltaLog;
-pub use local::{DurableLocal, create_root_durably};
+pub use local::{DIRECTORY, DurableLocal, create_root_durably};
 pub use log::{Commit, DataFile, Definition, FileStats, LogError, Put, Snapshot, TableLog, Version};
 pub use model::{ModelLog, PutFault};
 pub use path::{DAY_MS, DataFilePath, Date};

@@ -1,8 +1,11 @@
 //! The file system, as far as a WAL needs it: one flat directory. Passed in, so that a test can lose what was not synced.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+
+use super::plain_file::{PRIVATE_DIRECTORY, open_plain};
 
 /// One directory. Names are plain file names in it. Calls block.
 pub trait Disk: Send + Sync {
@@ -40,11 +43,11 @@ pub struct RealDisk {
 }
 
 impl RealDisk {
-    /// The directory at this path, created if it is missing.
+    /// The directory at this path, created for the user of this process alone if it is missing.
     pub fn open(directory: impl Into<PathBuf>) -> io::Result<Self> {
         let directory = directory.into();
         if !directory.is_dir() {
-            fs::create_dir_all(&directory)?;
+            DirBuilder::new().recursive(true).mode(PRIVATE_DIRECTORY).create(&directory)?;
             // The new entry is in the parent; further missing parents are the caller's to make durable.
             let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
             sync_directory(parent.unwrap_or(Path::new(".")))?;
@@ -72,16 +75,16 @@ impl Disk for RealDisk {
     }
 
     fn create_new(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new().write(true).create_new(true).open(self.path(name))?;
+        let file = open_plain(OpenOptions::new().write(true).create_new(true), &self.path(name))?;
         Ok(Box::new(RealFile(file)))
     }
 
     fn len(&self, name: &str) -> io::Result<u64> {
-        Ok(fs::metadata(self.path(name))?.len())
+        Ok(fs::symlink_metadata(self.path(name))?.len())
     }
 
     fn read(&self, name: &str, limit: u64) -> io::Result<Vec<u8>> {
-        let file = File::open(self.path(name))?;
+        let file = open_plain(OpenOptions::new().read(true), &self.path(name))?;
         let expected = file.metadata()?.len().min(limit);
         let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
         file.take(limit).read_to_end(&mut bytes)?;
@@ -89,7 +92,7 @@ impl Disk for RealDisk {
     }
 
     fn sync(&self, name: &str) -> io::Result<()> {
-        File::open(self.path(name))?.sync_data()
+        open_plain(OpenOptions::new().read(true), &self.path(name))?.sync_data()
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

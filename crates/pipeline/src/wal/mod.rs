@@ -61,6 +61,7 @@ mod error;
 mod log;
 #[cfg(any(test, feature = "simulation"))]
 mod lossy;
+mod plain_file;
 mod position;
 mod record;
 mod recovery;
@@ -75,6 +76,7 @@ pub use error::WalError;
 pub use log::{Options, Wal};
 #[cfg(any(test, feature = "simulation"))]
 pub use lossy::{Faults, LossyDisk};
+pub use plain_file::{PRIVATE_DIRECTORY, PRIVATE_FILE, open_plain};
 pub use position::Position;
 pub use record::{MAX_BODY_BYTES, Record};
 pub use recovery::{Damage, Recovery, TornTail};

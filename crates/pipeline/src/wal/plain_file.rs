@@ -1,0 +1,103 @@
+//! Opening a file of ours by its name, and never another file in its place.
+//!
+//! Who can make names in a directory of ours, or could once, must not choose by a symbolic link which file of this user is written
+//! to. Links on the way to the directory are the choice of whoever named it, and are followed.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+/// Permissions of a file that only the user of this process is to read.
+pub const PRIVATE_FILE: u32 = 0o600;
+/// The same of a directory.
+pub const PRIVATE_DIRECTORY: u32 = 0o700;
+
+/// Opens the file at `path` as `options` say. A new file is for the user of this process alone.
+///
+/// # Errors
+/// Those of the file system; and if a link or anything but a plain file stands there, an error that names the path and says what to do.
+pub fn open_plain(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    // Without NONBLOCK a named pipe would hold up the caller until somebody reads from it.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
+    match options.mode(PRIVATE_FILE).custom_flags(flags).open(path) {
+        Ok(file) if file.metadata()?.is_file() => Ok(file),
+        Ok(_) => Err(no_plain_file(path)),
+        // Asked only to tell the reason: the open above has failed in any case.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists && is_something_else(path) => {
+            Err(no_plain_file(path))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn is_something_else(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|found| !found.is_file())
+}
+
+fn no_plain_file(path: &Path) -> io::Error {
+    let kind = match path.symlink_metadata() {
+        Ok(found) if found.is_symlink() => "a symbolic link",
+        _ => "no plain file",
+    };
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!(
+            "{} is {kind}, and promarchive opens only plain files under this name: find out who made it, then remove it",
+            path.display()
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn to_write() -> OpenOptions {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false);
+        options
+    }
+
+    #[test]
+    fn a_plain_file_is_made_for_its_owner_alone_and_opened_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        open_plain(&mut to_write(), &path).unwrap();
+        open_plain(&mut to_write(), &path).unwrap();
+        open_plain(OpenOptions::new().read(true), &path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, PRIVATE_FILE);
+        let again = open_plain(OpenOptions::new().write(true).create_new(true), &path).unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        let missing = open_plain(OpenOptions::new().read(true), &directory.path().join("missing")).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn whatever_else_stands_there_is_named_and_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("victim"), "precious").unwrap();
+        symlink(at("victim"), at("link")).unwrap();
+        symlink(at("missing"), at("dangling")).unwrap();
+        fs::create_dir(at("directory")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        for name in ["link", "dangling", "directory", "pipe", "socket"] {
+            for options in [&mut to_write(), OpenOptions::new().read(true)] {
+                let error = open_plain(options, &at(name)).unwrap_err().to_string();
+                assert!(error.contains(&at(name).display().to_string()) && error.contains("remove it"), "{error}");
+                assert_eq!(error.contains("symbolic link"), ["link", "dangling"].contains(&name), "{error}");
+            }
+        }
+        drop(socket);
+        assert_eq!(fs::read(at("victim")).unwrap(), b"precious");
+        assert!(!at("missing").exists());
+    }
+}
