@@ -187,6 +187,44 @@ fn no_file_is_written_through_a_link() {
 }
 
 #[test]
+fn few_open_files_leave_some_for_the_tables() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = directory.path().join("archive");
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 200; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_promarchive")]);
+    command.args(["receive", "--listen", "127.0.0.1:0", "--archive", archive.to_str().unwrap()]);
+    let mut receiver = Receiver(command.stderr(Stdio::piped()).spawn().unwrap());
+    let mut log = BufReader::new(receiver.0.stderr.take().unwrap());
+    let mut line = || {
+        let mut line = String::new();
+        assert!(log.read_line(&mut line).unwrap() > 0, "it ended");
+        line
+    };
+    let told = "only 68 connections at a time, because this process may have only 200 files open";
+    while !line().contains(told) {}
+    let address = loop {
+        if let Some((_, address)) = line().split_once("listening on http://") {
+            break address.trim().to_owned();
+        }
+    };
+    until_ready_says(&address, "HTTP/1.1 200 OK");
+    let crowd: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    let mut flush = TcpStream::connect(&address).unwrap();
+    flush
+        .write_all(b"POST /-/flush HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    flush.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    until_ready_says(&address, "HTTP/1.1 200 OK");
+    drop(crowd);
+    drop(receiver);
+    let mut rest = String::new();
+    log.read_to_string(&mut rest).unwrap();
+    assert!(!rest.contains("cannot accept"), "{rest}");
+}
+
+#[test]
 fn a_signal_ends_it_in_order() {
     let directory = tempfile::tempdir().unwrap();
     let archive = directory.path().join("archive");

@@ -54,7 +54,7 @@ impl Connection {
 
     fn request(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> io::Result<Response> {
         let length = body.len();
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: ledger\r\n{headers}Content-Length: {length}\r\n\r\n");
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {length}\r\n\r\n");
         self.stream.get_mut().write_all(&[head.as_bytes(), body].concat())?;
         self.response()
     }

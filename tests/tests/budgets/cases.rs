@@ -54,7 +54,7 @@ fn clients_that_are_stuck() {
         let mut clients: Vec<TcpStream> = Vec::new();
         let head = |length: usize| {
             format!(
-                "POST /api/v1/write HTTP/1.1\r\nHost: stuck\r\nContent-Encoding: snappy\r\nContent-Length: {length}\r\n\r\n"
+                "POST /api/v1/write HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: snappy\r\nContent-Length: {length}\r\n\r\n"
             )
         };
         let said = [String::new(), "POST /api/v1/wr".to_owned(), head(32 << 20), head(1 << 20), head(64 << 10)];

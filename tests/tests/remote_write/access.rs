@@ -130,6 +130,34 @@ fn a_token_that_is_not_known_yet_waits_and_one_that_is_gone_is_out() {
 }
 
 #[test]
+fn metrics_name_senders_only_to_who_may_ask_for_them() {
+    let guarded = Guarded::start(&[("team-a/prometheus", "writes", ""), ("operator", "operates", "operate")], &[]);
+    assert_eq!(guarded.write(V2, "writes", None, &up(T)).status, 204);
+    let accept = ("Accept", "application/openmetrics-text; version=1.0.0");
+    let metrics = |token: &str, headers: &[(&str, &str)]| {
+        let authorization = format!("Bearer {token}");
+        let headers = [headers, &[("Authorization", &*authorization)]].concat();
+        let answer = guarded.receiver.send(Method::GET, "/metrics", &headers, Vec::new());
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(answer.body.contains("promarchive_http_requests_total{"), "{}", answer.body);
+        answer.body
+    };
+    for headers in [&[][..], &[accept]] {
+        for token in ["", "unknown", "writes"] {
+            let told = metrics(token, headers);
+            assert!(!told.contains("team-a") && !told.contains("sender"), "{token}: {told}");
+        }
+        let told = metrics("operates", headers);
+        assert!(
+            told.contains("promarchive_sender_requests_total{sender=\"team-a/prometheus\",code=\"204\"} 1"),
+            "{told}"
+        );
+    }
+    let scraped = guarded.receiver.get("/metrics").body;
+    assert!(!scraped.contains("team-a") && scraped.contains("promarchive_samples_received_total"), "{scraped}");
+}
+
+#[test]
 fn marks_are_by_entry_and_replica_and_count_what_is_durable() {
     let guarded = Guarded::start(&[("team", "writes", ""), ("operator", "operates", "operate")], &[]);
     let started = guarded.deliveries("operates");

@@ -4,6 +4,7 @@ mod access;
 mod answers;
 mod back_pressure;
 mod bodies;
+mod crowd;
 mod generated;
 mod histograms;
 mod labels;
@@ -13,6 +14,7 @@ mod permissions;
 mod refusals;
 mod samples;
 mod tokens;
+mod web_pages;
 
 use promarchive_pipeline::remote_write::Protocol;
 use promarchive_tests::program::Receiver;

@@ -12,7 +12,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{T, committed};
 
-fn line(sender: &str, token: &str) -> String {
+/// A line of a tokens file.
+pub(crate) fn line(sender: &str, token: &str) -> String {
     let hash: String = Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{sender} {hash}\n")
 }
@@ -59,7 +60,7 @@ fn a_token_is_needed_for_all_but_three_gets() {
     let samples = [1, 2, 3, 4].into_iter().fold(Series::metric("up"), |series, n| series.sample(T + n, 1.0));
     wanted.add(V2, &Request::of([samples]));
     wanted.assert_equals(&Tables::read(promarchive_tests::readers::Reader::DuckDb, &receiver.archive()));
-    let metrics = receiver.get("/metrics").body;
+    let metrics = receiver.send(Method::GET, "/metrics", &[("Authorization", "Bearer new")], Vec::new()).body;
     assert!(metrics.contains("sender=\"prometheus-a\"") && !metrics.contains("\"three\""), "{metrics}");
 }
 

@@ -2,13 +2,17 @@
 //!
 //! | request | whose token |
 //! |---|---|
-//! | GET `/-/healthy`, `/-/ready`, `/metrics` | nobody's |
+//! | GET `/-/healthy`, `/-/ready` | nobody's |
+//! | GET `/metrics` | nobody's; with what names senders, as for deliveries |
 //! | remote write | one of the role `write` |
 //! | `/-/flush`, `/api/v1/deliveries` | one of the role `operate`; any, in a file without that role |
 //! | anything else | any |
 //!
 //! A write with an unknown token is answered as [`UnknownTokens`] says: a receiver whose tokens file comes after its senders
 //! must not answer 401, for they would drop their samples.
+//!
+//! Without a tokens file everybody may do everything, but for web pages ([`web_page`]). And on a connection that has only a
+//! slot for a probe, nothing but a probe is answered.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -20,17 +24,27 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode};
 use promarchive_api::{ENTRY_HEADER, UnknownTokens};
 
+use super::connection::Progress;
 use super::deliveries::{self, Source};
 use super::http::{App, RETRY_AFTER_S, WriteTarget, answer_early, is_write, later, line};
 use super::metrics::SenderLabel;
+use super::slots::Purpose;
 use super::tokens::{Holder, Role};
+use super::web_page;
 
 /// Of a refused request without a token, so much is read and thrown away, so that its sender sees the answer.
 const DISCARD_UNKNOWN_BYTES: u64 = 1 << 20;
 
-/// The address that a connection came from; with every request.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) IpAddr);
+/// The connection that a request came on; with every request.
+#[derive(Clone)]
+pub(super) struct Peer {
+    /// Where it comes from.
+    pub(super) address: IpAddr,
+    /// What it may be used for.
+    pub(super) purpose: Purpose,
+    /// How far it has come.
+    pub(super) progress: Progress,
+}
 
 /// Lets a request through, with its [`Source`], or answers it.
 pub(super) async fn authorize<T: WriteTarget>(
@@ -38,16 +52,28 @@ pub(super) async fn authorize<T: WriteTarget>(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let Some(tokens) = &app.tokens else {
-        let source = source(&request, Holder::anybody());
-        request.extensions_mut().insert(source);
-        return next.run(request).await;
-    };
-    if is_open(&request) {
+    if is_probe(&request) {
         return next.run(request).await;
     }
+    if request.extensions().get::<Peer>().is_some_and(|peer| peer.purpose == Purpose::Probe) {
+        return answer_early(request, DISCARD_UNKNOWN_BYTES, later(ALL_IN_USE, RETRY_AFTER_S));
+    }
+    let Some(tokens) = &app.tokens else {
+        if let Some(fault) = web_page::fault(request.uri(), request.headers(), app.address) {
+            return answer_early(request, DISCARD_UNKNOWN_BYTES, line(StatusCode::FORBIDDEN, &fault));
+        }
+        let_in(&mut request, Holder::anybody());
+        return next.run(request).await;
+    };
     let tokens = tokens.current();
-    let Some(holder) = bearer(request.headers()).and_then(|token| tokens.holder(token)) else {
+    let holder = bearer(request.headers()).and_then(|token| tokens.holder(token));
+    if is_metrics(&request) {
+        if let Some(holder) = holder.filter(|holder| tokens.allows(holder, Role::Operate)) {
+            let_in(&mut request, holder.clone());
+        }
+        return next.run(request).await;
+    }
+    let Some(holder) = holder else {
         app.metrics.unknown_token_requests.inc();
         let answer = unknown(&request, app.settings.unknown_tokens);
         return answer_early(request, DISCARD_UNKNOWN_BYTES, answer);
@@ -55,8 +81,7 @@ pub(super) async fn authorize<T: WriteTarget>(
     let response = match needed(request.uri().path()) {
         Some(role) if !tokens.allows(holder, role) => answer_early(request, DISCARD_UNKNOWN_BYTES, wrong_role(role)),
         _ => {
-            let source = source(&request, holder.clone());
-            request.extensions_mut().insert(source);
+            let_in(&mut request, holder.clone());
             next.run(request).await
         }
     };
@@ -65,10 +90,29 @@ pub(super) async fn authorize<T: WriteTarget>(
     response
 }
 
+const ALL_IN_USE: &str = "all connections that this address may have, or all that the receiver serves, are in use; only probes are \
+                          answered on further ones";
+
+/// Notes whose request it is, and that its connection is no stranger's any more.
+fn let_in(request: &mut Request, holder: Holder) {
+    let source = source(request, holder);
+    if let Some(peer) = request.extensions().get::<Peer>() {
+        peer.progress.set_known();
+    }
+    request.extensions_mut().insert(source);
+}
+
 /// Whether it only asks how things are.
-fn is_open(request: &Request) -> bool {
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    reads && matches!(request.uri().path(), "/-/healthy" | "/-/ready" | "/metrics")
+fn is_probe(request: &Request) -> bool {
+    is_read(request) && matches!(request.uri().path(), "/-/healthy" | "/-/ready")
+}
+
+fn is_metrics(request: &Request) -> bool {
+    is_read(request) && request.uri().path() == "/metrics"
+}
+
+fn is_read(request: &Request) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
 }
 
 /// The role that a path is for.
@@ -105,6 +149,6 @@ fn wrong_role(needed: Role) -> Response {
 
 fn source(request: &Request, holder: Holder) -> Source {
     let entry = request.headers().get(ENTRY_HEADER).map(|value| deliveries::entry(value.as_bytes()));
-    let peer = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0);
+    let peer = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address);
     Source { holder, entry: entry.unwrap_or_default(), address: peer }
 }

@@ -1,6 +1,7 @@
 //! Paths, and what they answer.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use super::admission::{Admission, Busy, Charge};
 use super::body::{self, BodyError};
 use super::deliveries::{Delivered, Marks, Source};
 use super::ingest::{Ingest, WriteError, Written};
-use super::metrics::{HttpLabels, Metrics, PathLabel};
+use super::metrics::{HttpLabels, Metrics, PathLabel, View};
 use super::settings::HttpSettings;
 use super::tokens::Tokens;
 use crate::environment::Clock;
@@ -58,6 +59,8 @@ impl WriteTarget for Ingest {
 pub(super) struct App<T> {
     pub(super) target: T,
     pub(super) settings: HttpSettings,
+    /// Where it listens.
+    pub(super) address: SocketAddr,
     pub(super) metrics: Arc<Metrics>,
     pub(super) admission: Admission,
     pub(super) tokens: Option<Tokens>,
@@ -188,15 +191,16 @@ async fn deliveries<T: WriteTarget>(State(app): State<Arc<App<T>>>) -> Response 
     }
 }
 
-async fn metrics<T: WriteTarget>(State(app): State<Arc<App<T>>>, headers: HeaderMap) -> Response {
+async fn metrics<T: WriteTarget>(State(app): State<Arc<App<T>>>, request: Request) -> Response {
+    let view = if request.extensions().get::<Source>().is_some() { View::Full } else { View::WithoutSenders };
     let accepts =
         |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains("application/openmetrics-text"));
-    if headers.get_all(header::ACCEPT).iter().any(accepts) {
+    if request.headers().get_all(header::ACCEPT).iter().any(accepts) {
         let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        return ([(header::CONTENT_TYPE, kind)], app.metrics.encode_openmetrics()).into_response();
+        return ([(header::CONTENT_TYPE, kind)], app.metrics.openmetrics(view)).into_response();
     }
     let kind = "text/plain; version=0.0.4; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], app.metrics.encode_text()).into_response()
+    ([(header::CONTENT_TYPE, kind)], app.metrics.text(view)).into_response()
 }
 
 /// One remote-write request.

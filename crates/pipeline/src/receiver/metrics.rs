@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
@@ -64,15 +64,28 @@ pub struct SenderLabel {
     pub code: u16,
 }
 
+/// Which metrics are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// All.
+    Full,
+    /// Those that name no sender.
+    WithoutSenders,
+}
+
 /// Handles of all metrics; each is cheap to clone and to change from any thread.
 pub struct Metrics {
     registry: Registry,
+    /// What names senders.
+    senders: Registry,
     /// HTTP requests answered.
     pub http_requests: Family<HttpLabels, Counter>,
     /// From the head of a request to its answer.
     pub http_request_duration_seconds: Family<PathLabel, Histogram, fn() -> Histogram>,
     /// Open connections.
     pub http_connections: Gauge,
+    /// Connections closed to make room for others.
+    pub http_connections_displaced: Counter,
     /// Bytes given out to requests in flight.
     pub http_in_flight_bytes: Gauge,
     /// Requests answered, by sender; only with a tokens file.
@@ -155,6 +168,7 @@ impl Metrics {
     /// A new set, all zero.
     pub fn new() -> Self {
         let mut r = Register(Registry::with_prefix("promarchive"));
+        let mut senders = Register(Registry::with_prefix("promarchive"));
         let build = Family::<BuildLabel, Gauge>::default();
         build.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
         r.add("build_info", "The version that runs", build);
@@ -166,12 +180,17 @@ impl Metrics {
                 Family::new_with_constructor(request_histogram as fn() -> Histogram),
             ),
             http_connections: r.add("http_connections", "Open connections", Gauge::default()),
+            http_connections_displaced: r.add(
+                "http_connections_displaced",
+                "Connections closed to make room for others",
+                Counter::default(),
+            ),
             http_in_flight_bytes: r.add(
                 "http_in_flight_bytes",
                 "Memory given out to requests in flight",
                 Gauge::default(),
             ),
-            sender_requests: r.add(
+            sender_requests: senders.add(
                 "sender_requests",
                 "Requests answered, by sender of the tokens file",
                 Family::default(),
@@ -229,6 +248,7 @@ impl Metrics {
                 Gauge::default(),
             ),
             registry: r.0,
+            senders: senders.0,
         };
         metrics.start_at_zero();
         metrics
@@ -256,17 +276,32 @@ impl Metrics {
         self.reload_failures.get_or_create(&FileLabel { file }).inc();
     }
 
-    /// All metrics in OpenMetrics text, version 1.0.0.
-    pub fn encode_openmetrics(&self) -> String {
+    /// Metrics in OpenMetrics text, version 1.0.0.
+    pub fn openmetrics(&self, view: View) -> String {
         let mut text = String::new();
         // Writing to a string does not fail; if it did, the text would lack its end, which every parser notices.
-        let _ = encode(&mut text, &self.registry);
+        let _ = encode_registry(&mut text, &self.registry)
+            .and_then(|()| match view {
+                View::Full => encode_registry(&mut text, &self.senders),
+                View::WithoutSenders => Ok(()),
+            })
+            .and_then(|()| encode_eof(&mut text));
         text
+    }
+
+    /// Metrics in Prometheus text, version 0.0.4.
+    pub fn text(&self, view: View) -> String {
+        to_text_format(&self.openmetrics(view))
+    }
+
+    /// All metrics in OpenMetrics text, version 1.0.0.
+    pub fn encode_openmetrics(&self) -> String {
+        self.openmetrics(View::Full)
     }
 
     /// All metrics in Prometheus text, version 0.0.4.
     pub fn encode_text(&self) -> String {
-        to_text_format(&self.encode_openmetrics())
+        self.text(View::Full)
     }
 }
 
@@ -370,6 +405,18 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\nis not in\n{text}");
         }
+    }
+
+    #[test]
+    fn who_may_not_see_senders_sees_everything_else() {
+        let metrics = touched();
+        let (all, some) = (families(&metrics.text(View::Full)), families(&metrics.text(View::WithoutSenders)));
+        let missing: Vec<&String> = all.keys().filter(|name| !some.contains_key(*name)).collect();
+        assert_eq!(missing, ["promarchive_sender_requests_total"]);
+        for text in [metrics.text(View::WithoutSenders), metrics.openmetrics(View::WithoutSenders)] {
+            assert!(!text.contains("sender=") && !text.contains("a\\\"\\\\"), "{text}");
+        }
+        assert!(metrics.openmetrics(View::WithoutSenders).ends_with("# EOF\n"));
     }
 
     #[test]

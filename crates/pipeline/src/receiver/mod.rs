@@ -13,6 +13,7 @@ pub mod core;
 mod deliveries;
 mod flusher;
 mod health;
+mod held_slot;
 mod http;
 mod ingest;
 mod lock;
@@ -22,8 +23,10 @@ mod reserve;
 mod run;
 mod server;
 mod settings;
+mod slots;
 mod tls;
 mod tokens;
+mod web_page;
 
 pub use deliveries::Delivered;
 pub use http::WriteTarget;
@@ -31,7 +34,7 @@ pub use ingest::{FlushError, FlushReport, Ingest, WriteError, Written};
 pub use lock::LockError;
 pub use metrics::{
     BuildLabel, FileLabel, HttpLabels, Metrics, PathLabel, PositionLabel, ProtocolLabel, ReasonLabel, ResultLabel,
-    SenderLabel, TableLabel,
+    SenderLabel, TableLabel, View,
 };
 pub use reserve::RESERVE_FILE;
 pub use run::{ARCHIVE_LOCK_FILE, ReceiverError, run};

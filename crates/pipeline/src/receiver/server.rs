@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,10 +14,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::process::{Resource, getrlimit};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -26,17 +27,21 @@ use tracing::{debug, info, warn};
 
 use super::access::Peer;
 use super::admission::Admission;
-use super::connection::{Guarded, InRequest};
+use super::connection::{Guarded, Patience, Progress};
 use super::deliveries::Marks;
+use super::held_slot::{self, HeldSlot, SlotTable};
 use super::http::{App, WriteTarget, router};
 use super::metrics::Metrics;
 use super::settings::{HttpSettings, Timeouts};
+use super::slots::{Purpose, Stage};
 use super::tls::{self, TlsError};
 use super::tokens::{Tokens, TokensError};
 use crate::environment::Clock;
 
-/// What hyper may buffer of one connection, in bytes: enough for any head, and 64 MiB for 1024 connections.
-const CONNECTION_BUFFER_BYTES: usize = 64 << 10;
+/// The longest head of a request, in bytes, its last empty line included.
+const HEAD_BYTES: usize = 64 << 10;
+/// What hyper may buffer of one connection, in bytes: any head, and 64 MiB for 1024 connections.
+const CONNECTION_BUFFER_BYTES: usize = HEAD_BYTES;
 
 /// Why the receiver cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +70,7 @@ pub struct Server<T> {
     address: SocketAddr,
     app: Arc<App<T>>,
     tls: Option<watch::Receiver<Arc<ServerConfig>>>,
+    slots: Arc<SlotTable>,
     /// What looks after files; ends with the server.
     watches: JoinSet<()>,
     stop: watch::Sender<bool>,
@@ -116,8 +122,9 @@ impl<T: WriteTarget> Server<T> {
         let (stop, stopping) = watch::channel(false);
         let admission = Admission::new(&settings, metrics.http_in_flight_bytes.clone());
         let (started, marks) = (clock.now_ms(), Mutex::new(Marks::default()));
-        let app = Arc::new(App { target, settings, metrics, admission, tokens, marks, clock, started, stopping });
-        Ok(Self { listener, address, app, tls, watches, stop })
+        let slots = SlotTable::new(slot_limits(&settings), metrics.http_connections_displaced.clone());
+        let app = App { target, settings, address, metrics, admission, tokens, marks, clock, started, stopping };
+        Ok(Self { listener, address, app: Arc::new(app), tls, slots, watches, stop })
     }
 
     /// Where it listens; with port 0 given, the port that was taken.
@@ -127,13 +134,14 @@ impl<T: WriteTarget> Server<T> {
 
     /// Answers until `shutdown` resolves, then finishes what is in flight.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, address, app, tls, watches, stop } = self;
+        let Self { listener, address, app, tls, slots, watches, stop } = self;
         let scheme = if tls.is_some() { "https" } else { "http" };
         info!("listening on {scheme}://{address}");
         let timeouts = app.settings.timeouts.clone();
         let server = Arc::new(Connections {
             router: router(Arc::clone(&app)),
             tls,
+            slots,
             timeouts: timeouts.clone(),
             stopping: app.stopping.clone(),
         });
@@ -162,18 +170,30 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
-/// Takes connections, never more than so many at a time, for ever.
+/// How many connections there may be, as settings and system say.
+fn slot_limits(settings: &HttpSettings) -> super::slots::Limits {
+    let open_files = getrlimit(Resource::Nofile).current;
+    let limits = held_slot::limits(settings, open_files);
+    if limits.all < settings.max_connections {
+        let files = open_files.unwrap_or_default();
+        warn!(
+            "only {} connections at a time, because this process may have only {files} files open: raise that limit (ulimit -n)",
+            limits.all
+        );
+    }
+    limits
+}
+
+/// Takes connections for ever. Each gets a slot at once, for which another connection may have to close.
 async fn accept_all<T: WriteTarget>(
     listener: &TcpListener,
     app: &App<T>,
     server: &Arc<Connections>,
     connections: &mut JoinSet<()>,
 ) {
-    let slots = Arc::new(Semaphore::new(app.settings.max_connections));
+    let first = if server.tls.is_some() { Stage::Handshake } else { Stage::Idle };
     loop {
         while connections.try_join_next().is_some() {}
-        // The semaphore is never closed.
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -181,13 +201,14 @@ async fn accept_all<T: WriteTarget>(
                 continue;
             }
         };
+        let address = peer.ip().to_canonical();
+        let slot = server.slots.take(address, first);
         let open = app.metrics.http_connections.clone();
         let server = Arc::clone(server);
         connections.spawn(async move {
             open.inc();
-            server.serve(stream, Peer(peer.ip().to_canonical())).await;
+            server.serve(stream, slot, address).await;
             open.dec();
-            drop(slot);
         });
     }
 }
@@ -219,21 +240,41 @@ async fn signal(stopping: &mut watch::Receiver<bool>) {
 struct Connections {
     router: Router,
     tls: Option<watch::Receiver<Arc<ServerConfig>>>,
+    slots: Arc<SlotTable>,
     timeouts: Timeouts,
     stopping: watch::Receiver<bool>,
 }
 
 impl Connections {
-    async fn serve(&self, stream: TcpStream, peer: Peer) {
+    /// Serves a connection until its end. One that has to make room is cut off; a request that has just begun then is like one whose
+    /// sender went away: it is finished or not, and the sender comes again.
+    async fn serve(&self, stream: TcpStream, slot: HeldSlot, address: IpAddr) {
         // Answers are small and complete: nothing is gained by waiting for more.
         let _ = stream.set_nodelay(true);
-        let Some(tls) = &self.tls else { return self.serve_http(stream, peer).await };
+        let too_late = async {
+            match slot.purpose() {
+                Purpose::Any => std::future::pending().await,
+                Purpose::Probe => sleep(self.timeouts.probe).await,
+            }
+        };
+        tokio::select! {
+            () = self.serve_stream(stream, &slot, address) => {}
+            () = slot.closing() => debug!("a connection from {address} is closed to make room for another one"),
+            () = too_late => debug!("a connection from {address} that was for a probe only took too long"),
+        }
+    }
+
+    async fn serve_stream(&self, stream: TcpStream, slot: &HeldSlot, address: IpAddr) {
+        let Some(tls) = &self.tls else { return self.serve_http(stream, slot, address).await };
         let acceptor = TlsAcceptor::from(tls.borrow().clone());
         let mut stopping = self.stopping.clone();
         let handshake = timeout(self.timeouts.tls_handshake, acceptor.accept(stream));
         tokio::select! {
             shaken = handshake => match shaken {
-                Ok(Ok(stream)) => self.serve_http(stream, peer).await,
+                Ok(Ok(stream)) => {
+                    slot.enter(Stage::Idle);
+                    self.serve_http(stream, slot, address).await;
+                }
                 Ok(Err(error)) => debug!("TLS handshake failed: {error}"),
                 Err(_) => debug!("TLS handshake took too long"),
             },
@@ -241,18 +282,29 @@ impl Connections {
         }
     }
 
-    async fn serve_http(&self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: Peer) {
-        let in_request = InRequest::default();
-        let stream = Guarded::new(stream, in_request.clone(), self.timeouts.head, self.timeouts.stalled_answer);
+    async fn serve_http(&self, stream: impl AsyncRead + AsyncWrite + Unpin, slot: &HeldSlot, address: IpAddr) {
+        let progress = Progress::default();
+        let patience = Patience {
+            head: self.timeouts.head,
+            idle_stranger: self.timeouts.idle_stranger,
+            write: self.timeouts.stalled_answer,
+        };
+        let stream = Guarded::new(stream, progress.clone(), patience);
+        let peer = Peer { address, purpose: slot.purpose(), progress: progress.clone() };
         let service = service_fn(|request: Request<Incoming>| {
-            in_request.set(true);
+            progress.begin_request();
+            slot.enter(Stage::Busy);
             let mut request = request.map(Body::new);
-            request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(peer.clone());
             let answer = self.router.clone().oneshot(request);
-            let in_request = in_request.clone();
+            let progress = progress.clone();
             async move {
                 let answer = answer.await;
-                in_request.set(false);
+                if progress.is_known() {
+                    slot.known();
+                }
+                slot.enter(Stage::Idle);
+                progress.end_request();
                 answer
             }
         });
@@ -260,6 +312,8 @@ impl Connections {
             .timer(TokioTimer::new())
             .header_read_timeout(self.timeouts.idle)
             .max_buf_size(CONNECTION_BUFFER_BYTES)
+            .max_header_size(HEAD_BYTES)
+            .keep_alive(slot.purpose() == Purpose::Any)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         let mut stopping = self.stopping.clone();

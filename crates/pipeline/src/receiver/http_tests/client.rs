@@ -40,7 +40,7 @@ impl Answer {
 }
 
 pub(super) fn head(method: &str, path: &str, headers: &str) -> String {
-    format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n")
+    format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n")
 }
 
 pub(super) fn post(path: &str, headers: &str, body: &[u8]) -> Vec<u8> {

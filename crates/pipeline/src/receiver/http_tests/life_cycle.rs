@@ -56,7 +56,7 @@ async fn the_grace_period_ends() {
 async fn a_write_that_is_read_after_the_signal_comes_again_later() {
     let server = start(settings(), Script::default()).await;
     let mut late = TcpStream::connect(server.address).await.unwrap();
-    late.write_all(b"POST /receive HTTP/1.1\r\nHost: x\r\n").await.unwrap();
+    late.write_all(b"POST /receive HTTP/1.1\r\nHost: localhost\r\n").await.unwrap();
     eventually(async || server.metrics.http_connections.get() == 1).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     let stopping = tokio::spawn(server.stop());

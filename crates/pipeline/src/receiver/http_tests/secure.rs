@@ -99,6 +99,50 @@ async fn who_does_not_speak_tls_is_cut_off() {
 }
 
 #[tokio::test]
+async fn handshakes_that_do_not_end_make_room_for_each_other_and_for_senders() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = TlsFiles { cert: directory.path().join("tls.crt"), key: directory.path().join("tls.key") };
+    let trusted = issue(&files.cert, &files.key);
+    // A quarter of them may be in a handshake.
+    let settings =
+        HttpSettings { tls: Some(files), max_connections: 16, max_connections_per_address: 16, ..settings() };
+    let server = start(settings, Script::default()).await;
+    let mut stuck = Vec::new();
+    for _ in 0..40 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(b"\x16\x03\x01").await.unwrap();
+        stuck.push(stream);
+    }
+    // All were accepted, and only the newest are still there.
+    eventually(async || server.metrics.encode_text().contains("promarchive_http_connections_displaced_total 36\n"))
+        .await;
+    eventually(async || server.metrics.http_connections.get() == 4).await;
+    assert_eq!(write(server.address, &trusted).await.unwrap().status, 204);
+}
+
+#[tokio::test]
+async fn tls_older_than_1_2_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = TlsFiles { cert: directory.path().join("tls.crt"), key: directory.path().join("tls.key") };
+    issue(&files.cert, &files.key);
+    let server = start(HttpSettings { tls: Some(files), ..settings() }, Script::default()).await;
+    // The first message of a client: record header, then its type, length and version, a random number, no session, one suite that
+    // every version knows, no compression. TLS 1.3 would say so in an extension.
+    let hello = |version: [u8; 2]| {
+        let body = [&version[..], &[7; 32], &[0], &[0, 2, 0xc0, 0x2f], &[1, 0]].concat();
+        [&[0x16, 3, 1, 0, body.len() as u8 + 4, 1, 0, 0, body.len() as u8], &body[..]].concat()
+    };
+    for version in [[3, 1], [3, 2]] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(&hello(version)).await.unwrap();
+        let mut alert = [0; 7];
+        tokio::io::AsyncReadExt::read_exact(&mut stream, &mut alert).await.unwrap();
+        // An alert, fatal, of the kind "protocol version".
+        assert_eq!((alert[0], alert[5], alert[6]), (0x15, 2, 70), "{version:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_broken_certificate_at_the_start_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
     let files = TlsFiles { cert: directory.path().join("tls.crt"), key: directory.path().join("tls.key") };
