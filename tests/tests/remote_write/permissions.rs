@@ -30,12 +30,18 @@ fn permissions(root: &Path) -> (BTreeSet<u32>, BTreeSet<u32>) {
     (directories, files)
 }
 
+/// What the receivers of these tests inherit, whatever the tests were started with.
+fn usual_umask() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+}
+
 fn only(mode: u32) -> BTreeSet<u32> {
     BTreeSet::from([mode])
 }
 
 #[test]
 fn others_cannot_read_the_wal_nor_the_archive_unless_it_is_said_so() {
+    usual_umask();
     for (flags, directories, files) in [
         (&[][..], 0o750, 0o640),
         (&["--archive-access", "owner"], 0o700, 0o600),
@@ -54,6 +60,7 @@ fn others_cannot_read_the_wal_nor_the_archive_unless_it_is_said_so() {
 
 #[test]
 fn directories_that_are_there_keep_their_permissions_and_an_open_wal_is_told() {
+    usual_umask();
     let directory = tempfile::tempdir().unwrap();
     for name in ["archive", "archive.wal"] {
         DirBuilder::new().mode(0o755).create(directory.path().join(name)).unwrap();

@@ -127,9 +127,10 @@ async fn tls_older_than_1_2_is_refused() {
     issue(&files.cert, &files.key);
     let server = start(HttpSettings { tls: Some(files), ..settings() }, Script::default()).await;
     // The first message of a client: record header, then its type, length and version, a random number, no session, one suite that
-    // every version knows, no compression. TLS 1.3 would say so in an extension.
+    // every version knows, no compression, and the signatures that it takes. TLS 1.3 would say so in an extension.
     let hello = |version: [u8; 2]| {
-        let body = [&version[..], &[7; 32], &[0], &[0, 2, 0xc0, 0x2f], &[1, 0]].concat();
+        let body =
+            [&version[..], &[7; 32], &[0], &[0, 2, 0xc0, 0x2f], &[1, 0], &[0, 8, 0, 13, 0, 4, 0, 2, 4, 3]].concat();
         [&[0x16, 3, 1, 0, body.len() as u8 + 4, 1, 0, 0, body.len() as u8], &body[..]].concat()
     };
     for version in [[3, 1], [3, 2]] {
