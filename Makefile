@@ -113,6 +113,10 @@ lint: generate-check ## Formatting, clippy, the syntax of the scripts, and wheth
 deny: ## Licences, bans and sources of the dependencies
 	scripts/deny.sh
 
+.PHONY: advisories
+advisories: ## Known faults of the dependencies (RustSec); fetches the database from the network
+	scripts/deny.sh advisories
+
 .PHONY: tools
 tools: ## Build Prometheus, promtool and node_exporter, and print where they are
 	@scripts/build-go-tools.sh

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes the image as an OCI archive, without a container engine:
 # $CARGO_TARGET_DIR/image/promarchive-VERSION.tar, whose path is printed. Its files
-# lie beside it under rootfs/, for the Dockerfile.
+# lie beside it under rootfs/, for the Dockerfile, and so does its bill of materials,
+# promarchive-VERSION.cdx.json (CycloneDX).
 #
 # IMAGE_PROFILE=ci takes the programs of the tests, with their libraries: quick, but
 # with fail points in them. IMAGE_NAME and IMAGE_TAG name it otherwise.
@@ -20,8 +21,6 @@ tests=(--locked --profile ci --workspace --features failpoints)
 # Static programs need nothing from an image. With an explicit target the flag is
 # not for build scripts and macros, which could not be loaded.
 build_static() {
-	local host
-	host=$(rustc -vV | sed -n 's/^host: //p')
 	case $host in *-linux-*) ;; *) die "images are made on Linux, not on $host" ;; esac
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile "$profile" --target "$host" \
 		-p promarchive -p promarchive-operator --bins >&2
@@ -34,6 +33,8 @@ build_for_tests() {
 }
 
 need_cargo
+need_python
+host=$(rustc -vV | sed -n 's/^host: //p')
 case $profile in
 ci) build_for_tests ;;
 *) build_static ;;
@@ -52,5 +53,7 @@ archive=$out/promarchive-$tag.tar
 	--label org.opencontainers.image.licenses=Apache-2.0 \
 	--label "org.opencontainers.image.version=$version" \
 	"$out/rootfs/promarchive" "$out/rootfs/promarchive-operator" >&2
+"$python" scripts/sbom.py --target "$host" --name "$name" --tag "$tag" --output "$out/promarchive-$tag.cdx.json" \
+	promarchive promarchive-operator
 say "$name:$tag"
 echo "$archive"

@@ -91,6 +91,12 @@ impl Applier<'_> {
     pub async fn apply(&self, desired: &[Desired]) -> Vec<ApplyError> {
         let mut errors = Vec::new();
         for object in desired {
+            // What it would mount is somebody else's.
+            let is_claim_taken =
+                |error: &ApplyError| matches!(error, ApplyError::NameTaken { kind: Kind::PersistentVolumeClaim, .. });
+            if object.kind == Kind::Deployment && errors.iter().any(is_claim_taken) {
+                continue;
+            }
             if let Err(error) = self.apply_one(object).await {
                 errors.push(error);
             }
@@ -196,9 +202,10 @@ pub fn belongs(live: &DynamicObject, kind: Kind, archive: &ArchiveName, uid: &st
     live.owner_references().iter().any(|owner| owner.uid == uid)
 }
 
-/// Objects of this archive that are not wanted any more. The claim is not among them: data goes only when the policy says so.
+/// Objects of this archive that are not wanted any more. The claim is not among them: data goes only when the policy says so. Nor is
+/// the Deployment: it stays as it is while its claim may not be mounted anew.
 fn orphans(caches: &Caches, archive: &ArchiveName, uid: &str, desired: &[Desired]) -> Vec<(Kind, Arc<DynamicObject>)> {
-    let kinds = Kind::ALL.into_iter().filter(|kind| *kind != Kind::PersistentVolumeClaim);
+    let kinds = Kind::ALL.into_iter().filter(|kind| !matches!(kind, Kind::PersistentVolumeClaim | Kind::Deployment));
     let all = kinds.flat_map(|kind| caches.all(Source::Child(kind)).into_iter().map(move |object| (kind, object)));
     all.filter(|(kind, object)| {
         object.namespace().as_ref() == Some(&archive.namespace)

@@ -1,10 +1,12 @@
 //! Everything that one look at an archive depends on, gathered. IO; decides nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod as KubernetesPod;
 use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams};
 use promarchive_api::Deliveries;
 use promarchive_api::metrics_archive::{PrometheusKind, PrometheusState, TlsMode};
@@ -12,10 +14,11 @@ use serde_json::Value;
 
 use crate::apply::belongs;
 use crate::cache::Source;
+use crate::claims::{self, Contender, Refusal};
 use crate::context::Context;
-use crate::credentials::SenderToken;
+use crate::credentials::{Authority, OperatorToken};
 use crate::delivery::{self, Pod, Receiving};
-use crate::entry::PrometheusName;
+use crate::entry::{ArchiveName, PrometheusName};
 use crate::kind::Kind;
 use crate::names::ALLOW_ARCHIVES;
 use crate::prometheus::Prometheus;
@@ -33,6 +36,8 @@ const PROMETHEUS_LABEL: &str = "operator.prometheus.io/name";
 pub struct Found<'a> {
     /// The claim of the volume.
     pub claim: Option<Arc<DynamicObject>>,
+    /// Why the receiver may not mount it.
+    pub refusal: Option<Refusal>,
     /// The receiver's Deployment.
     pub deployment: Option<Arc<DynamicObject>>,
     /// The receiver's Service.
@@ -43,7 +48,7 @@ pub struct Found<'a> {
     pub pods: BTreeMap<PrometheusName, Vec<Pod>>,
     /// Names that are asked for and not there.
     pub missing: Vec<String>,
-    /// How the receiver is reached.
+    /// How the receiver is reached: as it was last asked, if it was.
     pub endpoint: Option<Endpoint>,
     /// What the receiver answered; none if it was not asked.
     pub answer: Option<Result<Deliveries, ReceiverError>>,
@@ -59,6 +64,11 @@ impl Found<'_> {
     /// What the receiver said, if it did.
     pub fn deliveries(&self) -> Option<&Deliveries> {
         self.answer.as_ref()?.as_ref().ok()
+    }
+
+    /// How the receiver was reached when it answered.
+    pub fn answered(&self) -> Option<&Endpoint> {
+        self.deliveries().and(self.endpoint.as_ref())
     }
 
     /// Whether the receiver takes samples.
@@ -106,19 +116,18 @@ pub async fn dereference<'a>(
     let senders = senders::senders(archive, &all, |namespace| consent(context, namespace));
     let service = child(Kind::Service, &archive.id.receiver());
     let deployment = child(Kind::Deployment, &archive.id.receiver());
-    let endpoint = service.as_deref().and_then(|service| endpoint(context, archive, service));
+    let endpoints = service.as_deref().map(|service| endpoints(context, archive, service)).unwrap_or_default();
     let available = deployment.as_deref().is_some_and(is_available);
-    let answer = match &endpoint {
-        Some(endpoint) if available => Some(context.receivers.deliveries(endpoint).await),
-        _ => None,
-    };
+    let (endpoint, answer) = ask(context, endpoints, available).await;
     let namespaces: BTreeSet<&str> = senders.iter().map(|sender| sender.prometheus.namespace.as_str()).collect();
     let mut pods = BTreeMap::new();
     for namespace in namespaces {
         list_pods(context, namespace, &mut pods).await?;
     }
+    let claim = claim(context, archive).await?;
     Ok(Found {
-        claim: claim(context, archive).await?,
+        refusal: refusal(context, archive, object, claim.as_deref()).await?,
+        claim,
         missing: senders::missing(archive, &all),
         deployment,
         service,
@@ -163,29 +172,124 @@ fn consent(context: &Context, namespace: &str) -> Option<String> {
     namespace.metadata.annotations.as_ref()?.get(ALLOW_ARCHIVES).cloned()
 }
 
-fn endpoint(context: &Context, archive: &Archive, service: &DynamicObject) -> Option<Endpoint> {
-    let address = service.data.pointer("/spec/clusterIP")?.as_str()?.parse().ok()?;
+/// How the receiver may be reached, what proves more first: while a token or the authority changes, the receiver may know the new one
+/// already or not.
+fn endpoints(context: &Context, archive: &Archive, service: &DynamicObject) -> Vec<Endpoint> {
     let own = secrets::data(&context.caches, &archive.id.namespace);
-    let token = SenderToken::read(&own, &archive.id.secret_key("operator"))?.token;
-    let ca = match archive.receiver.tls {
-        TlsMode::Disabled => None,
-        TlsMode::SelfSigned => Some(String::from_utf8(own.get(&archive.id.secret_key("ca.crt"))?.clone()).ok()?),
+    let address = service.data.pointer("/spec/clusterIP").and_then(Value::as_str);
+    let address = address.and_then(|text| text.parse::<IpAddr>().ok());
+    let (Some(address), Some(operator)) = (address, OperatorToken::read(&archive.id, &own)) else { return Vec::new() };
+    let roots = match archive.receiver.tls {
+        TlsMode::Disabled => vec![None],
+        TlsMode::SelfSigned => {
+            let authority = Authority::read(&archive.id, &own);
+            authority.map(|authority| authority.roots()).unwrap_or_default().into_iter().map(Some).collect()
+        }
     };
-    Some(Endpoint { archive: archive.id.clone(), address, ca, token })
+    let with = |ca: Option<String>, token: &str| Endpoint {
+        archive: archive.id.clone(),
+        address,
+        ca,
+        token: token.to_owned(),
+    };
+    let (Some(newest), Some(surest)) = (roots.first(), roots.last()) else { return Vec::new() };
+    let mut all = vec![
+        with(newest.clone(), operator.next.as_deref().unwrap_or(&operator.token)),
+        with(surest.clone(), &operator.token),
+    ];
+    all.dedup();
+    all
 }
 
-async fn claim(context: &Context, archive: &Archive) -> Result<Option<Arc<DynamicObject>>, LookError> {
-    let kind = Kind::PersistentVolumeClaim;
-    let name = match &archive.claim {
-        Claim::New { .. } => {
-            return Ok(context.caches.get(Source::Child(kind), &archive.id.namespace, &archive.id.claim()));
+/// Asks the receiver, if it is `available`, by one of `endpoints` after the other until it answers.
+async fn ask(
+    context: &Context,
+    endpoints: Vec<Endpoint>,
+    available: bool,
+) -> (Option<Endpoint>, Option<Result<Deliveries, ReceiverError>>) {
+    if !available {
+        return (endpoints.into_iter().next_back(), None);
+    }
+    let mut asked = (None, None);
+    for endpoint in endpoints {
+        let answer = context.receivers.deliveries(&endpoint).await;
+        let is_good = answer.is_ok();
+        asked = (Some(endpoint), Some(answer));
+        if is_good {
+            break;
         }
-        Claim::Existing(name) => name,
+    }
+    asked
+}
+
+/// The claim that the archive names, or that is made for it.
+pub async fn claim(context: &Context, archive: &Archive) -> Result<Option<Arc<DynamicObject>>, LookError> {
+    let kind = Kind::PersistentVolumeClaim;
+    match &archive.claim {
+        Claim::Existing(name) => read(context, kind, &archive.id.namespace, name).await,
+        Claim::New { .. } => {
+            let name = archive.id.claim();
+            let found = match context.caches.get(Source::Child(kind), &archive.id.namespace, &name) {
+                Some(found) => Some(found),
+                None => read(context, kind, &archive.id.namespace, &name).await?,
+            };
+            Ok(found.filter(|found| belongs(found, kind, &archive.id, &archive.uid)))
+        }
+    }
+}
+
+/// Asks the API server: somebody else's object is not in the cache, and one of ours may be too new.
+async fn read(
+    context: &Context,
+    kind: Kind,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Arc<DynamicObject>>, LookError> {
+    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &kind.resource());
+    let found = api.get_opt(name).await.map_err(|source| LookError::Request { what: "read an object", source })?;
+    Ok(found.map(Arc::new))
+}
+
+/// Why the receiver may not mount the claim. Whether a claim of the operator's own name is its own is judged when it is applied.
+async fn refusal(
+    context: &Context,
+    archive: &Archive,
+    object: &DynamicObject,
+    claim: Option<&DynamicObject>,
+) -> Result<Option<Refusal>, LookError> {
+    let name = claims::named(object);
+    let mut others = Vec::new();
+    for other in context.caches.all(Source::Archive) {
+        let (namespace, uid) = (&other.metadata.namespace, other.metadata.uid.as_ref());
+        if namespace.as_ref() == Some(&archive.id.namespace)
+            && uid != Some(&archive.uid)
+            && claims::named(&other) == name
+        {
+            others.push(contender(context, &other).await?);
+        }
+    }
+    Ok(match &archive.claim {
+        Claim::New { .. } if others.is_empty() => None,
+        Claim::New { .. } => claims::refusal_of_own(&contender(context, object).await?, &name, &others),
+        Claim::Existing(name) => claims::refusal(&contender(context, object).await?, name, claim, &others),
+    })
+}
+
+/// An archive as far as it has to do with the claim that it names. Its spec may be one that cannot be read.
+async fn contender(context: &Context, object: &DynamicObject) -> Result<Contender, LookError> {
+    let kind = Kind::Deployment;
+    let id = ArchiveName::new(object.namespace().unwrap_or_default(), object.name_any());
+    let deployment = match context.caches.get(Source::Child(kind), &id.namespace, &id.receiver()) {
+        Some(deployment) => Some(deployment),
+        None => read(context, kind, &id.namespace, &id.receiver()).await?,
     };
-    // Somebody else's, without our label: not in the cache.
-    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &archive.id.namespace, &kind.resource());
-    let found = api.get_opt(name).await;
-    found.map(|claim| claim.map(Arc::new)).map_err(|source| LookError::Request { what: "read the claim", source })
+    let own = deployment.filter(|deployment| belongs(deployment, kind, &id, &object.uid().unwrap_or_default()));
+    Ok(Contender {
+        created: object.creation_timestamp().map(|time| time.0),
+        mounted: own.as_deref().and_then(claims::mounted),
+        claim: claims::named(object),
+        archive: id,
+    })
 }
 
 /// Adds the pods of every Prometheus of `namespace` to `all`.

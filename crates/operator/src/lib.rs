@@ -9,6 +9,7 @@ pub mod apply;
 pub mod build;
 pub mod cache;
 pub mod check;
+pub mod claims;
 pub mod configure;
 pub mod consent;
 pub mod context;

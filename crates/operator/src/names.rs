@@ -9,10 +9,14 @@ use crate::entry::{ArchiveName, PrometheusName};
 pub const FIELD_MANAGER: &str = "promarchive-operator";
 /// What the operator waits for before a deleted archive may go.
 pub const FINALIZER: &str = "promarchive.dev/archive";
-/// Consent of a Prometheus object or its namespace.
+/// Consent of a Prometheus object or its namespace, and of a claim that the operator did not make.
 pub const ALLOW_ARCHIVES: &str = "promarchive.dev/allow-archives";
-/// A new value of this annotation of an archive makes new tokens for all its senders.
+/// A new value of this annotation of an archive makes new tokens for all its senders and for the operator itself.
 pub const ROTATE_TOKENS: &str = "promarchive.dev/rotate-tokens";
+/// A new value of this annotation of an archive makes a new certificate authority for it.
+pub const ROTATE_CERTIFICATES: &str = "promarchive.dev/rotate-certificates";
+/// Uid of the archive object that a claim was made for. An archive of the same name that comes later is another one.
+pub const ARCHIVE_UID: &str = "promarchive.dev/archive-uid";
 /// Hash of what the operator last applied.
 pub const APPLIED: &str = "promarchive.dev/applied";
 /// Makes the pod begin anew when its configuration changes.

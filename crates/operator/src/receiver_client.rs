@@ -25,7 +25,7 @@ pub struct Endpoint {
     pub archive: ArchiveName,
     /// Address of its Service.
     pub address: std::net::IpAddr,
-    /// Certificate of its authority, PEM; none without TLS.
+    /// Certificates of authorities that may vouch for it, PEM; none without TLS.
     pub ca: Option<String>,
     /// What the operator shows.
     pub token: String,
@@ -124,8 +124,8 @@ fn connect(endpoint: &Endpoint) -> reqwest::Result<Client> {
         .connect_timeout(CONNECT_TIMEOUT)
         .resolve(&endpoint.archive.host(), address);
     if let Some(ca) = &endpoint.ca {
-        // Only this authority: nobody else can vouch for a receiver.
-        builder = builder.tls_certs_only([Certificate::from_pem(ca.as_bytes())?]);
+        // Nobody else can vouch for a receiver.
+        builder = builder.tls_certs_only(Certificate::from_pem_bundle(ca.as_bytes())?);
     }
     builder.build()
 }

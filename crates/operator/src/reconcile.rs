@@ -25,9 +25,9 @@ use crate::names::FINALIZER;
 use crate::queue::Next;
 use crate::secrets::Credentials;
 use crate::senders::Sender;
-use crate::status::{self, Faults, Finding, Findings, PrometheusFinding};
+use crate::status::{self, Faults, Finding, Findings, PrometheusFinding, Volume};
 use crate::validate::{Archive, validate};
-use crate::{configure, removal, status_writer};
+use crate::{claims, configure, removal, status_writer};
 
 /// How often samples are looked for while all is well: reads only.
 const STEADY: Duration = Duration::from_secs(30);
@@ -37,6 +37,8 @@ const SOON: Duration = Duration::from_secs(1);
 const LONGEST_LIST: Duration = Duration::from_secs(300);
 const LONG_LIST: Duration = Duration::from_secs(15);
 const NEW_SECONDS: i64 = 60;
+/// Reason of the Events about a change of the certificate authority.
+const NEW_AUTHORITY: &str = "NewAuthority";
 /// How often while something is on its way.
 const MOVING: Duration = Duration::from_secs(2);
 
@@ -136,7 +138,8 @@ async fn keep(context: &Context, archive: &Archive, object: &DynamicObject) -> R
     let with_entry = found.senders.iter().map(configure::name_of).collect();
     let leaving = configure::still_delivering(context, archive, &found, &entitled);
     let senders: BTreeSet<_> = entitled.iter().chain(&leaving).cloned().collect();
-    let stored = crate::secrets::stored(context, archive, &senders).await?;
+    let now = OffsetDateTime::now_utc();
+    let stored = crate::secrets::stored(context, archive, &senders, now).await?;
     // Nothing new can be made in a namespace that ends; what is there holds to its end.
     let (senders, dropped): (BTreeSet<_>, BTreeSet<_>) = senders.into_iter().partition(|sender| {
         let has_token =
@@ -148,7 +151,8 @@ async fn keep(context: &Context, archive: &Archive, object: &DynamicObject) -> R
         &senders,
         |namespace| stored.get(namespace).cloned().unwrap_or_default(),
         |sender, token| configure::is_retired(&found, sender, token),
-        OffsetDateTime::now_utc(),
+        found.answered(),
+        now,
     )?;
     let unwritten = credentials.apply(&context.client, &context.caches, &archive.id, &with_entry).await;
     for (namespace, error) in &unwritten {
@@ -161,19 +165,26 @@ async fn keep(context: &Context, archive: &Archive, object: &DynamicObject) -> R
     // The Secrets of senders are their namespaces' matter; without its own, the receiver cannot run.
     let own = unwritten.into_iter().filter(|(namespace, _)| *namespace == archive.id.namespace);
     let mut faults = Faults(own.map(|(_, error)| error).collect());
+    if let Some(news) = credentials.news(&archive.id, &stored).filter(|_| faults.0.is_empty()) {
+        context.events.write(object, false, NEW_AUTHORITY, "Rotate", news.to_owned()).await;
+    }
     failpoint::reach(FailPoint::AfterSecrets);
     let snippets = configure::snippets(context, archive, &found);
     let tokens = credentials.senders.iter().map(|(name, token)| (name.sender(), token.clone())).collect();
     let carried = configure::carried(context, archive, &found);
+    let created = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let made_for = claims::made_for(found.claim.as_deref(), &archive.uid, created);
     // Who sends, and who may still be sending.
     let reach = credentials.senders.keys().chain(&leaving).map(|sender| sender.namespace.clone()).collect();
     let inputs = Inputs {
         defaults: &context.defaults,
         senders: &tokens,
         carried: &carried,
-        operator_token: &credentials.operator_token,
+        operator_tokens: &credentials.operator.accepted(),
         sender_namespaces: &reach,
         claim_size: found.claim.as_deref().and_then(claim_size),
+        claim_made_for: made_for.as_deref(),
+        may_mount: found.refusal.is_none(),
         ipv6: found.service.as_deref().is_some_and(is_ipv6),
         pod_monitors: context.caches.definition(Source::Child(Kind::PodMonitor)).is_some(),
         snippets: &snippets,
@@ -186,7 +197,9 @@ async fn keep(context: &Context, archive: &Archive, object: &DynamicObject) -> R
         warn!(archive = %archive.id, %fault, "could not be applied");
     }
     failpoint::reach(FailPoint::AfterApply);
-    found.is_receiver_coming = faults.0.is_empty() && (is_bound(&found) || (is_new(object) && found.claim.is_some()));
+    let is_refused = found.refusal.is_some();
+    found.is_receiver_coming =
+        !is_refused && faults.0.is_empty() && (is_bound(&found) || (is_new(object) && found.claim.is_some()));
     let Configured { prometheuses, again } = configure::configure(context, archive, object, &found).await;
     let findings = findings(context, archive, object, &found, &faults, prometheuses);
     failpoint::reach(FailPoint::BeforeStatus);
@@ -212,11 +225,17 @@ fn findings(
     };
     let absent: Vec<&str> = PrometheusKind::ALL.into_iter().filter(is_absent).map(PrometheusKind::as_str).collect();
     let answer = found.answer.as_ref();
+    let volume = Volume {
+        claim: found.claim.as_deref(),
+        refusal: found.refusal.as_ref(),
+        is_mounted: found.deployment.as_deref().is_some_and(|deployment| claims::mounted(deployment).is_some()),
+    };
+    let storage = status::storage(archive, volume, answer);
     Findings {
         generation: object.metadata.generation,
         blocked: None,
-        storage: status::storage(archive, found.claim.as_deref(), answer),
-        receiver: status::receiver(&archive.id, found.deployment.as_deref(), faults, answer),
+        receiver: status::receiver(&archive.id, found.deployment.as_deref(), volume, &storage, faults, answer),
+        storage,
         configured: status::configured(&prometheuses, &found.missing, &absent),
         receiving: status::receiving(&prometheuses, answer),
         store: Some(build::store(archive)),

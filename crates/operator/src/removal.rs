@@ -17,11 +17,12 @@ use serde_json::json;
 use tracing::{info, warn};
 
 use crate::cache::Source;
+use crate::claims;
 use crate::configure::{self, name_of};
 use crate::context::Context;
 use crate::credentials::SecretData;
 use crate::delivery::{scrape_interval, silence};
-use crate::dereference::{Found, dereference, is_ending};
+use crate::dereference::{self, Found, dereference, is_ending};
 use crate::entry::{self, ArchiveName, EntryName};
 use crate::failpoint::{self, FailPoint};
 use crate::kind::Kind;
@@ -173,18 +174,34 @@ async fn finish(context: &Context, archive: &Archive, object: &DynamicObject) ->
         }
     }
     if let (DeletionPolicy::Delete, Claim::New { .. }) = (archive.deletion_policy, &archive.claim) {
-        let claim =
-            context.caches.get(Source::Child(Kind::PersistentVolumeClaim), &archive.id.namespace, &archive.id.claim());
-        if let Some(claim) = claim.filter(|claim| claim.metadata.deletion_timestamp.is_none())
-            && let Err(error) = crate::apply::delete(&context.client, Kind::PersistentVolumeClaim, &claim).await
-        {
-            warn!(archive = %archive.id, %error, "the claim could not be deleted: delete it by hand");
-        }
+        delete_claim(context, archive, object).await?;
     }
     failpoint::reach(FailPoint::BeforeRelease);
     release(context, object).await?;
     info!(archive = %archive.id, "is gone");
     Ok(Next::After(AGAIN))
+}
+
+/// Deletes the claim that was made for this archive. One that was kept from an archive before, of the same name, holds that one's data:
+/// whoever deleted that archive wanted it to stay.
+async fn delete_claim(context: &Context, archive: &Archive, object: &DynamicObject) -> Result<(), LookError> {
+    let Some(claim) = dereference::claim(context, archive).await? else { return Ok(()) };
+    let created = object.creation_timestamp().map(|time| time.0);
+    if claims::made_for(Some(&claim), &archive.uid, created).as_deref() != Some(&archive.uid) {
+        let (name, namespace) = (archive.id.claim(), &archive.id.namespace);
+        let note = format!(
+            "the claim \"{name}\" stays, because it was made for an earlier archive of this name. To delete it and all tables in it: kubectl delete pvc {name} --namespace {namespace}"
+        );
+        warn!(archive = %archive.id, note);
+        context.events.write(object, true, Reason::ClaimKept.as_str(), "Remove", note).await;
+        return Ok(());
+    }
+    if claim.metadata.deletion_timestamp.is_none()
+        && let Err(error) = crate::apply::delete(&context.client, Kind::PersistentVolumeClaim, &claim).await
+    {
+        warn!(archive = %archive.id, %error, "the claim could not be deleted: delete it by hand");
+    }
+    Ok(())
 }
 
 /// Whether an entry of the archive is in an object of `namespace`: one that a person has pasted.
@@ -208,6 +225,7 @@ pub fn unreadable(context: &Context, id: &ArchiveName, object: &DynamicObject) -
         selections: Vec::new(),
         deletion_policy: DeletionPolicy::Retain,
         rotation: String::new(),
+        new_authority: String::new(),
     }
 }
 

@@ -17,10 +17,13 @@ use tracing::info;
 use crate::apply::ApplyError;
 use crate::cache::{Caches, Source};
 use crate::context::Context;
-use crate::credentials::{Authority, CertificateError, NoRandomness, SecretData, SenderToken, new_token};
+use crate::credentials::{
+    Authority, CertificateError, Known, NoRandomness, OperatorToken, Reach, SecretData, SenderToken,
+};
 
 use crate::entry::{ArchiveName, PrometheusName, SECRET_NAME, ca_key};
 use crate::names::MANAGED_BY;
+use crate::receiver_client::Endpoint;
 use crate::reconcile::LookError;
 use crate::validate::Archive;
 
@@ -30,7 +33,7 @@ pub struct Credentials {
     /// Certificates; none without TLS.
     pub authority: Option<Authority>,
     /// What the operator shows to the receiver.
-    pub operator_token: String,
+    pub operator: OperatorToken,
     /// What the senders show.
     pub senders: BTreeMap<PrometheusName, SenderToken>,
 }
@@ -57,12 +60,13 @@ fn decoded(secret: &DynamicObject) -> SecretData {
     data.into_iter().map(|(key, bytes)| (key, bytes.0)).collect()
 }
 
-/// The data of the Secrets that `archive` and its senders need. Where something is missing, the API server is asked: the local copy
-/// may be behind, and what is made anew for it would replace what is in use.
+/// The data of the Secrets that `archive` and its senders need. Where something is missing, or the authority changes, the API server
+/// is asked: the local copy may be behind, and what is made anew for it would replace what is in use.
 pub async fn stored(
     context: &Context,
     archive: &Archive,
     senders: &BTreeSet<PrometheusName>,
+    now: OffsetDateTime,
 ) -> Result<BTreeMap<String, SecretData>, LookError> {
     let mut needed: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     needed.entry(&archive.id.namespace).or_default().push(archive.id.secret_key("operator.token"));
@@ -72,7 +76,9 @@ pub async fn stored(
     let mut all = BTreeMap::new();
     for (namespace, keys) in needed {
         let mut found = data(&context.caches, namespace);
-        if !keys.iter().all(|key| found.contains_key(key)) {
+        let known = Known { request: &archive.new_authority, answered: None, now };
+        let changes = archive.id.namespace == namespace && Authority::is_changing(&archive.id, &found, known);
+        if changes || !keys.iter().all(|key| found.contains_key(key)) {
             let api: Api<DynamicObject> =
                 Api::namespaced_with(context.client.clone(), namespace, &Source::Secret.resource());
             let secret = api.get_opt(SECRET_NAME).await;
@@ -93,35 +99,47 @@ pub fn namespaces_with_keys(caches: &Caches, archive: &ArchiveName) -> BTreeSet<
 }
 
 impl Credentials {
-    /// What is there already, and what is missing made anew. `retired`: whether a sender's token before the present one is not needed any more.
+    /// What is there already, and what is missing made anew. `retired`: whether a sender's token before the present one is not needed any
+    /// more; `answered`: what the operator showed, and by what it knew the receiver, when the receiver answered.
     pub fn next(
         archive: &Archive,
         senders: &BTreeSet<PrometheusName>,
         found: impl Fn(&str) -> SecretData,
         retired: impl Fn(&PrometheusName, &SenderToken) -> bool,
+        answered: Option<&Endpoint>,
         now: OffsetDateTime,
     ) -> Result<Self, CredentialsError> {
         let own = found(&archive.id.namespace);
+        let certificates = answered.and_then(|endpoint| endpoint.ca.as_deref());
+        let known = Known { request: &archive.new_authority, answered: certificates, now };
+        let reach = |authority: &Authority| reach(archive, authority, senders, &found, &retired);
         let authority = match archive.receiver.tls {
-            TlsMode::SelfSigned => Some(Authority::next(&archive.id, &own, now)?),
+            TlsMode::SelfSigned => Some(Authority::next(&archive.id, &own, known, reach)?),
             TlsMode::Disabled => None,
         };
-        let operator = SenderToken::read(&own, &archive.id.secret_key("operator"));
-        let operator_token = operator.map_or_else(new_token, |token| Ok(token.token))?;
+        let rotation = token_request(archive, authority.as_ref());
+        let shown = answered.map(|endpoint| endpoint.token.as_str());
+        let operator = OperatorToken::next(OperatorToken::read(&archive.id, &own), &archive.rotation, shown)?;
         let mut tokens = BTreeMap::new();
         for sender in senders {
             let found = SenderToken::read(&found(&sender.namespace), &sender.secret_key(&archive.id));
             let retired = found.as_ref().is_some_and(|token| retired(sender, token));
-            tokens.insert(sender.clone(), SenderToken::next(found, &archive.rotation, retired)?);
+            tokens.insert(sender.clone(), SenderToken::next(found, &rotation, retired)?);
         }
-        Ok(Self { authority, operator_token, senders: tokens })
+        Ok(Self { authority, operator, senders: tokens })
+    }
+
+    /// What has changed about the authority, compared with what was stored in the Secret of the archive's own namespace.
+    pub fn news(&self, archive: &ArchiveName, stored: &BTreeMap<String, SecretData>) -> Option<&'static str> {
+        let before = Authority::read(archive, stored.get(&archive.namespace)?);
+        self.authority.as_ref()?.news(before.as_ref())
     }
 
     /// What the Secret of each namespace must hold of `archive`.
     fn data(&self, archive: &ArchiveName) -> BTreeMap<String, SecretData> {
         let mut all: BTreeMap<String, SecretData> = BTreeMap::new();
         let own = all.entry(archive.namespace.clone()).or_default();
-        own.insert(archive.secret_key("operator.token"), self.operator_token.clone().into_bytes());
+        self.operator.write(archive, own);
         if let Some(authority) = &self.authority {
             authority.write(archive, own);
         }
@@ -129,7 +147,7 @@ impl Credentials {
             let data = all.entry(sender.namespace.clone()).or_default();
             token.write(data, &sender.secret_key(archive));
             if let Some(authority) = &self.authority {
-                data.insert(archive.secret_key("ca.crt"), authority.ca_crt.clone().into_bytes());
+                data.insert(archive.secret_key("ca.crt"), authority.bundle().into_bytes());
             }
         }
         all
@@ -185,6 +203,35 @@ impl Credentials {
             true
         });
     }
+}
+
+/// The request that senders' tokens are to answer.
+fn token_request(archive: &Archive, authority: Option<&Authority>) -> String {
+    authority.map_or_else(|| archive.rotation.clone(), |authority| authority.token_request(&archive.rotation))
+}
+
+/// How far the certificates that `authority` stands for have come: into the Secrets, and into the pods that show the tokens beside them.
+fn reach(
+    archive: &Archive,
+    authority: &Authority,
+    senders: &BTreeSet<PrometheusName>,
+    found: impl Fn(&str) -> SecretData,
+    retired: impl Fn(&PrometheusName, &SenderToken) -> bool,
+) -> Reach {
+    let (bundle, request) = (authority.bundle(), token_request(archive, Some(authority)));
+    let mut all = Reach::Pods;
+    for sender in senders {
+        let data = found(&sender.namespace);
+        if data.get(&ca_key(&archive.id)).map(Vec::as_slice) != Some(bundle.as_bytes()) {
+            return Reach::Partial;
+        }
+        let is_used =
+            |token: SenderToken| token.rotation == request && (token.previous.is_none() || retired(sender, &token));
+        if !SenderToken::read(&data, &sender.secret_key(&archive.id)).is_some_and(is_used) {
+            all = Reach::Secrets;
+        }
+    }
+    all
 }
 
 /// Makes the keys of `archive` in the Secret of `namespace` exactly `wanted`.

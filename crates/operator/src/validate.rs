@@ -57,6 +57,8 @@ pub struct Archive {
     pub deletion_policy: DeletionPolicy,
     /// Value of the annotation that asks for new tokens.
     pub rotation: String,
+    /// Value of the annotation that asks for a new certificate authority.
+    pub new_authority: String,
 }
 
 impl Archive {
@@ -161,14 +163,16 @@ pub fn validate(archive: &MetricsArchive) -> Result<Archive, Invalid> {
     }
     let spec = &archive.spec;
     let claim = claim(spec)?;
-    let annotation = |name: &str| meta.annotations.as_ref().and_then(|all| all.get(name)).cloned();
+    let annotation = |name: &str| meta.annotations.as_ref().and_then(|all| all.get(name));
+    // Of whatever length: it is kept in Secrets of other namespaces.
+    let request = |name: &str| annotation(name).map(|text| short_hash(text.as_bytes())).unwrap_or_default();
     Ok(Archive {
         receiver: receiver(spec, &claim)?,
         claim,
         selections: selections(spec, &id.namespace)?,
         deletion_policy: spec.deletion_policy,
-        // Of whatever length: it is kept in Secrets of other namespaces.
-        rotation: annotation(crate::names::ROTATE_TOKENS).map(|text| short_hash(text.as_bytes())).unwrap_or_default(),
+        rotation: request(crate::names::ROTATE_TOKENS),
+        new_authority: request(crate::names::ROTATE_CERTIFICATES),
         uid: meta.uid.clone().unwrap_or_default(),
         id,
     })
@@ -179,6 +183,10 @@ fn claim(spec: &MetricsArchiveSpec) -> Result<Claim, Invalid> {
     let volume = spec.storage.persistent_volume.as_ref();
     let volume = volume.ok_or_else(|| invalid("spec.storage", "names no storage: give persistentVolume"))?;
     match (&volume.size, &volume.existing_claim) {
+        // It becomes a part of a path that the API server is asked for.
+        (None, Some(name)) if !is_object_name(name) => {
+            Err(invalid(format!("{field}.existingClaim"), "is no name of a claim: want a-z, 0-9, - and ."))
+        }
         (None, Some(name)) => Ok(Claim::Existing(name.clone())),
         (Some(size), None) => {
             quantity::bytes(size)
@@ -191,6 +199,15 @@ fn claim(spec: &MetricsArchiveSpec) -> Result<Claim, Invalid> {
         }
         _ => Err(invalid(field, "give either size, for a new claim, or existingClaim")),
     }
+}
+
+/// A DNS subdomain, as Kubernetes wants names of most kinds.
+fn is_object_name(name: &str) -> bool {
+    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(is_inner) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
 }
 
 fn receiver(spec: &MetricsArchiveSpec, claim: &Claim) -> Result<Receiver, Invalid> {
@@ -342,10 +359,15 @@ mod tests {
             spec[key] = value;
             spec
         };
+        let existing = |name: &str| json!({"storage": {"persistentVolume": {"existingClaim": name}}});
         for (spec, wants) in [
             (json!({"storage": {}}), "spec.storage: names no storage"),
             (json!({"storage": volume("big")}), "spec.storage.persistentVolume.size: \"big\""),
             (json!({"storage": {"persistentVolume": {"size": "1Gi", "existingClaim": "c"}}}), "either size"),
+            (existing("../secrets/c"), "spec.storage.persistentVolume.existingClaim: is no name"),
+            (existing("c?watch=1"), "existingClaim: is no name"),
+            (existing("c."), "existingClaim: is no name"),
+            (existing(""), "existingClaim: is no name"),
             (with("receiver", json!({"flushInterval": "2d"})), "spec.receiver.flushInterval: must be"),
             (with("receiver", json!({"walMaxBytes": "1Ki"})), "spec.receiver.walMaxBytes: must be"),
             (

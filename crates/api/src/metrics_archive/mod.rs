@@ -69,7 +69,7 @@ pub struct MetricsArchiveSpec {
     pub prometheuses: Vec<PrometheusSelection>,
 
     /// What happens to the data when this object is deleted. `Retain` keeps the claim and everything in it;
-    /// `Delete` deletes the claim, unless it is an `existingClaim`.
+    /// `Delete` deletes the claim, unless it is an `existingClaim`, or was kept from an earlier archive of the same name.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 

@@ -138,6 +138,12 @@ words! {
         ClaimNotFound,
         /// The claim has lost its volume.
         ClaimLost,
+        /// The claim was not made for the archive, and its annotation does not allow the archive.
+        ClaimNotAllowed,
+        /// The claim belongs to another archive.
+        ClaimOfAnotherArchive,
+        /// The claim was made for an earlier archive of the same name, so that it is not deleted with this one.
+        ClaimKept,
         /// The receiver says that it cannot use the archive.
         ArchiveUnusable,
         /// The receiver runs.

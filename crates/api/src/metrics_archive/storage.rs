@@ -50,7 +50,8 @@ pub struct PersistentVolume {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_mode: Option<AccessMode>,
 
-    /// Name of a claim in the same namespace that exists already. It is never deleted by the operator.
+    /// Name of a claim in the same namespace that exists already. The claim allows it by the annotation
+    /// `promarchive.dev/allow-archives: <namespace>/<archive>`. It is never deleted by the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub existing_claim: Option<String>,

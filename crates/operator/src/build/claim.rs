@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{Desired, Inputs, desired};
 use crate::kind::Kind;
+use crate::names::ARCHIVE_UID;
 use crate::quantity;
 use crate::validate::{Archive, Claim};
 
@@ -18,7 +19,12 @@ pub(super) fn claim(archive: &Archive, inputs: &Inputs<'_>) -> Desired {
     if let Some(class) = storage_class {
         spec["storageClassName"] = json!(class);
     }
-    desired(archive, Kind::PersistentVolumeClaim, archive.id.claim(), json!({"spec": spec}))
+    let mut claim = desired(archive, Kind::PersistentVolumeClaim, archive.id.claim(), json!({"spec": spec}));
+    // Not in the hash: it is found on the claim again, and differs with nothing that the archive asks for.
+    if let Some(uid) = inputs.claim_made_for {
+        claim.object["metadata"]["annotations"][ARCHIVE_UID] = json!(uid);
+    }
+    claim
 }
 
 /// A claim that is kept from before may be larger than what a new archive asks for, and cannot shrink.

@@ -42,7 +42,7 @@ pub(super) fn receiver(archive: &Archive, inputs: &Inputs<'_>) -> String {
 }
 
 pub(super) fn config_map(archive: &Archive, inputs: &Inputs<'_>, config: &str) -> Desired {
-    let tokens = tokens_file(&archive.id, inputs.operator_token, inputs.senders, inputs.carried);
+    let tokens = tokens_file(&archive.id, inputs.operator_tokens, inputs.senders, inputs.carried);
     let data = json!({"receiver.yaml": config, "tokens": tokens});
     desired(archive, Kind::ConfigMap, archive.id.receiver(), json!({"data": data}))
 }

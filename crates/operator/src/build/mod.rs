@@ -42,12 +42,16 @@ pub struct Inputs<'a> {
     pub senders: &'a BTreeMap<String, SenderToken>,
     /// Lines of the tokens file of senders that are leaving.
     pub carried: &'a [TokenLine],
-    /// The token that the operator itself shows.
-    pub operator_token: &'a str,
+    /// The tokens that the operator itself may show.
+    pub operator_tokens: &'a [&'a str],
     /// Namespaces of the senders.
     pub sender_namespaces: &'a BTreeSet<String>,
     /// The size that the claim has already; it never shrinks.
     pub claim_size: Option<&'a str>,
+    /// Uid of the archive that the claim was or is made for, if it is known.
+    pub claim_made_for: Option<&'a str>,
+    /// Whether the receiver may mount the claim. If not, neither claim nor Deployment is made or changed.
+    pub may_mount: bool,
     /// Whether the Service has an IPv6 address first.
     pub ipv6: bool,
     /// Whether PodMonitors are known to the cluster.
@@ -67,11 +71,11 @@ pub struct Desired {
     pub object: Value,
 }
 
-/// All objects of `archive` in its own namespace but the Secret, in the order in which they are applied.
+/// All objects of `archive` in its own namespace but the Secret, as far as they may be made, in the order in which they are applied.
 pub fn build(archive: &Archive, inputs: &Inputs<'_>) -> Vec<Desired> {
     let mut objects = vec![service_account(archive), network::service(archive)];
     objects.extend(network::policy(archive, inputs));
-    if let Claim::New { .. } = &archive.claim {
+    if let (Claim::New { .. }, true) = (&archive.claim, inputs.may_mount) {
         objects.push(claim::claim(archive, inputs));
     }
     let config = config::receiver(archive, inputs);
@@ -79,7 +83,9 @@ pub fn build(archive: &Archive, inputs: &Inputs<'_>) -> Vec<Desired> {
     if !inputs.snippets.is_empty() {
         objects.push(config::snippets(archive, inputs));
     }
-    objects.push(deployment::deployment(archive, inputs, &config));
+    if inputs.may_mount {
+        objects.push(deployment::deployment(archive, inputs, &config));
+    }
     if inputs.pod_monitors {
         objects.push(network::pod_monitor(archive));
     }

@@ -17,7 +17,8 @@ pub(super) fn service(archive: &Archive) -> Desired {
     desired(archive, Kind::Service, archive.id.receiver(), json!({"spec": spec}))
 }
 
-/// Prometheus pods in the namespaces of the senders, and the operator, may connect.
+/// Prometheus pods in the namespaces of the senders, and the operator, may connect. The receiver itself connects to nobody: it answers,
+/// and writes to its volume.
 pub(super) fn policy(archive: &Archive, inputs: &Inputs<'_>) -> Option<Desired> {
     if archive.receiver.network_policy == NetworkPolicyMode::None {
         return None;
@@ -35,8 +36,10 @@ pub(super) fn policy(archive: &Archive, inputs: &Inputs<'_>) -> Option<Desired> 
     from.extend(inputs.sender_namespaces.iter().map(|namespace| pods_of(namespace, prometheus.clone())));
     let spec = json!({
         "podSelector": {"matchLabels": selector(archive)},
-        "policyTypes": ["Ingress"],
+        "policyTypes": ["Ingress", "Egress"],
         "ingress": [{"from": from, "ports": [{"port": RECEIVER_PORT, "protocol": "TCP"}]}],
+        // Kubernetes leaves it out. It is here so that a rule which somebody adds is taken out.
+        "egress": [],
     });
     Some(desired(archive, Kind::NetworkPolicy, archive.id.receiver(), json!({"spec": spec})))
 }

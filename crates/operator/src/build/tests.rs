@@ -11,6 +11,10 @@ fn archive(spec: Value) -> Archive {
 }
 
 fn objects(archive: &Archive) -> Vec<Desired> {
+    objects_if(archive, true, Some("u"))
+}
+
+fn objects_if(archive: &Archive, may_mount: bool, claim_made_for: Option<&str>) -> Vec<Desired> {
     let defaults = ReceiverDefaults {
         image: "promarchive:test".to_owned(),
         pull_policy: "Never".to_owned(),
@@ -21,9 +25,11 @@ fn objects(archive: &Archive) -> Vec<Desired> {
         defaults: &defaults,
         senders: &BTreeMap::new(),
         carried: &[],
-        operator_token: "t",
+        operator_tokens: &["t"],
         sender_namespaces: &BTreeSet::from(["monitoring".to_owned()]),
         claim_size: Some("20Gi"),
+        claim_made_for,
+        may_mount,
         ipv6: false,
         pod_monitors: true,
         snippets: &BTreeMap::new(),
@@ -101,4 +107,45 @@ fn the_receivers_configuration_is_one_that_it_reads() {
 fn names_of_the_longest_archive_are_names() {
     let name = ArchiveName::new("n".repeat(63), "a".repeat(52));
     assert!(name.receiver().len() <= 63 && name.claim().len() <= 63 && name.secret_manager().len() <= 128);
+}
+
+#[test]
+fn a_claim_of_somebodys_is_mounted_only_if_it_may_be_and_its_files_keep_their_group() {
+    let made = archive(json!({"storage": {"persistentVolume": {"size": "10Gi"}}}));
+    let existing = archive(json!({"storage": {"persistentVolume": {"existingClaim": "mine"}}}));
+    let security =
+        |archive| of(Kind::Deployment, &objects(archive))["spec"]["template"]["spec"]["securityContext"].clone();
+    assert_eq!(
+        (&security(&made)["fsGroup"], &security(&made)["fsGroupChangePolicy"]),
+        (&json!(65532), &json!("OnRootMismatch"))
+    );
+    for field in ["fsGroup", "fsGroupChangePolicy", "supplementalGroups"] {
+        assert_eq!(security(&existing).get(field), None, "{field}");
+    }
+    let kinds: Vec<Kind> = objects_if(&existing, false, None).iter().map(|object| object.kind).collect();
+    assert!(!kinds.contains(&Kind::Deployment) && kinds.contains(&Kind::Service), "{kinds:?}");
+}
+
+#[test]
+fn a_claim_says_which_archive_it_was_made_for() {
+    let archive = archive(json!({"storage": {"persistentVolume": {"size": "10Gi"}}}));
+    let annotations = |of_uid| {
+        of(Kind::PersistentVolumeClaim, &objects_if(&archive, true, of_uid))["metadata"]["annotations"].clone()
+    };
+    assert_eq!(annotations(Some("before"))[crate::names::ARCHIVE_UID], "before");
+    assert_eq!(annotations(None).get(crate::names::ARCHIVE_UID), None);
+    assert_eq!(annotations(Some("u"))[APPLIED], annotations(None)[APPLIED]);
+}
+
+#[test]
+fn a_receiver_connects_to_nobody() {
+    let policy = of(Kind::NetworkPolicy, &objects(&archive(json!({"storage": {"persistentVolume": {"size": "1Gi"}}}))));
+    assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress", "Egress"]));
+    assert_eq!(policy["spec"]["egress"], json!([]), "no rule: nothing is allowed");
+    // What somebody adds is drift, and what Kubernetes leaves out is none.
+    let mut live = policy.clone();
+    live["spec"].as_object_mut().unwrap().remove("egress");
+    assert_eq!(crate::drift::difference(&policy, &live), None);
+    live["spec"]["egress"] = json!([{}]);
+    assert_eq!(crate::drift::difference(&policy, &live).as_deref(), Some("spec.egress"));
 }

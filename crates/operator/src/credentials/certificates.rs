@@ -1,107 +1,66 @@
-//! An authority for each archive, and the receiver's certificate. No certificate is ever read back: what has to be
-//! known of it stands beside it.
+//! Makes certificates: of an archive's own authority, and of its receiver. Which one when: [`super::authority`].
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, NameConstraints,
 };
-use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-use super::SecretData;
 use crate::entry::ArchiveName;
 
-/// Senders hold the authority's certificate, and a new one would be a change in all of them.
-const AUTHORITY_DAYS: i64 = 20 * 365;
+const AUTHORITY_DAYS: i64 = 10 * 365;
 const CERTIFICATE_DAYS: i64 = 365;
-/// Long before the end, so that an operator that stands still for months does no harm.
-const RENEW_AFTER_DAYS: i64 = 180;
 /// Senders' clocks may be behind.
 const BACKDATED_DAYS: i64 = 1;
 
-/// A certificate could not be made.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot make a certificate for {archive}: {source}")]
-pub struct CertificateError {
-    archive: ArchiveName,
-    source: rcgen::Error,
-}
-
-/// Certificates of one archive, PEM.
+/// A certificate and its private key, PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Authority {
-    /// Certificate of the authority.
-    pub ca_crt: String,
-    ca_key: String,
-    tls_crt: String,
-    tls_key: String,
-    renew: String,
+pub(super) struct Pair {
+    pub(super) crt: String,
+    pub(super) key: String,
 }
 
-impl Authority {
-    /// What the Secret of the archive's own namespace holds, complete and with nothing to renew; else made anew, keeping the authority if there is one.
-    pub fn next(archive: &ArchiveName, data: &SecretData, now: OffsetDateTime) -> Result<Self, CertificateError> {
-        let text =
-            |what: &str| data.get(&archive.secret_key(what)).and_then(|bytes| String::from_utf8(bytes.clone()).ok());
-        let stored = (|| {
-            Some(Self {
-                ca_crt: text("ca.crt")?,
-                ca_key: text("ca.key")?,
-                tls_crt: text("tls.crt")?,
-                tls_key: text("tls.key")?,
-                renew: text("tls.renew")?,
-            })
-        })();
-        if let Some(stored) = stored
-            && OffsetDateTime::parse(&stored.renew, &Rfc3339).is_ok_and(|renew| now < renew)
-        {
-            return Ok(stored);
-        }
-        let kept = text("ca.crt").zip(text("ca.key")).filter(|(_, key)| KeyPair::from_pem(key).is_ok());
-        let made = match kept {
-            Some((crt, key)) => Self::issue(archive, crt, key, now),
-            None => new_authority(archive, now).and_then(|(crt, key)| Self::issue(archive, crt, key, now)),
-        };
-        made.map_err(|source| CertificateError { archive: archive.clone(), source })
-    }
-
-    fn issue(archive: &ArchiveName, ca_crt: String, ca_key: String, now: OffsetDateTime) -> Result<Self, rcgen::Error> {
-        let issuer = Issuer::new(authority_params(archive, now), KeyPair::from_pem(&ca_key)?);
-        let key = KeyPair::generate()?;
-        let host = archive.host();
-        let mut params =
-            CertificateParams::new(vec![host.clone(), format!("{host}.cluster.local"), archive.receiver()])?;
-        // Common names have at most 64 characters; the alternative names are what counts.
-        params.distinguished_name.push(DnType::CommonName, "promarchive receiver");
-        params.not_before = now - Duration::days(BACKDATED_DAYS);
-        params.not_after = now + Duration::days(CERTIFICATE_DAYS);
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        params.use_authority_key_identifier_extension = true;
-        let certificate = params.signed_by(&key, &issuer)?;
-        let renew = (now + Duration::days(RENEW_AFTER_DAYS)).replace_nanosecond(0).unwrap_or(now);
-        Ok(Self {
-            ca_crt,
-            ca_key,
-            tls_crt: certificate.pem(),
-            tls_key: key.serialize_pem(),
-            renew: renew.format(&Rfc3339).unwrap_or_default(),
-        })
-    }
-
-    /// Puts all of it into `data`, for the archive's own namespace.
-    pub fn write(&self, archive: &ArchiveName, data: &mut SecretData) {
-        for (what, text) in [
-            ("ca.crt", &self.ca_crt),
-            ("ca.key", &self.ca_key),
-            ("tls.crt", &self.tls_crt),
-            ("tls.key", &self.tls_key),
-            ("tls.renew", &self.renew),
-        ] {
-            data.insert(archive.secret_key(what), text.clone().into_bytes());
-        }
-    }
+/// A new authority of `archive`.
+pub(super) fn new_authority(archive: &ArchiveName, now: OffsetDateTime) -> Result<Pair, rcgen::Error> {
+    let key = KeyPair::generate()?;
+    let mut params = authority(archive);
+    params.not_before = now - Duration::days(BACKDATED_DAYS);
+    params.not_after = now + Duration::days(AUTHORITY_DAYS);
+    let certificate = params.self_signed(&key)?;
+    Ok(Pair { crt: certificate.pem(), key: key.serialize_pem() })
 }
 
-fn authority_params(archive: &ArchiveName, now: OffsetDateTime) -> CertificateParams {
+/// A new certificate of the receiver, by the authority with this private key.
+pub(super) fn issue(archive: &ArchiveName, ca_key: &str, now: OffsetDateTime) -> Result<Pair, rcgen::Error> {
+    issue_for(hosts(archive).to_vec(), archive, ca_key, now)
+}
+
+fn issue_for(
+    hosts: Vec<String>,
+    archive: &ArchiveName,
+    ca_key: &str,
+    now: OffsetDateTime,
+) -> Result<Pair, rcgen::Error> {
+    let issuer = Issuer::new(authority(archive), KeyPair::from_pem(ca_key)?);
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::new(hosts)?;
+    // Common names have at most 64 characters; the alternative names are what counts.
+    params.distinguished_name.push(DnType::CommonName, "promarchive receiver");
+    params.not_before = now - Duration::days(BACKDATED_DAYS);
+    params.not_after = now + Duration::days(CERTIFICATE_DAYS);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    let certificate = params.signed_by(&key, &issuer)?;
+    Ok(Pair { crt: certificate.pem(), key: key.serialize_pem() })
+}
+
+/// Names by which the receiver is reached.
+fn hosts(archive: &ArchiveName) -> [String; 3] {
+    let host = archive.host();
+    [host.clone(), format!("{host}.cluster.local"), archive.receiver()]
+}
+
+fn authority(archive: &ArchiveName) -> CertificateParams {
     let mut params = CertificateParams::default();
     // Always the same name: certificates of the authority are issued under it without reading its own certificate back.
     let organisation: String = format!("promarchive {archive}").chars().take(64).collect();
@@ -109,47 +68,60 @@ fn authority_params(archive: &ArchiveName, now: OffsetDateTime) -> CertificatePa
     params.distinguished_name.push(DnType::CommonName, "promarchive authority");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.not_before = now - Duration::days(BACKDATED_DAYS);
-    params.not_after = now + Duration::days(AUTHORITY_DAYS);
+    // Whoever has its key can be this receiver, and nobody else.
+    params.name_constraints = Some(NameConstraints {
+        permitted_subtrees: hosts(archive).map(GeneralSubtree::DnsName).to_vec(),
+        excluded_subtrees: vec![
+            GeneralSubtree::IpAddress(CidrSubnet::V4([0; 4], [0; 4])),
+            GeneralSubtree::IpAddress(CidrSubnet::V6([0; 16], [0; 16])),
+        ],
+    });
     params
 }
 
-fn new_authority(archive: &ArchiveName, now: OffsetDateTime) -> Result<(String, String), rcgen::Error> {
-    let key = KeyPair::generate()?;
-    let certificate = authority_params(archive, now).self_signed(&key)?;
-    Ok((certificate.pem(), key.serialize_pem()))
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::sync::Arc;
+
+    use rustls::RootCertStore;
+    use rustls::client::WebPkiServerVerifier;
+    use rustls::client::danger::ServerCertVerifier;
+    use rustls::crypto::ring::default_provider;
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+
     use super::*;
 
-    fn at(text: &str) -> OffsetDateTime {
-        OffsetDateTime::parse(text, &Rfc3339).unwrap()
+    /// Whether who trusts `bundle` takes a server with the certificate `crt` for `host`.
+    pub(in crate::credentials) fn is_trusted(bundle: &str, crt: &str, host: &str, now: OffsetDateTime) -> bool {
+        let mut roots = RootCertStore::empty();
+        for root in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
+            roots.add(root.unwrap()).unwrap();
+        }
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(default_provider())).build().unwrap();
+        let seconds = u64::try_from(now.unix_timestamp()).unwrap();
+        let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+        let crt = CertificateDer::from_pem_slice(crt.as_bytes()).unwrap();
+        let host = ServerName::try_from(host.to_owned()).unwrap();
+        verifier.verify_server_cert(&crt, &[], &host, &[], time).is_ok()
     }
 
     #[test]
-    fn a_certificate_is_renewed_in_time_and_the_authority_stays() {
+    fn an_authority_vouches_for_its_own_receiver_alone() {
         let archive = ArchiveName::new("team", "lab");
-        let mut data = SecretData::new();
-        let first = Authority::next(&archive, &data, at("2026-01-01T00:00:00Z")).unwrap();
-        first.write(&archive, &mut data);
-        assert_eq!(Authority::next(&archive, &data, at("2026-06-01T00:00:00Z")).unwrap(), first);
-        let second = Authority::next(&archive, &data, at("2026-07-01T00:00:00Z")).unwrap();
-        assert_eq!(second.ca_crt, first.ca_crt);
-        assert_ne!(second.tls_crt, first.tls_crt);
-    }
-
-    #[test]
-    fn what_is_broken_is_made_anew() {
-        let archive = ArchiveName::new("team", "lab");
-        let now = at("2026-01-01T00:00:00Z");
-        let mut data = SecretData::new();
-        let first = Authority::next(&archive, &data, now).unwrap();
-        first.write(&archive, &mut data);
-        data.insert(archive.secret_key("ca.key"), b"nonsense".to_vec());
-        data.remove(&archive.secret_key("tls.key"));
-        let second = Authority::next(&archive, &data, now).unwrap();
-        assert_ne!(second.ca_crt, first.ca_crt);
+        let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
+        let authority = new_authority(&archive, now).unwrap();
+        let good = issue(&archive, &authority.key, now).unwrap();
+        for host in ["lab-receiver.team.svc", "lab-receiver.team.svc.cluster.local", "lab-receiver"] {
+            assert!(is_trusted(&authority.crt, &good.crt, host, now), "{host}");
+        }
+        assert!(!is_trusted(&authority.crt, &good.crt, "lab-receiver.other.svc", now));
+        assert!(!is_trusted(&new_authority(&archive, now).unwrap().crt, &good.crt, "lab-receiver.team.svc", now));
+        // With the stolen key of the authority.
+        for host in ["example.org", "kubernetes.default.svc", "lab-receiver.other.svc", "192.0.2.1", "2001:db8::1"] {
+            let forged = issue_for(vec![host.to_owned()], &archive, &authority.key, now).unwrap();
+            assert!(!is_trusted(&authority.crt, &forged.crt, host, now), "{host}");
+        }
     }
 }

@@ -98,25 +98,30 @@ const OPERATOR: &str = "operator";
 /// two present tokens have names nobody.
 pub fn tokens_file(
     archive: &ArchiveName,
-    operator: &str,
+    operator: &[&str],
     senders: &BTreeMap<String, SenderToken>,
     carried: &[TokenLine],
 ) -> String {
-    let operator = token_hash(operator);
+    let operator: Vec<String> = operator.iter().map(|token| token_hash(token)).collect();
     let present: Vec<TokenLine> =
         senders.iter().map(|(name, token)| (name.clone(), token_hash(&token.token))).collect();
-    let times = |hash: &str| present.iter().filter(|(_, other)| other == hash).count() + usize::from(hash == operator);
+    let times = |hash: &str| {
+        present.iter().filter(|(_, other)| other == hash).count()
+            + operator.iter().filter(|other| *other == hash).count()
+    };
     let previous = senders.iter().filter_map(|(name, token)| Some((name.clone(), token.previous.clone()?)));
     let older = previous.chain(carried.iter().filter(|(name, _)| !senders.contains_key(name)).cloned());
     let mut lines: Vec<TokenLine> = present.iter().filter(|(_, hash)| times(hash) == 1).cloned().collect();
-    let mut taken: BTreeSet<String> = present.iter().map(|(_, hash)| hash.clone()).chain([operator.clone()]).collect();
+    let mut taken: BTreeSet<String> = present.iter().map(|(_, hash)| hash).chain(&operator).cloned().collect();
     lines.extend(older.filter(|(_, hash)| taken.insert(hash.clone())));
     lines.sort();
-    let mut file = format!(
-        "# Who may write to the archive {archive}. Made by promarchive-operator from the Secrets.\n{OPERATOR} {operator} operate\n"
-    );
+    let mut file =
+        format!("# Who may write to the archive {archive}. Made by promarchive-operator from the Secrets.\n");
+    // Writing to a string cannot fail.
+    for hash in operator {
+        let _ = writeln!(file, "{OPERATOR} {hash} operate");
+    }
     for (name, hash) in lines {
-        // Writing to a string cannot fail.
         let _ = writeln!(file, "{name} {hash}");
     }
     file
@@ -179,7 +184,7 @@ mod tests {
         let operator = new_token().unwrap();
         let thief = SenderToken { token: operator.clone(), ..one.clone() };
         let senders = BTreeMap::from([("a".to_owned(), one.clone()), ("b".to_owned(), one), ("c".to_owned(), thief)]);
-        let file = tokens_file(&archive(), &operator, &senders, &[]);
+        let file = tokens_file(&archive(), &[&operator], &senders, &[]);
         assert_eq!(file.lines().skip(1).collect::<Vec<_>>(), [format!("operator {} operate", token_hash(&operator))]);
     }
 
@@ -191,7 +196,7 @@ mod tests {
         let senders = BTreeMap::from([("a".to_owned(), victim.clone()), ("b".to_owned(), thief)]);
         let gone = ("gone".to_owned(), token_hash("x"));
         let stolen = ("c".to_owned(), token_hash(&own.token));
-        let file = tokens_file(&archive(), &new_token().unwrap(), &senders, &[gone.clone(), stolen]);
+        let file = tokens_file(&archive(), &[&new_token().unwrap()], &senders, &[gone.clone(), stolen]);
         let expected = [("a".to_owned(), token_hash(&victim.token)), ("b".to_owned(), token_hash(&own.token)), gone];
         assert_eq!(token_lines(&file), expected);
     }

@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use super::{Finding, PrometheusFinding};
 use crate::apply::ApplyError;
+use crate::claims::Refusal;
 use crate::entry::ArchiveName;
+use crate::names::ALLOW_ARCHIVES;
 use crate::receiver_client::ReceiverError;
 use crate::validate::{Archive, Claim};
 
@@ -31,12 +33,50 @@ impl Faults {
     }
 }
 
+/// What was found about the volume.
+#[derive(Clone, Copy, Debug)]
+pub struct Volume<'a> {
+    /// Its claim.
+    pub claim: Option<&'a DynamicObject>,
+    /// Why the receiver may not mount it.
+    pub refusal: Option<&'a Refusal>,
+    /// Whether the receiver's Deployment mounts it already.
+    pub is_mounted: bool,
+}
+
+impl Volume<'_> {
+    /// Nothing but a person's consent makes it one that may be mounted.
+    fn refused(&self, id: &ArchiveName, name: &str) -> Option<Finding> {
+        let goes_on = if self.is_mounted { "; the receiver that mounts it already goes on unchanged" } else { "" };
+        Some(match self.refusal? {
+            Refusal::Absent => return None,
+            Refusal::NotAllowed => Finding::bad(
+                Reason::ClaimNotAllowed,
+                format!(
+                    "the claim \"{name}\" was not made for this archive and does not allow it{goes_on}. If the receiver may write into its volume: kubectl annotate --overwrite pvc {name} --namespace {} {ALLOW_ARCHIVES}={id}",
+                    id.namespace
+                ),
+            ),
+            Refusal::OfArchive(other) => Finding::bad(
+                Reason::ClaimOfAnotherArchive,
+                format!(
+                    "the claim \"{name}\" belongs to the archive \"{other}\"{goes_on}: delete that archive first, or make this one anew, with another claim or another name"
+                ),
+            ),
+        })
+    }
+}
+
 /// The claim is bound, and the receiver reaches the archive in it.
-pub fn storage(archive: &Archive, claim: Option<&DynamicObject>, answer: Answer<'_>) -> Finding {
+pub fn storage(archive: &Archive, volume: Volume<'_>, answer: Answer<'_>) -> Finding {
+    let claim = volume.claim;
     let name = match &archive.claim {
         Claim::Existing(name) => name.clone(),
         Claim::New { .. } => archive.id.claim(),
     };
+    if let Some(refused) = volume.refused(&archive.id, &name) {
+        return refused;
+    }
     let phase = claim.and_then(|claim| claim.data.pointer("/status/phase")).and_then(Value::as_str);
     match (claim, phase) {
         (None, _) => match archive.claim {
@@ -77,12 +117,23 @@ fn reached(name: &str, answer: Answer<'_>) -> Finding {
     }
 }
 
-/// The receiver runs and answers.
-pub fn receiver(id: &ArchiveName, deployment: Option<&DynamicObject>, faults: &Faults, answer: Answer<'_>) -> Finding {
+/// The receiver runs and answers. `storage`: what was found about its volume.
+pub fn receiver(
+    id: &ArchiveName,
+    deployment: Option<&DynamicObject>,
+    volume: Volume<'_>,
+    storage: &Finding,
+    faults: &Faults,
+    answer: Answer<'_>,
+) -> Finding {
     if let Some(fault) = faults.worst() {
         return fault;
     }
     let name = id.receiver();
+    if deployment.is_none() && volume.refusal.is_some() {
+        let text = "the receiver is made when it may mount its claim: see the condition StorageReachable";
+        return Finding::bad(storage.reason, text);
+    }
     let Some(deployment) = deployment else {
         return Finding::bad(Reason::Progressing, format!("the Deployment \"{name}\" is being made"));
     };

@@ -10,7 +10,7 @@ use promarchive_api::metrics_archive::{
     Condition, ConditionStatus, ConditionType, MetricsArchiveStatus, PrometheusState, PrometheusStatus, Reason,
 };
 
-pub use findings::{Faults, configured, is_available, receiver, receiving, storage};
+pub use findings::{Faults, Volume, configured, is_available, receiver, receiving, storage};
 
 const MOST_PROMETHEUSES: usize = 100;
 const LONGEST_MESSAGE: usize = 1024;
@@ -138,7 +138,15 @@ impl Findings {
 
 /// Whether only a person can mend it.
 pub fn is_permanent(reason: Reason) -> bool {
-    matches!(reason, Reason::InvalidSpec | Reason::NameTaken | Reason::RequestRefused | Reason::ClaimLost)
+    matches!(
+        reason,
+        Reason::InvalidSpec
+            | Reason::NameTaken
+            | Reason::RequestRefused
+            | Reason::ClaimLost
+            | Reason::ClaimNotAllowed
+            | Reason::ClaimOfAnotherArchive
+    )
 }
 
 /// The status that says what was found; times of what has not changed are taken from `previous`.

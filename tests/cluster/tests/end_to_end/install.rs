@@ -20,7 +20,7 @@ pub(crate) struct Installed(pub(crate) Cluster);
 impl Installed {
     pub(crate) fn start() -> Self {
         let cluster = Cluster::start(&Options::new(Shape::Node)).unwrap();
-        for (count, access_mode) in [(6, "ReadWriteOncePod"), (2, "ReadWriteOnce")] {
+        for (count, access_mode) in [(7, "ReadWriteOncePod"), (2, "ReadWriteOnce")] {
             cluster.local_volumes(count, access_mode, "100Gi").unwrap();
         }
         for tag in TAGS {

@@ -8,6 +8,7 @@ mod site;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::ByteString;
 use promarchive_cluster::Part;
 use serde_json::json;
 
@@ -30,7 +31,7 @@ fn an_archive_loses_nothing_from_apply_to_delete() {
 
 /// One story, because everything in it is slow: each part leaves the cluster as the next one needs it.
 #[test]
-#[ignore = "takes 14 minutes: make test-all"]
+#[ignore = "takes 25 minutes: make test-all"]
 fn archives_lose_nothing_from_the_first_install_to_the_last_uninstall() {
     let clock = Clock(Instant::now());
     let installed = Installed::start();
@@ -39,11 +40,11 @@ fn archives_lose_nothing_from_the_first_install_to_the_last_uninstall() {
     installed.helm(&["test", RELEASE, "--timeout=60s"]);
     clock.says("helm test");
 
-    let [changed, rotated, drained] =
-        [("changed", 1), ("rotated", 1), ("drained", 2)].map(|(name, replicas)| Site::create(cluster, name, replicas));
-    samples_arrive(&clock, &changed);
-    samples_arrive(&clock, &rotated);
-    samples_arrive(&clock, &drained);
+    let [changed, rotated, certified, drained] = [("changed", 1), ("rotated", 1), ("certified", 1), ("drained", 2)]
+        .map(|(name, replicas)| Site::create(cluster, name, replicas));
+    for site in [&changed, &rotated, &certified, &drained] {
+        samples_arrive(&clock, site);
+    }
     columns_and_explanations(&changed);
     selectors_match(&changed);
     let from = now();
@@ -52,6 +53,7 @@ fn archives_lose_nothing_from_the_first_install_to_the_last_uninstall() {
     thread::scope(|scope| {
         scope.spawn(|| a_change_is_made_before_the_break(&clock, &changed, from));
         scope.spawn(|| tokens_are_rotated(&clock, &rotated, from));
+        scope.spawn(|| certificates_are_rotated(&clock, &certified, from));
         scope.spawn(|| a_deleted_archive_drains(&clock, &drained, from));
         scope.spawn(|| examples::reach_their_states(&clock, cluster));
     });
@@ -213,6 +215,39 @@ fn tokens_are_rotated(clock: &Clock, site: &Site<'_>, from: u64) {
     thread::sleep(Duration::from_secs(10));
     let samples = site.assert_all_kept("a rotation of tokens", from);
     clock.says(&format!("{}: all {samples} samples are there after the rotation", site.namespace));
+}
+
+/// Ten minutes and more: Prometheus must have loaded the next authority before the receiver shows a certificate of it.
+fn certificates_are_rotated(clock: &Clock, site: &Site<'_>, from: u64) {
+    let bundle = || -> Result<Vec<String>, _> {
+        let secret = site.get("secret/promarchive-remote-write")?;
+        let value = secret["data"][format!("{}.lab.ca.crt", site.namespace)].clone();
+        let bytes: ByteString = serde_json::from_value(value).unwrap_or_default();
+        let text = String::from_utf8(bytes.0).unwrap_or_default();
+        let certificates = text.split_inclusive("-----END CERTIFICATE-----").map(str::trim).map(ToOwned::to_owned);
+        Ok::<_, promarchive_cluster::Error>(certificates.filter(|one| !one.is_empty()).collect())
+    };
+    let before = bundle().unwrap();
+    assert_eq!(before.len(), 1, "{before:?}");
+    let start = Instant::now();
+    site.kubectl(&["annotate", "metricsarchive/lab", "promarchive.dev/rotate-certificates=now"]).unwrap();
+    let both = site.cluster.wait_for("two certificates", PATIENCE, || match bundle()? {
+        two if two.len() == 2 => Ok(two),
+        other => Err(not_yet(format!("{other:?}"))),
+    });
+    let both = both.unwrap();
+    assert_eq!(both[0], before[0]);
+    let after = site.cluster.wait_for("the new certificate alone", Duration::from_secs(1800), || match bundle()? {
+        one if one.len() == 1 => Ok(one),
+        other => Err(not_yet(format!("{other:?}"))),
+    });
+    assert_eq!(after.unwrap(), both[1..]);
+    assert!(start.elapsed() > Duration::from_secs(600), "{:?}", start.elapsed());
+    clock.says(&format!("{}: the authority is changed after {:.0} s", site.namespace, start.elapsed().as_secs_f32()));
+    thread::sleep(Duration::from_secs(30));
+    let samples = site.assert_all_kept("a change of the authority", from);
+    clock.says(&format!("{}: all {samples} samples are there after the change of the authority", site.namespace));
+    site.cluster.kubectl(["delete", "namespace", site.namespace, "--wait=false"]).unwrap();
 }
 
 fn a_deleted_archive_drains(clock: &Clock, site: &Site<'_>, from: u64) {

@@ -41,6 +41,8 @@ struct Receiver {
     config_map: String,
     /// What the files were made of.
     version: String,
+    /// The keys of the Secret that are files, if it mounts one.
+    secret_items: Value,
     files: PathBuf,
     address: SocketAddr,
     ready: bool,
@@ -102,6 +104,7 @@ impl Kubelet {
             }
         }
         let config_maps = self.api.list("configmaps", "", "app.kubernetes.io/managed-by=promarchive-operator");
+        let secrets = self.api.list("secrets", "", "app.kubernetes.io/managed-by=promarchive-operator");
         for receiver in receivers.values_mut() {
             let its = config_maps.iter().find(|map| {
                 map["metadata"]["name"] == receiver.config_map.as_str()
@@ -109,6 +112,10 @@ impl Kubelet {
             });
             if let Some(its) = its.filter(|its| its["metadata"]["resourceVersion"] != receiver.version.as_str()) {
                 receiver.refresh(its);
+            }
+            let mut its = secrets.iter().filter(|one| one["metadata"]["namespace"] == receiver.namespace.as_str());
+            if let Some(its) = its.next() {
+                let _ = secret_files(its, &receiver.secret_items, &receiver.files.join("tls"));
             }
             // The real probe asks for more, but so does the operator before it patches anything.
             if !receiver.ready && TcpStream::connect(receiver.address).is_ok() {
@@ -127,13 +134,15 @@ impl Kubelet {
         let address = format!("{}:{PORT}", text(&found["spec"]["clusterIP"])).parse::<SocketAddr>().ok()?;
         let mut data = None;
         let mut config_map = None;
+        let mut secret_items = Value::Null;
         for volume in pod["spec"]["volumes"].as_array()? {
             if let Some(claim) = volume["persistentVolumeClaim"]["claimName"].as_str() {
                 data = Some(self.volume(namespace, claim)?);
             } else if let Some(name) = volume["configMap"]["name"].as_str() {
                 config_map = Some(self.api.get("configmaps", namespace, name)?);
             } else if let Some(name) = volume["secret"]["secretName"].as_str() {
-                self.secret(namespace, name, &volume["secret"]["items"], &files.join("tls"))?;
+                secret_items = volume["secret"]["items"].clone();
+                secret_files(&self.api.get("secrets", namespace, name)?, &secret_items, &files.join("tls"))?;
             }
         }
         let (data, config_map) = (data?, config_map?);
@@ -163,6 +172,7 @@ impl Kubelet {
             service,
             config_map: text(&config_map["metadata"]["name"]).to_owned(),
             version: text(&config_map["metadata"]["resourceVersion"]).to_owned(),
+            secret_items,
             files,
             address,
             ready: false,
@@ -195,16 +205,6 @@ impl Kubelet {
         None
     }
 
-    fn secret(&self, namespace: &str, name: &str, items: &Value, directory: &Path) -> Option<()> {
-        let secret = self.api.get("secrets", namespace, name)?;
-        fs::create_dir_all(directory).unwrap();
-        for item in items.as_array()? {
-            let bytes: ByteString = serde_json::from_value(secret["data"][text(&item["key"])].clone()).ok()?;
-            fs::write(directory.join(text(&item["path"])), bytes.0).unwrap();
-        }
-        Some(())
-    }
-
     /// The pod may be gone.
     fn report(&self, receiver: &Receiver, ready: bool) {
         let ready = if ready { "True" } else { "False" };
@@ -234,6 +234,19 @@ impl Receiver {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// The Secret's keys as files, those that have changed.
+fn secret_files(secret: &Value, items: &Value, directory: &Path) -> Option<()> {
+    fs::create_dir_all(directory).unwrap();
+    for item in items.as_array()? {
+        let bytes: ByteString = serde_json::from_value(secret["data"][text(&item["key"])].clone()).ok()?;
+        let path = directory.join(text(&item["path"]));
+        if fs::read(&path).ok().as_ref() != Some(&bytes.0) {
+            fs::write(path, bytes.0).unwrap();
+        }
+    }
+    Some(())
 }
 
 fn text(value: &Value) -> &str {

@@ -8,6 +8,7 @@
 //! operator with nothing to do is looked at (default: 45).
 
 mod api;
+mod claims;
 mod consent;
 mod drift;
 mod everywhere;
@@ -20,6 +21,7 @@ mod process;
 mod record;
 mod removal;
 mod rights;
+mod rotation;
 mod schema;
 mod suite;
 mod upgrade;
@@ -55,8 +57,18 @@ fn main() -> ExitCode {
     let mut failed = run(
         &suite,
         chosen(
-            &[plan::CASES, schema::CASES, removal::CASES, drift::CASES, consent::CASES, patch::CASES, upgrade::CASES]
-                .concat(),
+            &[
+                plan::CASES,
+                schema::CASES,
+                removal::CASES,
+                drift::CASES,
+                consent::CASES,
+                patch::CASES,
+                claims::CASES,
+                rotation::CASES,
+                upgrade::CASES,
+            ]
+            .concat(),
         ),
     );
     suite.end_operator();

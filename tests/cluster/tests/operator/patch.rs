@@ -61,8 +61,7 @@ fn does_not_come_while_there_is_no_claim(suite: &Suite) {
         entries if entries.is_empty() => Ok(()),
         entries => Err(format!("{entries:?}")),
     });
-    let claim = json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
-    suite.api.apply(place.object("PersistentVolumeClaim", "v1", "theirs", claim)).unwrap();
+    place.claim("theirs", json!({"promarchive.dev/allow-archives": "patch-waits/lab"}));
     place.entry("main", "lab");
 }
 

@@ -173,6 +173,19 @@ impl<'a> Place<'a> {
         self.suite.api.merge("namespaces", "", &self.namespace, patch).unwrap();
     }
 
+    /// A claim of somebody's own, with these annotations.
+    pub(crate) fn claim(&self, name: &str, annotations: Value) -> Value {
+        let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+        let claim = json!({"metadata": {"annotations": annotations}, "spec": spec});
+        self.suite.api.apply(self.object("PersistentVolumeClaim", "v1", name, claim)).unwrap()
+    }
+
+    /// The spec of the pods of a receiver; null if there is no Deployment.
+    pub(crate) fn receiver_pod(&self, archive: &str) -> Value {
+        let found = self.suite.api.get("deployments", &self.namespace, &format!("{archive}-receiver"));
+        found.map(|found| found["spec"]["template"]["spec"].clone()).unwrap_or_default()
+    }
+
     /// Waits until something is gone.
     #[track_caller]
     pub(crate) fn gone(&self, plural: &str, name: &str, seconds: u64) {

@@ -9,6 +9,7 @@ use crate::suite::{Suite, always, eventually};
 pub(crate) const CASES: &[Case] = &[
     ("removal::entries_go_before_the_receiver", entries_go_before_the_receiver),
     ("removal::the_claim_goes_if_asked_for", the_claim_goes_if_asked_for),
+    ("removal::a_kept_claim_stays", a_kept_claim_stays),
     ("removal::with_a_dead_receiver", with_a_dead_receiver),
     ("removal::of_a_namespace", of_a_namespace),
     ("removal::of_a_namespace_of_senders", of_a_namespace_of_senders),
@@ -59,8 +60,7 @@ fn entries_go_before_the_receiver(suite: &Suite) {
 
 fn the_claim_goes_if_asked_for(suite: &Suite) {
     let place = Place::new(suite, "removal-claim");
-    let claim = json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
-    suite.api.apply(place.object("PersistentVolumeClaim", "v1", "theirs", claim)).unwrap();
+    place.claim("theirs", json!({"promarchive.dev/allow-archives": "removal-claim/existing"}));
     place.archive_with("made", json!({"deletionPolicy": "Delete"}));
     let existing = json!({"persistentVolume": {"existingClaim": "theirs"}});
     place.archive_with("existing", json!({"deletionPolicy": "Delete", "storage": existing}));
@@ -74,6 +74,42 @@ fn the_claim_goes_if_asked_for(suite: &Suite) {
     place.gone("persistentvolumeclaims", "made-archive", 60);
     let theirs = suite.api.get("persistentvolumeclaims", "removal-claim", "theirs").unwrap();
     assert_eq!(theirs["metadata"]["deletionTimestamp"], Value::Null);
+}
+
+/// A new archive of an old name uses the claim that was kept, and does not take it away with it.
+fn a_kept_claim_stays(suite: &Suite) {
+    let place = Place::new(suite, "removal-kept");
+    let delete = json!({"deletionPolicy": "Delete"});
+    let first = place.archive_with("lab", json!({}));
+    place.condition("lab", "StorageReachable", "True", "Reachable");
+    place.delete_archive("lab", LONGEST);
+    place.archive_with("lab", delete.clone());
+    place.condition("lab", "StorageReachable", "True", "Reachable");
+    let noted = |name: &str| {
+        let claim = suite.api.get("persistentvolumeclaims", "removal-kept", name).unwrap();
+        claim["metadata"]["annotations"]["promarchive.dev/archive-uid"].clone()
+    };
+    assert_eq!(noted("lab-archive"), first["metadata"]["uid"]);
+    place.delete_archive("lab", LONGEST);
+    let kept = suite.api.get("persistentvolumeclaims", "removal-kept", "lab-archive").unwrap();
+    assert_eq!(kept["metadata"]["deletionTimestamp"], Value::Null);
+    eventually("an Event that says so", 30, || {
+        let events = suite.api.list("events", "removal-kept", "");
+        let said = |event: &Value| {
+            event["reason"] == "ClaimKept"
+                && event.to_string().contains("kubectl delete pvc lab-archive --namespace removal-kept")
+        };
+        if events.iter().any(said) { Ok(()) } else { Err(format!("{events:?}")) }
+    });
+    // Of a version that noted nothing: it is older than this archive, so it was kept.
+    let forget = json!({"metadata": {"annotations": {"promarchive.dev/archive-uid": null}}});
+    suite.api.merge("persistentvolumeclaims", "removal-kept", "lab-archive", forget).unwrap();
+    place.archive_with("lab", delete);
+    place.condition("lab", "StorageReachable", "True", "Reachable");
+    assert_eq!(noted("lab-archive"), Value::Null);
+    place.delete_archive("lab", LONGEST);
+    let kept = suite.api.get("persistentvolumeclaims", "removal-kept", "lab-archive").unwrap();
+    assert_eq!(kept["metadata"]["deletionTimestamp"], Value::Null);
 }
 
 fn with_a_dead_receiver(suite: &Suite) {
