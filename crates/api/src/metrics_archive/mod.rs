@@ -6,6 +6,7 @@
 #![allow(unreachable_pub, reason = "KubeSchema writes public types of its own")]
 
 mod prometheuses;
+mod queue;
 mod receiver;
 mod remote_write;
 mod status;
@@ -15,8 +16,9 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 pub use prometheuses::{Mode, PrometheusKind, PrometheusSelection};
+pub use queue::{Queue, QueueLimits};
 pub use receiver::{NetworkPolicyMode, ReceiverSpec, Scheduling, TlsMode};
-pub use remote_write::{MessageVersion, Queue, RelabelAction, RelabelRule, RemoteWriteSettings};
+pub use remote_write::{MessageVersion, RelabelAction, RelabelRule, RemoteWriteSettings};
 pub use status::{
     Condition, ConditionStatus, ConditionType, MetricsArchiveStatus, PrometheusState, PrometheusStatus, Reason,
 };

@@ -1,8 +1,9 @@
 //! Settings of the entry in `spec.remoteWrite`; fields and units are those of the Prometheus Operator.
 
-use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::Queue;
 
 /// Settings of the entry in `spec.remoteWrite`. A change is made before break: a second entry, then the first one out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -20,6 +21,7 @@ pub struct RemoteWriteSettings {
     pub native_histograms: bool,
 
     /// Relabelling before sending, for example to archive some metrics only. Default: none, so everything is archived.
+    /// All text in the rules of one entry: at most 32 KiB.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub write_relabel_configs: Vec<RelabelRule>,
@@ -70,11 +72,11 @@ pub struct RelabelRule {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub separator: Option<String>,
-    /// Regular expression, anchored. Default: `(.*)`.
+    /// Regular expression, anchored: the part of RE2 that every Prometheus reads in the same way. Default: `(.*)`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub regex: Option<String>,
-    /// Label that is written.
+    /// Label that is written, or for `replace` a template such as `${1}_total`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub target_label: Option<String>,
@@ -106,31 +108,4 @@ pub enum RelabelAction {
     Uppercase,
     Keepequal,
     Dropequal,
-}
-
-/// Settings of a sending queue.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.minShards) || !has(self.maxShards) || self.minShards <= self.maxShards").message("minShards must not be more than maxShards"))]
-pub struct Queue {
-    /// Samples that each shard holds. Default of Prometheus: 10000.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 10_000_000))]
-    pub capacity: Option<i32>,
-    /// Fewest shards. Default of Prometheus: 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1000))]
-    pub min_shards: Option<i32>,
-    /// Most shards. Default of Prometheus: 50.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1000))]
-    pub max_shards: Option<i32>,
-    /// Most samples in a request. Default of Prometheus: 2000.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1_000_000))]
-    pub max_samples_per_send: Option<i32>,
-    /// Longest time that a sample waits for others, such as `5s`. Default of Prometheus: `5s`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32), regex(pattern = r"^([0-9]+(h|m|s|ms))+$"))]
-    pub batch_send_deadline: Option<String>,
 }

@@ -50,3 +50,33 @@ fn the_smallest_archive_has_every_default() {
     assert!(archive.spec.prometheuses[0].remote_write.exemplars);
     assert_eq!(archive.spec.prometheuses[0].mode, Mode::Patch);
 }
+
+/// The rules are text, and cannot name the constants.
+#[test]
+fn the_rules_of_a_queue_say_the_limits_that_the_operator_has() {
+    let crd = serde_json::to_value(MetricsArchive::crd()).unwrap();
+    let queue = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["prometheuses"]
+        ["items"]["properties"]["remoteWrite"]["properties"]["queue"];
+    let rules: Vec<&str> = queue["x-kubernetes-validations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|rule| [rule["rule"].as_str().unwrap(), rule["message"].as_str().unwrap()])
+        .collect();
+    let QueueLimits { held, in_flight, shortest_deadline, longest_deadline, .. } = QueueLimits::OWN;
+    let (shortest, longest) = (format!("{shortest_deadline}ms"), format!("{}s", longest_deadline / 1000));
+    for number in [held.to_string(), in_flight.to_string(), shortest, longest] {
+        assert_eq!(rules.iter().filter(|text| text.contains(&number)).count(), 2, "{number} in {rules:#?}");
+    }
+    let fields = &queue["properties"];
+    assert_eq!(fields["capacity"]["maximum"], f64::from(QueueLimits::OWN.capacity));
+    for (field, foreign) in [
+        ("capacity", QueueLimits::FOREIGN.capacity),
+        ("minShards", QueueLimits::FOREIGN.min_shards),
+        ("maxShards", QueueLimits::FOREIGN.max_shards),
+        ("maxSamplesPerSend", QueueLimits::FOREIGN.max_samples_per_send),
+    ] {
+        let description = fields[field]["description"].as_str().unwrap();
+        assert!(description.ends_with(&format!("At most {foreign} in another namespace.")), "{description}");
+    }
+}

@@ -38,6 +38,8 @@ enum Wish {
     NothingNow(PrometheusState, String),
     /// As it is: not ours to change.
     Leave(PrometheusState, String),
+    /// As it is, for the settings are refused. Only what this Prometheus surely does not load goes.
+    Refused(String),
 }
 
 /// The name of a sender.
@@ -46,12 +48,17 @@ pub fn name_of(sender: &Sender<'_>) -> PrometheusName {
     PrometheusName { kind: *kind, namespace: namespace.clone(), name: name.clone() }
 }
 
+/// What a Prometheus and the definition of its kind understand.
+fn capabilities(context: &Context, prometheus: &Prometheus) -> Capabilities {
+    let definition = context.caches.definition(Source::Prometheus(prometheus.kind));
+    let definition = definition.as_ref().map(|definition| &definition.data);
+    Capabilities::of(prometheus.kind, prometheus.spec(), definition)
+}
+
 /// The entry that `archive` wants in a Prometheus.
 fn entry_for(context: &Context, archive: &Archive, sender: &Sender<'_>) -> Option<Result<Entry, String>> {
     let selection = sender.selection?;
-    let definition = context.caches.definition(Source::Prometheus(sender.prometheus.kind));
-    let definition = definition.as_ref().map(|definition| &definition.data);
-    let capabilities = Capabilities::of(sender.prometheus.kind, sender.prometheus.spec(), definition);
+    let capabilities = capabilities(context, &sender.prometheus);
     let entry = Entry::new(&archive.id, archive.receiver.tls, &selection.remote_write, &name_of(sender), &capabilities);
     Some(entry.map_err(|refused| format!("spec.prometheuses[{}].{refused}", selection.id)))
 }
@@ -71,7 +78,8 @@ fn wish(context: &Context, archive: &Archive, sender: &Sender<'_>) -> Wish {
         );
     }
     match (entry, sender.selection.map(|selection| selection.mode)) {
-        (Err(fault), _) => Wish::Leave(PrometheusState::PatchDenied, fault),
+        (Err(fault), Some(Mode::Manual)) => Wish::Leave(PrometheusState::PatchDenied, fault),
+        (Err(fault), _) => Wish::Refused(fault),
         (Ok(_), Some(Mode::Manual)) => {
             let message =
                 format!("paste the entry that is in the ConfigMap {} into spec.remoteWrite", archive.id.snippet());
@@ -227,11 +235,17 @@ fn plan(
     if !matches!(wish, Wish::Nothing) {
         context.draining.end(&key);
     }
+    // What a Prometheus does not load delivers nothing, and nothing beside it: to wait for it would be to wait for ever.
+    let broken = || entry::broken(list, &archive.id, &capabilities(context, prometheus));
     match wish {
         Wish::Entry(entry) => {
             let written = prometheus.written();
             let sender = name.sender();
+            let broken = broken();
             make(Some(entry), &|old| {
+                if broken.contains(old) {
+                    return true;
+                }
                 let delivered = found.delivered(&name, &sender);
                 delivered.is_some_and(|sender| {
                     delivery::may_retire(old, entry.name(), written, sender, context.overlap).is_yes()
@@ -245,6 +259,10 @@ fn plan(
             make(None, &|old| is_over || is_drained(found, sender, old, since))
         }
         Wish::NothingNow(..) => make(None, &|_| true),
+        Wish::Refused(_) => {
+            let broken = broken();
+            make(None, &|old| broken.contains(old))
+        }
         Wish::Leave(..) => Plan { operations: Vec::new(), ..make(None, &|_| false) },
     }
 }

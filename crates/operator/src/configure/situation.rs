@@ -35,6 +35,7 @@ pub(super) fn describe(
             others(found, sender)
         }
         (Wish::Leave(state, message), _) => (*state, message.clone(), present),
+        (Wish::Refused(message), _) => (PrometheusState::PatchDenied, message.clone(), present),
         (Wish::Nothing, _) => (
             PrometheusState::Draining,
             "it is not chosen any more; its entry goes out when its newest samples are here".to_owned(),

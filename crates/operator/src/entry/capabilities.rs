@@ -36,7 +36,17 @@ impl Version {
 pub struct Capabilities {
     configured: Option<Version>,
     running: Option<Version>,
+    names: Names,
     pub(super) fields: Fields,
+}
+
+/// `nameValidationScheme` of the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Names {
+    /// Not said, or `UTF8`: up to the release.
+    Unrestricted,
+    /// `Legacy`: letters, digits and `_`.
+    Legacy,
 }
 
 /// The fields of an entry that not every CRD has.
@@ -56,6 +66,11 @@ impl Capabilities {
         Self {
             configured: Version::parse(text("version")),
             running: tag(text("image")).and_then(Version::parse),
+            names: match spec.get("nameValidationScheme") {
+                None | Some(Value::Null) => Names::Unrestricted,
+                Some(scheme) if scheme == "UTF8" => Names::Unrestricted,
+                Some(_) => Names::Legacy,
+            },
             fields: crd.and_then(|crd| fields_of(kind, crd)).unwrap_or(Fields {
                 message_version: false,
                 exemplars: true,
@@ -73,6 +88,26 @@ impl Capabilities {
     /// Whether the Prometheus Operator treats it as that or newer, and nothing speaks against it.
     pub(super) fn is_surely(&self, version: (u32, u32)) -> bool {
         self.configured.is_some() && !self.is_before(version)
+    }
+
+    /// Whether label names may have other characters than letters, digits and `_`.
+    pub(super) fn takes_utf8_names(&self) -> bool {
+        self.names == Names::Unrestricted && self.is_surely((3, 0))
+    }
+
+    /// Whether it is certain that they may not. Some releases before 3.7 do not use the scheme for rules.
+    pub(super) fn refuses_utf8_names(&self) -> bool {
+        self.names == Names::Legacy && self.is_surely((3, 7))
+    }
+
+    /// Whether such names may have references to groups in them, such as `${1}`.
+    pub(super) fn takes_utf8_templates(&self) -> bool {
+        self.takes_utf8_names() && self.is_surely((3, 3))
+    }
+
+    /// Whether label names may have references at all. 3.7 checks them as if they were names.
+    pub(super) fn takes_templates(&self) -> bool {
+        self.names == Names::Unrestricted || self.is_before((3, 7)) || self.is_surely((3, 8))
     }
 }
 

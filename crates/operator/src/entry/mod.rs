@@ -38,7 +38,7 @@ mod wanted;
 pub use capabilities::{Capabilities, Version};
 pub use name::{ArchiveName, EntryName, EntryNameError, PrometheusName, SECRET_NAME, ca_key};
 pub use patch::json_patch;
-pub use plan::{Operation, Plan, State, is_sent_to, names, orphans, plan};
+pub use plan::{Operation, Plan, State, broken, is_sent_to, names, orphans, plan};
 pub use refusal::RefusedSettings;
 pub use snippet::snippet;
 pub use wanted::{Entry, Note, RECEIVER_PORT};

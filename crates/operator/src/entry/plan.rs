@@ -7,7 +7,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::equality::is_same;
-use super::{ArchiveName, Entry, EntryName};
+use super::{ArchiveName, Capabilities, Entry, EntryName, refusal};
 
 /// One change of the list. Positions are those of the list that was found.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,6 +98,14 @@ pub fn orphans(found: &[Value], exists: impl Fn(&ArchiveName) -> bool) -> BTreeS
 /// Names of the entries in a list that promarchive wrote, for whichever archive.
 pub fn names(found: &[Value]) -> impl Iterator<Item = EntryName> + Clone + '_ {
     found.iter().filter_map(entry_name)
+}
+
+/// Entries of one archive in a list that this Prometheus surely does not load, and with them nothing else. An earlier version of ours
+/// may have written them, or the Prometheus was another one then.
+pub fn broken(found: &[Value], archive: &ArchiveName, prometheus: &Capabilities) -> BTreeSet<EntryName> {
+    let ours = found.iter().filter_map(|entry| Some((entry_name(entry)?, entry)));
+    let broken = ours.filter(|(name, entry)| archive.owns(name) && refusal::breaks(entry, prometheus));
+    broken.map(|(name, _)| name).collect()
 }
 
 /// Whether an entry that is not ours sends to the archive's Service, from the namespace `from`.

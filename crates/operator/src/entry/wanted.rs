@@ -42,7 +42,7 @@ impl Entry {
     ///
     /// # Errors
     ///
-    /// If Prometheus would refuse the settings, and with them its whole configuration.
+    /// If Prometheus would refuse the settings, and with them its whole configuration, or if they would take too much of it.
     pub fn new(
         archive: &ArchiveName,
         tls: TlsMode,
@@ -50,7 +50,7 @@ impl Entry {
         prometheus: &PrometheusName,
         capabilities: &Capabilities,
     ) -> Result<Self, RefusedSettings> {
-        refusal::check(settings, capabilities)?;
+        refusal::check(settings, capabilities, archive.namespace != prometheus.namespace)?;
         let mut notes = Vec::new();
         let mut fields = Map::new();
         destination(&mut fields, archive, tls, prometheus);

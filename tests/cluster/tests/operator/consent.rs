@@ -11,6 +11,8 @@ pub(crate) const CASES: &[Case] = &[
     ("consent::comes_and_goes", comes_and_goes),
     ("consent::of_one_object", of_one_object),
     ("consent::only_what_is_named_counts", only_what_is_named_counts),
+    ("hostile::a_queue_takes_no_more_than_the_owner_reckons_with", a_queue_is_bounded),
+    ("hostile::rules_do_not_stop_anothers_prometheus", rules_do_not_stop_anothers_prometheus),
     ("hostile::names_give_nobody_anothers_token", names_give_nobody_anothers_token),
     ("hostile::a_token_that_two_have_is_nobodys", a_token_that_two_have_is_nobodys),
     ("hostile::somebodys_secret_stops_only_its_owner", somebodys_secret_stops_only_its_owner),
@@ -134,6 +136,89 @@ fn only_what_is_named_counts(suite: &Suite) {
     let selector = json!({"id": "all", "selector": {}, "namespaces": ["consent-not-theirs"], "drainTimeout": "5s"});
     home.archive("lab", json!([selector]));
     not_configured(&home, &theirs);
+}
+
+/// An archive `lab` of `home` with these settings for `main` of `theirs` is told that, and nothing changes there.
+#[track_caller]
+fn refused(home: &Place, theirs: &Place, settings: Value, wants: &str) {
+    let before = theirs.list("main");
+    let item = json!({"id": "main", "name": "main", "namespaces": [theirs.namespace], "remoteWrite": settings});
+    home.archive("lab", json!([item]));
+    eventually(&format!("{settings} refused"), PATIENCE, || {
+        let status = home.status("lab");
+        let mut all = status["prometheuses"].as_array().into_iter().flatten();
+        let is_told = |one: &Value| {
+            one["state"] == "PatchDenied" && one["message"].as_str().is_some_and(|message| message.contains(wants))
+        };
+        if all.any(is_told) { Ok(()) } else { Err(status.to_string()) }
+    });
+    assert_eq!(theirs.list("main"), before, "{settings}");
+}
+
+/// The memory is that of the Prometheus, so its owner reckons with what Prometheus takes by itself.
+fn a_queue_is_bounded(suite: &Suite) {
+    let (home, theirs) = pair(suite, "hostile-queue");
+    theirs.consent(Some("hostile-queue/lab"));
+    configured(&theirs);
+    for (queue, wants) in [
+        (json!({"capacity": 20_000}), "are 1100000 samples. A Prometheus of another namespace takes at most 600000"),
+        (json!({"capacity": 1, "maxShards": 51}), "remoteWrite.queue.maxShards: 51 is more than 50"),
+        (json!({"batchSendDeadline": "100ms"}), "remoteWrite.queue.batchSendDeadline: \"100ms\" is not from 1000ms"),
+    ] {
+        refused(&home, &theirs, json!({"queue": queue}), wants);
+    }
+    home.condition("lab", "PrometheusConfigured", "False", "NotConfigured");
+    // In its own namespace it may; and within the limits it may there, too.
+    home.prometheus("own", None);
+    let settings = |capacity: i32| json!({"queue": {"capacity": capacity, "maxShards": 25}});
+    home.archive(
+        "lab",
+        json!([
+            {"id": "own", "name": "own", "remoteWrite": settings(30_000)},
+            {"id": "main", "name": "main", "namespaces": [theirs.namespace], "remoteWrite": settings(22_000)},
+        ]),
+    );
+    assert_eq!(home.entry("own", "lab")["queueConfig"]["capacity"], 30_000);
+    eventually("the other entry", PATIENCE, || match theirs.list("main").as_slice() {
+        [_, one] if one["queueConfig"]["capacity"] == 22_000 => Ok(()),
+        list => Err(format!("{list:?}")),
+    });
+}
+
+fn rules_do_not_stop_anothers_prometheus(suite: &Suite) {
+    let (home, theirs) = pair(suite, "hostile-rules");
+    theirs.consent(Some("hostile-rules/lab"));
+    configured(&theirs);
+    for (rule, wants) in [
+        (json!({"action": "drop", "regex": ".**"}), "writeRelabelConfigs[0].regex: at character 3: two repetition"),
+        (json!({"action": "drop", "regex": "(?P<a.b>up)"}), "\"a.b\" is no name of a group"),
+        (json!({"action": "drop", "regex": "\\p{Alphabetic}+"}), "not \"Alphabetic\""),
+        (
+            json!({"action": "labelmap", "replacement": ""}),
+            "writeRelabelConfigs[0].replacement: \"\" makes no label names",
+        ),
+        (json!({"action": "drop", "sourceLabels": ["service.name"]}), "\"service.name\" is no label name"),
+        (json!({"targetLabel": "a", "replacement": "$(NOT_THERE)"}), "environment variable"),
+    ] {
+        refused(&home, &theirs, json!({"writeRelabelConfigs": [rule]}), wants);
+    }
+    // One that an earlier version wrote goes, for with it the Prometheus loads nothing at all. What only may be refused stays.
+    let mut list = theirs.list("main");
+    let written = |hash: &str, regex: &str| {
+        let name = format!("promarchive/hostile-rules/lab/{hash}");
+        json!({
+            "name": name, "url": "https://lab-receiver.hostile-rules.svc:9201/api/v1/write",
+            "headers": {"X-Promarchive-Entry": name},
+            "writeRelabelConfigs": [{"action": "drop", "sourceLabels": ["job"], "regex": regex}],
+        })
+    };
+    list.extend([written("0123abcd", ".**"), written("4567abcd", "\\p{Greek}")]);
+    theirs.set_list("main", json!(list));
+    list.remove(2);
+    eventually("the entry that breaks is out", PATIENCE, || match theirs.list("main") {
+        found if found == list => Ok(()),
+        found => Err(format!("{found:?}")),
+    });
 }
 
 /// Keys of a Secret are joined with dots, and names of Prometheus objects may have dots in them.

@@ -4,15 +4,17 @@ use promarchive_cluster::Cluster;
 use serde_json::{Value, json};
 
 use crate::Case;
-use crate::place::Place;
-use crate::suite::{Suite, eventually};
+use crate::place::{Place, foreign};
+use crate::suite::{Suite, always, eventually};
 
 pub(crate) const CASES: &[Case] = &[
     ("schema::each_rule_refuses_and_lets_pass", each_rule_refuses_and_lets_pass),
     ("schema::what_an_older_one_stored_is_told_and_goes", what_an_older_one_stored_is_told_and_goes),
+    ("schema::an_entry_past_the_limits_stays_until_its_settings_change", past_the_limits),
 ];
 
 const STORED: &str = "schema-stored";
+const PAST_LIMITS: &str = "schema-limits";
 
 /// A rule's message, what a new archive's spec is merged with, and two patches of it: one is refused by this rule, one is not.
 fn rules() -> Vec<(&'static str, Value, Value, Value)> {
@@ -23,7 +25,44 @@ fn rules() -> Vec<(&'static str, Value, Value, Value)> {
         json!({"prometheuses": [item]})
     };
     let columns = |columns: Value| json!({"receiver": {"labelColumns": columns}});
+    let queue = |fields: Value| item(json!({"remoteWrite": {"queue": fields}}));
     vec![
+        (
+            "maxShards * (capacity + maxSamplesPerSend) must not be more than 6000000",
+            json!({}),
+            queue(json!({"capacity": 100_000, "maxShards": 59})),
+            queue(json!({"capacity": 100_000, "maxShards": 58})),
+        ),
+        (
+            "maxShards * maxSamplesPerSend must not be more than 1000000",
+            json!({}),
+            queue(json!({"maxSamplesPerSend": 20_000, "maxShards": 51})),
+            queue(json!({"maxSamplesPerSend": 20_000})),
+        ),
+        (
+            "batchSendDeadline must be from 100ms to 10s",
+            json!({}),
+            queue(json!({"batchSendDeadline": "10s1ms"})),
+            queue(json!({"batchSendDeadline": "9s999ms"})),
+        ),
+        (
+            "should match",
+            json!({}),
+            queue(json!({"batchSendDeadline": "5s5s"})),
+            queue(json!({"batchSendDeadline": "100ms"})),
+        ),
+        (
+            "less than or equal to 100000",
+            json!({}),
+            queue(json!({"capacity": 100_001, "maxShards": 1})),
+            queue(json!({"capacity": 100_000, "maxShards": 1})),
+        ),
+        (
+            "less than or equal to 200",
+            json!({}),
+            queue(json!({"maxShards": 1_000, "capacity": 1, "maxSamplesPerSend": 1})),
+            queue(json!({"maxShards": 200, "capacity": 1, "maxSamplesPerSend": 1})),
+        ),
         (
             "minShards must not be more than maxShards",
             json!({}),
@@ -216,16 +255,17 @@ pub(crate) fn store_what_is_wrong(cluster: &Cluster) {
     cluster
         .kubectl(["wait", "--for=condition=Established", "crd", "metricsarchives.promarchive.dev", "--timeout=60s"])
         .unwrap();
-    cluster.kubectl(["create", "namespace", STORED]).unwrap();
-    let items: Vec<Value> = stored()
-        .into_iter()
-        .map(|(name, mut body, _)| {
-            body["apiVersion"] = json!("promarchive.dev/v1alpha1");
-            body["kind"] = json!("MetricsArchive");
-            body["metadata"] = json!({"name": name, "namespace": STORED});
-            body
-        })
-        .collect();
+    for namespace in [STORED, PAST_LIMITS] {
+        cluster.kubectl(["create", "namespace", namespace]).unwrap();
+    }
+    let item = |namespace: &str, name: &str, mut body: Value| {
+        body["apiVersion"] = json!("promarchive.dev/v1alpha1");
+        body["kind"] = json!("MetricsArchive");
+        body["metadata"] = json!({"name": name, "namespace": namespace});
+        body
+    };
+    let mut items: Vec<Value> = stored().into_iter().map(|(name, body, _)| item(STORED, &name, body)).collect();
+    items.push(item(PAST_LIMITS, "lab", json!({"spec": past(10_000_000)})));
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
     cluster.kubectl_with_input(&["create", "--filename=-"], &list.to_string()).unwrap();
 }
@@ -274,5 +314,36 @@ fn what_an_older_one_stored_is_told_and_goes(suite: &Suite) {
             .iter()
             .map(|one| format!("{} {}", one["metadata"]["name"], one["metadata"]["finalizers"]))
             .collect()),
+    });
+}
+
+/// A spec with a queue of this capacity.
+fn past(capacity: i32) -> Value {
+    let item =
+        json!({"id": "main", "name": "main", "drainTimeout": "5s", "remoteWrite": {"queue": {"capacity": capacity}}});
+    json!({"storage": {"persistentVolume": {"size": "1Gi"}}, "prometheuses": [item]})
+}
+
+/// An earlier version let anybody ask for 10 million samples a shard. What it wrote goes on until somebody changes it.
+fn past_the_limits(suite: &Suite) {
+    let place = Place::new(suite, PAST_LIMITS);
+    let name = format!("promarchive/{PAST_LIMITS}/lab/0123abcd");
+    let old = json!({
+        "name": name, "url": format!("https://lab-receiver.{PAST_LIMITS}.svc:9201/api/v1/write"),
+        "headers": {"X-Promarchive-Entry": name}, "queueConfig": {"capacity": 10_000_000},
+    });
+    place.prometheus("main", Some(json!([foreign("a"), old])));
+    let message = place.state("lab", "main", "PatchDenied");
+    let wants = "spec.prometheuses[main].remoteWrite.queue.capacity: 10000000 is more than 100000, the most that";
+    assert!(message.contains(wants), "{message}");
+    place.condition("lab", "PrometheusConfigured", "False", "NotConfigured");
+    always("the entry stays", 3, || match place.entries("main", "lab").as_slice() {
+        [one] if one["queueConfig"]["capacity"] == 10_000_000 => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    suite.api.merge("metricsarchives", PAST_LIMITS, "lab", json!({"spec": past(20_000)})).unwrap();
+    eventually("the new entry alone", 60, || match place.entries("main", "lab").as_slice() {
+        [one] if one["queueConfig"]["capacity"] == 20_000 => Ok(()),
+        other => Err(format!("{other:?}")),
     });
 }

@@ -1,0 +1,369 @@
+//! The regular expressions that a rule may have.
+//!
+//! Prometheus compiles them with Go's `regexp` (RE2), between `^(?:` or, since 3.0, `^(?s:` and `)$`. Taken is the part of that syntax
+//! which every release reads in the same way: literals, `.`, classes, groups, alternatives, repetitions, anchors, the flags `imsU`, and the
+//! escapes that are listed here. This module reads an expression once, from left to right, and compiles nothing.
+//!
+//! | bound | here | in Go (`regexp/syntax/parse.go`) |
+//! |---|---|---|
+//! | length, in characters | 4,096 | – |
+//! | nested groups | 20 | 1,000 levels of the syntax tree. A group costs two, and alternatives with a common beginning two for each of them |
+//! | repetitions `{n,m}`, multiplied where they are nested | 1,000 | 1,000 |
+//! | instructions of the program | 10,000 | 3.3 million: 128 MiB of memory for each expression |
+
+mod cost;
+
+use std::collections::HashSet;
+
+use super::{Fault, quoted};
+use cost::{Cost, MOST_REPETITIONS, Repetition};
+
+const LONGEST: usize = 4_096;
+const MOST_NESTED: u32 = 20;
+/// What a Unicode class counts for: it has up to 700 ranges.
+const UNICODE_CLASS: u32 = 100;
+
+/// General categories of Unicode that every Go knows.
+const CATEGORIES: &[&str] = &[
+    "C", "Cc", "Cf", "Co", "Cs", "L", "Ll", "Lm", "Lo", "Lt", "Lu", "M", "Mc", "Me", "Mn", "N", "Nd", "Nl", "No", "P",
+    "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "S", "Sc", "Sk", "Sm", "So", "Z", "Zl", "Zp", "Zs",
+];
+
+/// Named classes, which are written `[:name:]` inside of brackets.
+const NAMED: &[&str] = &[
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "word",
+    "xdigit",
+];
+
+/// Checks an expression.
+pub(super) fn check(expression: &str) -> Result<(), Fault> {
+    // The first comparison keeps the second one from reading a text of whatever length.
+    if expression.len() > 4 * LONGEST || expression.chars().count() > LONGEST {
+        return Err(Fault::refused(format!("it is longer than {LONGEST} characters")));
+    }
+    let mut reader = Reader { rest: expression, names: HashSet::new() };
+    reader.whole().map_err(|fault| {
+        let read = expression.chars().count() - reader.rest.chars().count();
+        Fault { problem: format!("at character {read}: {}", fault.problem), ..fault }
+    })
+}
+
+/// A part that an operator may follow, or not.
+enum Part {
+    Repeatable(Cost),
+    /// An anchor, or flags.
+    Single,
+}
+
+/// What stands for one character.
+enum Item {
+    Character(char),
+    Class(Cost),
+}
+
+struct Reader<'a> {
+    rest: &'a str,
+    /// Of the groups so far.
+    names: HashSet<&'a str>,
+}
+
+impl<'a> Reader<'a> {
+    fn peek(&self) -> Option<char> {
+        self.rest.chars().next()
+    }
+
+    fn next(&mut self) -> Option<char> {
+        let mut rest = self.rest.chars();
+        let next = rest.next();
+        self.rest = rest.as_str();
+        next
+    }
+
+    fn eat(&mut self, text: &str) -> bool {
+        let rest = self.rest.strip_prefix(text);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
+    fn whole(&mut self) -> Result<(), Fault> {
+        self.alternatives(0)?;
+        match self.next() {
+            None => Ok(()),
+            // It would close the group that Prometheus puts around the expression, so `a)(b` is loaded, and means something else.
+            Some(_) => Err(Fault::refused("this ) closes no group: write \\) for a plain one")),
+        }
+    }
+
+    /// Up to the end, or to the `)` of the group.
+    fn alternatives(&mut self, depth: u32) -> Result<Cost, Fault> {
+        let mut cost = Cost::of(1);
+        loop {
+            cost = match self.peek() {
+                None | Some(')') => return Ok(cost),
+                Some('|') => {
+                    self.next();
+                    cost.and(Cost::of(1))?
+                }
+                Some(_) => cost.and(self.repeated_part(depth)?)?,
+            };
+        }
+    }
+
+    fn repeated_part(&mut self, depth: u32) -> Result<Cost, Fault> {
+        let part = self.part(depth)?;
+        let Some(repetition) = self.repetition()? else {
+            return Ok(match part {
+                Part::Repeatable(cost) => cost,
+                Part::Single => Cost::of(1),
+            });
+        };
+        let Part::Repeatable(cost) = part else {
+            return Err(Fault::refused("an anchor or flags cannot be repeated"));
+        };
+        self.eat("?");
+        if self.repetition()?.is_some() {
+            return Err(Fault::broken(
+                "two repetition operators follow each other: write one, or put a group around the first",
+            ));
+        }
+        cost.times(repetition)
+    }
+
+    /// The operator that comes next, if one does. A brace is only taken as one: Go would read others as plain characters.
+    fn repetition(&mut self) -> Result<Option<Repetition>, Fault> {
+        match self.peek() {
+            Some('*' | '+' | '?') => {
+                self.next();
+                return Ok(Some(Repetition::Simple));
+            }
+            Some('{') => {}
+            _ => return Ok(None),
+        }
+        self.next();
+        let inside = self.until('}').unwrap_or_default();
+        let (least, most) = match inside.split_once(',') {
+            None => (count(inside), Some(count(inside))),
+            Some((least, "")) => (count(least), None),
+            Some((least, most)) => (count(least), Some(count(most))),
+        };
+        let (Some(least), Some(most)) = (least, most.map_or(Some(None), |most| most.map(Some))) else {
+            return Err(Fault::refused(
+                "{ begins no repetition such as {2}, {2,} or {2,5}: write \\{ for a plain brace",
+            ));
+        };
+        if least.max(most.unwrap_or(0)) > MOST_REPETITIONS {
+            return Err(Fault::broken(format!("Prometheus knows at most {MOST_REPETITIONS} repetitions")));
+        }
+        if most.is_some_and(|most| most < least) {
+            return Err(Fault::broken("the second number of a repetition is less than the first"));
+        }
+        Ok(Some(Repetition::Counted { least, most }))
+    }
+
+    /// What stands before `end`, which is read, too.
+    fn until(&mut self, end: char) -> Option<&'a str> {
+        let (inside, rest) = self.rest.split_once(end)?;
+        self.rest = rest;
+        Some(inside)
+    }
+
+    fn part(&mut self, depth: u32) -> Result<Part, Fault> {
+        match self.next() {
+            Some('(') => self.group(depth),
+            Some('[') => self.class().map(Part::Repeatable),
+            Some('\\') => self.escape(),
+            Some('^' | '$') => Ok(Part::Single),
+            Some('*' | '+' | '?') => Err(Fault::broken("there is nothing to repeat before this operator")),
+            Some('{') => Err(Fault::refused("{ has nothing to repeat before it: write \\{ for a plain brace")),
+            _ => Ok(Part::Repeatable(Cost::of(1))),
+        }
+    }
+
+    fn group(&mut self, depth: u32) -> Result<Part, Fault> {
+        if depth == MOST_NESTED {
+            return Err(Fault::refused(format!("more than {MOST_NESTED} groups are in each other")));
+        }
+        if self.eat("?P<") {
+            self.name()?;
+        } else if self.eat("?<") {
+            return Err(Fault::refused("older releases of Prometheus know a named group as (?P<name>…) only"));
+        } else if self.eat("?") && !self.eat(":") && !self.flags()? {
+            return Ok(Part::Single);
+        }
+        let inside = self.alternatives(depth.saturating_add(1))?;
+        if self.next().is_none() {
+            return Err(Fault::broken("a group is not closed: a ) is missing"));
+        }
+        inside.and(Cost::of(2)).map(Part::Repeatable)
+    }
+
+    fn name(&mut self) -> Result<(), Fault> {
+        let name = self.until('>').ok_or_else(|| Fault::broken("the name of a group has no > at its end"))?;
+        if name.is_empty() || !name.chars().all(|one| one.is_ascii_alphanumeric() || one == '_') {
+            let problem = format!("{} is no name of a group: use letters, digits and _", quoted(name));
+            return Err(Fault::broken(problem));
+        }
+        if !self.names.insert(name) {
+            return Err(Fault::refused(format!("two groups have the name {}", quoted(name))));
+        }
+        Ok(())
+    }
+
+    /// Whether a group begins with them. Else they hold up to the end of the group around them.
+    fn flags(&mut self) -> Result<bool, Fault> {
+        let (mut is_flag_before, mut is_negated) = (false, false);
+        loop {
+            match self.next() {
+                Some('i' | 'm' | 's' | 'U') => is_flag_before = true,
+                Some('-') if !is_negated => (is_negated, is_flag_before) = (true, false),
+                Some(':') if is_flag_before => return Ok(true),
+                Some(')') if is_flag_before => return Ok(false),
+                Some(':' | ')' | '-') | None => return Err(Fault::refused("(? begins no group and no flags")),
+                Some(_) => {
+                    return Err(Fault::broken(
+                        "Prometheus knows no such group: after (? only :, P< and the flags i, m, s and U are taken",
+                    ));
+                }
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<Part, Fault> {
+        if let Some('A' | 'z' | 'b' | 'B') = self.peek() {
+            self.next();
+            return Ok(Part::Single);
+        }
+        Ok(Part::Repeatable(match self.escaped()? {
+            Item::Character(_) => Cost::of(1),
+            Item::Class(cost) => cost,
+        }))
+    }
+
+    /// What a backslash and the next characters stand for, inside and outside of brackets.
+    fn escaped(&mut self) -> Result<Item, Fault> {
+        let next = self.next().ok_or_else(|| Fault::broken("a backslash is at the end"))?;
+        Ok(match next {
+            'd' | 'D' | 's' | 'S' | 'w' | 'W' => Item::Class(Cost::of(1)),
+            'p' | 'P' => self.unicode_class()?,
+            'a' => Item::Character('\u{7}'),
+            'f' => Item::Character('\u{c}'),
+            'n' => Item::Character('\n'),
+            'r' => Item::Character('\r'),
+            't' => Item::Character('\t'),
+            'v' => Item::Character('\u{b}'),
+            'x' => Item::Character(self.hexadecimal()?),
+            plain if plain.is_ascii_punctuation() || plain == ' ' => Item::Character(plain),
+            'Q' | 'E' | '0'..='9' => {
+                return Err(Fault::refused(format!("\\{next} is not taken: write the characters themselves")));
+            }
+            'A' | 'z' | 'b' | 'B' => return Err(Fault::broken(format!("\\{next} cannot be in brackets"))),
+            other => {
+                return Err(Fault::broken(format!(
+                    "Prometheus does not know the escape {}",
+                    quoted(&format!("\\{other}"))
+                )));
+            }
+        })
+    }
+
+    /// `\x7F` or `\x{10FFFF}`.
+    fn hexadecimal(&mut self) -> Result<char, Fault> {
+        let digits = if self.eat("{") {
+            self.until('}').unwrap_or_default()
+        } else {
+            let (digits, rest) = self.rest.split_at_checked(2).unwrap_or_default();
+            self.rest = rest;
+            digits
+        };
+        let is_number = (1..=6).contains(&digits.len()) && digits.bytes().all(|one| one.is_ascii_hexdigit());
+        let number = if is_number { u32::from_str_radix(digits, 16).ok() } else { None };
+        number
+            .and_then(char::from_u32)
+            .ok_or_else(|| Fault::refused("\\x is followed by no character such as \\x7F or \\x{263A}"))
+    }
+
+    /// `\pL` or `\p{Lu}`.
+    fn unicode_class(&mut self) -> Result<Item, Fault> {
+        let before = self.rest;
+        let name = if self.eat("{") {
+            self.until('}').unwrap_or_default()
+        } else {
+            self.next();
+            before.strip_suffix(self.rest).unwrap_or_default()
+        };
+        if !CATEGORIES.contains(&name) {
+            let problem = format!(
+                "\\p knows general categories of Unicode here, such as \\pL or \\p{{Lu}}, not {}",
+                quoted(name)
+            );
+            return Err(Fault::refused(problem));
+        }
+        Ok(Item::Class(Cost::of(UNICODE_CLASS)))
+    }
+
+    /// After the opening bracket.
+    fn class(&mut self) -> Result<Cost, Fault> {
+        self.eat("^");
+        let mut cost = Cost::of(1);
+        let mut is_empty = true;
+        loop {
+            if self.eat("[:") {
+                self.named_class()?;
+            } else if self.peek() == Some(']') && is_empty {
+                return Err(Fault::refused("the brackets are empty, or begin with ]: write \\] for a plain one"));
+            } else if self.eat("]") {
+                return Ok(cost);
+            } else {
+                cost = cost.and(self.range()?)?;
+            }
+            is_empty = false;
+        }
+    }
+
+    fn named_class(&mut self) -> Result<(), Fault> {
+        let name = self.until(':').unwrap_or_default();
+        if !NAMED.contains(&name.strip_prefix('^').unwrap_or(name)) || !self.eat("]") {
+            return Err(Fault::refused(format!("[:{} is no named class: write \\[ for a plain bracket", quoted(name))));
+        }
+        Ok(())
+    }
+
+    /// A character, an escape, or a range, as Go reads them: `-` is plain at the beginning, at the end and after a class.
+    fn range(&mut self) -> Result<Cost, Fault> {
+        let low = match self.class_item()? {
+            Item::Class(cost) => return Ok(cost),
+            Item::Character(low) => low,
+        };
+        let is_range = self.rest.strip_prefix('-').is_some_and(|after| !after.is_empty() && !after.starts_with(']'));
+        if is_range {
+            self.next();
+            match self.class_item()? {
+                Item::Class(_) => return Err(Fault::broken("a range ends with a class: write \\- for a plain -")),
+                Item::Character(high) if high < low => {
+                    return Err(Fault::broken("a range ends before it begins: write \\- for a plain -"));
+                }
+                Item::Character(_) => {}
+            }
+        }
+        Ok(Cost::of(1))
+    }
+
+    fn class_item(&mut self) -> Result<Item, Fault> {
+        match self.next() {
+            None => Err(Fault::broken("brackets are not closed: a ] is missing")),
+            Some('\\') => self.escaped(),
+            Some('[') => Err(Fault::refused("a bracket is in brackets: write \\[ for a plain one")),
+            Some(plain) => Ok(Item::Character(plain)),
+        }
+    }
+}
+
+/// A number as Go takes it in a repetition: without zeros before it. Larger ones are too large, whatever they are.
+fn count(text: &str) -> Option<u32> {
+    let is_number = !text.is_empty() && text.bytes().all(|one| one.is_ascii_digit());
+    let is_plain = is_number && (text == "0" || !text.starts_with('0'));
+    is_plain.then(|| text.parse().unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests;
