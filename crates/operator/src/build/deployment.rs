@@ -8,7 +8,7 @@ use super::{Desired, Inputs, claim, desired, labels, selector, short_hash};
 use crate::entry::{RECEIVER_PORT, SECRET_NAME};
 use crate::kind::Kind;
 use crate::names::CONFIG_HASH;
-use crate::validate::Archive;
+use crate::validate::{Archive, Claim};
 
 /// More than the receiver's own grace of 25 s, in which it flushes.
 const GRACE_SECONDS: u32 = 60;
@@ -32,7 +32,8 @@ pub(super) fn deployment(archive: &Archive, inputs: &Inputs<'_>, config: &str) -
 fn pod(archive: &Archive, inputs: &Inputs<'_>) -> Value {
     let scheduling = &archive.receiver.scheduling;
     let mut security = json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}});
-    if let Some(group) = inputs.defaults.fs_group {
+    // The files of somebody's own claim keep their group.
+    if let (Some(group), Claim::New { .. }) = (inputs.defaults.fs_group, &archive.claim) {
         security["fsGroup"] = json!(group);
         security["fsGroupChangePolicy"] = json!("OnRootMismatch");
     }
