@@ -49,7 +49,7 @@ generate() {
 	cp -R "$out/$chart/." "$work/chart"
 	mkdir -p "$out"/config/{rbac,policy,operator,remove}
 	render serviceaccount rbac >"$out/config/rbac/rbac.yaml"
-	render policy >"$out/config/policy/policy.yaml"
+	render policies/{prometheuses,archives,own-objects,receivers} >"$out/config/policy/policy.yaml"
 	render deployment service >"$out/config/operator/operator.yaml"
 	render removal >"$out/config/remove/remove.yaml"
 }

@@ -67,6 +67,13 @@ pub(crate) struct Run {
     /// Name of this process among several.
     #[arg(long, env = "POD_NAME", default_value_t = format!("process-{}", std::process::id()))]
     pub identity: String,
+    /// Whether admission policies hold the operator to what it is for. If they are required and not in force, the operator changes
+    /// nothing, and is not ready.
+    #[arg(long, env = "PROMARCHIVE_ADMISSION_POLICIES", default_value = "required", value_parser = ["required", "none"])]
+    pub admission_policies: String,
+    /// How often it looks whether they are in force.
+    #[arg(long, env = "PROMARCHIVE_ADMISSION_CHECK_INTERVAL", default_value = "1m", hide = true)]
+    pub admission_check_interval: Timespan,
     /// How long two entries run side by side, at least, when the settings of one change.
     #[arg(long, env = "PROMARCHIVE_OVERLAP", default_value = "3m", hide = true)]
     pub overlap: Timespan,

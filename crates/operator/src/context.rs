@@ -12,6 +12,7 @@ use crate::build::ReceiverDefaults;
 use crate::cache::Caches;
 use crate::entry::{ArchiveName, PrometheusName};
 use crate::events::Events;
+use crate::guard::Guard;
 use crate::receiver_client::ReceiverClient;
 use crate::scope::Scope;
 
@@ -32,8 +33,12 @@ pub struct Context {
     pub receivers: ReceiverClient,
     /// Events on archives.
     pub events: Events,
+    /// Whether the admission policies are in force.
+    pub guard: Guard,
     /// Patches that were denied, by archive and uid of the Prometheus, and why.
     pub denied: Since<(ArchiveName, String), String>,
+    /// Prometheus objects that consent, of which the API server does not know it yet, by archive and uid.
+    pub unknown_consent: Since<(ArchiveName, String)>,
     /// Archives that wait for lists.
     pub unlisted: Since<ArchiveName>,
     /// Objects on which our changes have no effect, by uid and what they should be.
@@ -44,7 +49,14 @@ pub struct Context {
 
 impl Context {
     /// Nothing is remembered yet.
-    pub fn new(client: Client, caches: Caches, scope: Scope, defaults: ReceiverDefaults, overlap: Timespan) -> Self {
+    pub fn new(
+        client: Client,
+        caches: Caches,
+        scope: Scope,
+        defaults: ReceiverDefaults,
+        overlap: Timespan,
+        guard: Guard,
+    ) -> Self {
         Self {
             events: Events::new(client.clone()),
             client,
@@ -53,7 +65,9 @@ impl Context {
             defaults,
             overlap,
             receivers: ReceiverClient::default(),
+            guard,
             denied: Since::default(),
+            unknown_consent: Since::default(),
             unlisted: Since::default(),
             unsettled: Since::default(),
             draining: Since::default(),
@@ -65,6 +79,7 @@ impl Context {
         self.receivers.forget(archive);
         self.draining.forget(|(of, _)| of == archive);
         self.denied.forget(|(of, _)| of == archive);
+        self.unknown_consent.forget(|(of, _)| of == archive);
         self.unlisted.end(archive);
     }
 }

@@ -21,6 +21,7 @@ pub mod drift;
 pub mod entry;
 pub mod events;
 pub mod failpoint;
+pub mod guard;
 pub mod kind;
 pub mod metrics;
 pub mod names;

@@ -70,6 +70,8 @@ fn settings(arguments: arguments::Run) -> run::Settings {
         listen: arguments.listen,
         identity: arguments.identity,
         overlap: arguments.overlap,
+        policies_required: arguments.admission_policies == "required",
+        policies_checked_every: arguments.admission_check_interval,
     }
 }
 

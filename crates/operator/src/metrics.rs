@@ -37,6 +37,13 @@ impl prometheus_client::encoding::EncodeLabelValue for LookResult {
     }
 }
 
+/// One of the admission policies.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PolicyLabel {
+    /// What its name ends with.
+    pub policy: &'static str,
+}
+
 /// All metrics.
 pub struct Metrics {
     registry: Registry,
@@ -51,6 +58,8 @@ pub struct Metrics {
     pub patches: Counter<u64, AtomicU64>,
     /// Patches that were refused.
     pub patches_refused: Counter<u64, AtomicU64>,
+    /// Admission policies: 1 for one that is in force.
+    pub policies: Family<PolicyLabel, Gauge<i64, AtomicI64>>,
 }
 
 /// The metrics of this process.
@@ -63,6 +72,7 @@ pub static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
         look_seconds: Histogram::new([0.005, 0.02, 0.1, 0.5, 2.0, 10.0]),
         patches: Counter::default(),
         patches_refused: Counter::default(),
+        policies: Family::default(),
         registry: Registry::default(),
     };
     registry.register("leads", "1 in the process that has the Lease and works", metrics.leads.clone());
@@ -74,6 +84,11 @@ pub static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
         "patches_refused",
         "Patches of spec.remoteWrite that the API server refused",
         metrics.patches_refused.clone(),
+    );
+    registry.register(
+        "admission_policy_in_force",
+        "1 if the admission policy denies what it must deny to the operator, 0 if it lets it through",
+        metrics.policies.clone(),
     );
     Metrics { registry, ..metrics }
 });

@@ -16,6 +16,10 @@ use crate::prometheus::Prometheus;
 
 /// A refused patch is not tried again before.
 const AFTER_REFUSAL: Duration = Duration::from_secs(120);
+/// What the admission policy says when it knows of no consent. Its copy of a Namespace may be behind the operator's.
+const NO_CONSENT: &str = "does not consent to the archive";
+/// The longest time that it is.
+const CONSENT_ARRIVES: Duration = Duration::from_secs(30);
 /// Somebody else may be first so often, one after the other.
 const TRIES: u32 = 4;
 
@@ -48,6 +52,9 @@ pub async fn patch(
         if let Some(before) = context.denied.said_within(&key, AFTER_REFUSAL) {
             return Outcome::Refused(before);
         }
+        if let Err(unguarded) = context.guard.allows_patch(&context.client, &now).await {
+            return Outcome::Refused(unguarded);
+        }
         failpoint::reach(points[0]);
         match send(context, archive, &now, &planned).await {
             Ok(written) => {
@@ -58,6 +65,7 @@ pub async fn patch(
                 let is_pruned = before.iter().any(|operation| matches!(operation, Operation::Replace(..)));
                 if !is_pruned {
                     context.denied.end(&key);
+                    context.unknown_consent.end(&key);
                     return Outcome::Done;
                 }
                 return refuse(context, key, "the API server dropped fields of the entry: update the CustomResourceDefinitions of the Prometheus Operator".to_owned());
@@ -67,6 +75,11 @@ pub async fn patch(
             Err(kube::Error::Api(status)) if matches!(status.code, 409 | 422) => {
                 match read(context, prometheus).await {
                     Ok(Some(read)) if status.code == 422 && read.resource_version() == now.resource_version() => {
+                        if status.message.contains(NO_CONSENT)
+                            && context.unknown_consent.begin(key.clone()) < CONSENT_ARRIVES
+                        {
+                            return Outcome::Again;
+                        }
                         let text = format!("the API server refuses the change: {}", status.message);
                         return refuse(context, key, text);
                     }

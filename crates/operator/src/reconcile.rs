@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::dereference::{Found, dereference, is_ending};
 use crate::entry::ArchiveName;
 use crate::failpoint::{self, FailPoint};
+use crate::guard::Standing;
 use crate::kind::Kind;
 use crate::metrics::{Look, LookResult, METRICS};
 use crate::names::FINALIZER;
@@ -42,12 +43,23 @@ const NEW_AUTHORITY: &str = "NewAuthority";
 /// How often while something is on its way.
 const MOVING: Duration = Duration::from_secs(2);
 
+/// Reason of the Event when an admission policy is not in force.
+const UNGUARDED: &str = "AdmissionPolicyMissing";
+
 /// One look at `id`, and when to look again.
 pub async fn reconcile(context: Arc<Context>, id: ArchiveName) -> Next {
     let Some(object) = context.caches.get(Source::Archive, &id.namespace, &id.name) else {
         context.forget(&id);
         return Next::Forget;
     };
+    match context.guard.standing() {
+        Standing::InForce => {}
+        Standing::Unasked => return Next::After(SOON),
+        Standing::Fault(fault) => {
+            context.events.say_once(&object, UNGUARDED, fault).await;
+            return Next::After(MOVING);
+        }
+    }
     let began = Instant::now();
     let looked = look(&context, &id, &object).await;
     METRICS.look_seconds.observe(began.elapsed().as_secs_f64());

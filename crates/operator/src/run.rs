@@ -17,6 +17,7 @@ use crate::build::ReceiverDefaults;
 use crate::cache::{Caches, Changed, Source};
 use crate::context::Context;
 use crate::entry::ArchiveName;
+use crate::guard::{Guard, Standing};
 use crate::metrics::METRICS;
 use crate::names::INSTANCE;
 use crate::queue::{Trigger, queue};
@@ -34,6 +35,7 @@ const LOOK_AT_LEASE: Duration = Duration::from_secs(2);
 const FIRST_LIST: Duration = Duration::from_secs(30);
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 const SWEEP_AGAIN: Duration = Duration::from_secs(2);
+const POLICIES_AGAIN: Duration = Duration::from_secs(2);
 
 /// What the operator is told at its start.
 #[derive(Clone, Debug)]
@@ -48,6 +50,10 @@ pub struct Settings {
     pub identity: String,
     /// How long two entries run side by side, at least.
     pub overlap: Timespan,
+    /// Whether the operator does nothing without its admission policies.
+    pub policies_required: bool,
+    /// How often it looks whether they are in force.
+    pub policies_checked_every: Timespan,
 }
 
 /// The operator could not go on.
@@ -150,7 +156,10 @@ async fn work(client: Client, settings: Settings, health: Arc<Health>) {
     };
     // Archives that need what cannot be listed say so in their status.
     let _ = tokio::time::timeout(FIRST_LIST, caches.wait()).await;
-    let context = Arc::new(Context::new(client, caches.clone(), settings.scope, settings.receivers, settings.overlap));
+    let guard = Guard::new(settings.policies_required);
+    let context =
+        Arc::new(Context::new(client, caches.clone(), settings.scope, settings.receivers, settings.overlap, guard));
+    tokio::spawn(watch_policies(context.clone(), health.clone(), settings.policies_checked_every.duration()));
     for archive in all(&caches) {
         trigger.ask(archive);
     }
@@ -158,13 +167,26 @@ async fn work(client: Client, settings: Settings, health: Arc<Health>) {
     let sweeping = context.clone();
     tokio::spawn(async move {
         loop {
-            let changed = orphans::sweep(&sweeping).await;
+            let changed = sweeping.guard.standing() == Standing::InForce && orphans::sweep(&sweeping).await;
             let archives = sweeping.caches.all(Source::Archive).len();
             METRICS.archives.set(i64::try_from(archives).unwrap_or(i64::MAX));
             tokio::time::sleep(if changed { SWEEP_AGAIN } else { SWEEP_EVERY }).await;
         }
     });
     asked.work(move |archive| reconcile(context.clone(), archive)).await;
+}
+
+/// A policy is in force a moment after it was written, so a fault is looked at again soon.
+async fn watch_policies(context: Arc<Context>, health: Arc<Health>, every: Duration) {
+    loop {
+        let fault = match context.guard.look(&context).await {
+            Standing::Fault(fault) => Some(fault),
+            Standing::Unasked | Standing::InForce => None,
+        };
+        let pause = if fault.is_some() { every.min(POLICIES_AGAIN) } else { every };
+        health.set_unguarded(fault);
+        tokio::time::sleep(pause).await;
+    }
 }
 
 fn all(caches: &Caches) -> Vec<ArchiveName> {

@@ -1,8 +1,8 @@
 //! Health and metrics over plain HTTP: `/-/healthy`, `/-/ready`, `/metrics`. They tell nothing secret and change nothing.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::State;
@@ -21,6 +21,7 @@ use crate::run::RunError;
 pub struct Health {
     started: AtomicBool,
     working: AtomicBool,
+    unguarded: Mutex<Option<String>>,
 }
 
 impl Health {
@@ -32,6 +33,11 @@ impl Health {
     /// It has the Lease and has seen everything once.
     pub fn set_working(&self) {
         self.working.store(true, Ordering::Relaxed);
+    }
+
+    /// What is wrong with the admission policies, if something is.
+    pub fn set_unguarded(&self, fault: Option<String>) {
+        *self.unguarded.lock().unwrap_or_else(PoisonError::into_inner) = fault;
     }
 }
 
@@ -54,9 +60,12 @@ pub async fn start(address: SocketAddr, health: Arc<Health>) -> Result<(), RunEr
 
 /// One that waits for the Lease is ready, too: it would take over.
 async fn ready(State(health): State<Arc<Health>>) -> impl IntoResponse {
-    match health.started.load(Ordering::Relaxed) {
-        true => (StatusCode::OK, "ready\n"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "no way to the API server yet\n"),
+    if !health.started.load(Ordering::Relaxed) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "no way to the API server yet\n".to_owned());
+    }
+    match &*health.unguarded.lock().unwrap_or_else(PoisonError::into_inner) {
+        None => (StatusCode::OK, "ready\n".to_owned()),
+        Some(fault) => (StatusCode::SERVICE_UNAVAILABLE, format!("{fault}\n")),
     }
 }
 

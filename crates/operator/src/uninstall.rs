@@ -16,6 +16,7 @@ use crate::cache::{Caches, Source, chain};
 use crate::context::Context;
 use crate::dereference::prometheuses;
 use crate::entry::{self, ArchiveName};
+use crate::guard::Guard;
 use crate::names::FINALIZER;
 use crate::removal;
 use crate::scope::Scope;
@@ -98,7 +99,8 @@ fn context(client: Client, caches: Caches, scope: Scope) -> Context {
         fs_group: None,
         operator_namespace: String::new(),
     };
-    Context::new(client, caches, scope, defaults, crate::delivery::OVERLAP)
+    // Its own rights end with it, and entries must go whatever is missing.
+    Context::new(client, caches, scope, defaults, crate::delivery::OVERLAP, Guard::new(false))
 }
 
 /// Deletes the operator's Deployment and waits until its pods are gone.

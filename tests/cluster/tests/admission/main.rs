@@ -1,53 +1,89 @@
 //! What the operator's ServiceAccount may do, with the roles and admission policies of config/: everything that it is for, and
 //! nothing else, whoever has its token. Every case is a dry run on a real API server, from the same objects.
 
+mod archives;
+mod entries;
 mod objects;
 mod prometheuses;
+mod receivers;
 mod requests;
 
 use std::time::Duration;
 
 use promarchive_cluster::{Cluster, Error, Options, Shape};
 use requests::Requests;
+use serde_json::Value;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 #[test]
 fn the_operator_is_held_to_what_it_is_for() {
+    // The whole workspace has two providers in it, and rustls wants to be told.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let cluster = Cluster::start(&Options::new(Shape::ControlPlane)).unwrap();
     cluster.install_prometheus_kinds().unwrap();
     for part in ["default", "remove"] {
         cluster.kubectl(["apply", "--server-side", "--kustomize", &format!("{ROOT}/config/{part}")]).unwrap();
     }
-    cluster.kubectl(["create", "namespace", "monitoring"]).unwrap();
+    cluster.kubectl(["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]).unwrap();
+    for namespace in ["monitoring", "team"] {
+        cluster.kubectl(["create", "namespace", namespace]).unwrap();
+    }
+    let uid = archives::create(&cluster);
     prometheuses::create(&cluster);
-    objects::create(&cluster);
-    wait_for_policies(&cluster);
-
+    entries::create(&cluster);
+    objects::create(&cluster, &uid);
     let operator = Requests::new(&cluster, "promarchive-operator");
-    prometheuses::check(&operator, "prometheus");
-    prometheuses::check(&operator, "prometheusagent");
+    wait_for_policies(&cluster, &operator);
+
+    for kind in ["Prometheus", "PrometheusAgent"] {
+        prometheuses::check(&operator, kind);
+        entries::check(&operator, kind);
+    }
+    entries::check_consent(&operator);
     objects::check(&operator);
-    objects::check_receivers(&operator);
     objects::check_secrets(&operator);
+    receivers::check(&operator);
+    archives::check(&operator);
     let everything = "--serviceaccount=promarchive:promarchive-operator";
     let removal = Requests::new(&cluster, "promarchive-removal");
     prometheuses::check_removal(&removal);
+    archives::check_removal(&removal);
     cluster.kubectl(["create", "clusterrolebinding", "all", "--clusterrole=cluster-admin", everything]).unwrap();
     prometheuses::check_with_all_rights(&operator);
+    archives::check_with_all_rights(&operator);
+    the_expressions_have_no_faults(&cluster);
 }
 
 /// A policy is in force some time after it is written, each by itself.
-fn wait_for_policies(cluster: &Cluster) {
-    let operator = Requests::new(cluster, "promarchive-operator");
-    for (policy, denied) in
-        [("prometheuses", prometheuses::DENIED), ("own-objects", objects::DENIED), ("receivers", objects::DENIED_POD)]
-    {
+fn wait_for_policies(cluster: &Cluster, operator: &Requests) {
+    let denied: [(&str, &dyn Fn() -> Result<(), String>); 4] = [
+        ("prometheuses", &|| prometheuses::denied(operator)),
+        ("own-objects", &|| objects::denied(operator)),
+        ("receivers", &|| receivers::denied(operator)),
+        ("archives", &|| archives::denied(operator)),
+    ];
+    for (policy, denied) in denied {
         cluster
-            .wait_for(policy, Duration::from_secs(60), || match operator.run(denied.0, denied.1) {
+            .wait_for(policy, Duration::from_secs(60), || match denied() {
                 Err(error) if error.contains(&format!("promarchive-operator-{policy}'")) => Ok(()),
                 other => Err(Error::Unusable(format!("{policy}: {other:?}"))),
             })
             .unwrap();
+    }
+}
+
+/// The API server looks for fields that no kind has, and for types that do not fit.
+fn the_expressions_have_no_faults(cluster: &Cluster) {
+    let policies = cluster.kubectl(["get", "validatingadmissionpolicies", "--output=json"]).unwrap();
+    let policies: Value = serde_json::from_str(&policies).unwrap();
+    assert_eq!(policies["items"].as_array().unwrap().len(), 4);
+    for policy in policies["items"].as_array().unwrap() {
+        assert_eq!(
+            policy["status"]["typeChecking"]["expressionWarnings"],
+            Value::Null,
+            "{}",
+            policy["metadata"]["name"]
+        );
     }
 }

@@ -3,173 +3,377 @@
 use promarchive_cluster::Cluster;
 use serde_json::{Value, json};
 
-use crate::requests::{Requests, assert_answer};
+use crate::receivers;
+use crate::requests::{Name, Requests, assert_answer};
 
-/// kubectl's arguments and input of something that the policy on own objects denies.
-pub(crate) const DENIED: (&[&str], &str) = (&["create", "configmap", "x"], "");
-/// The same for the policy on receivers.
-pub(crate) const DENIED_POD: (&[&str], &str) = (
-    &["apply", "--server-side", "--filename=-"],
-    r#"{"apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": {"name": "x", "labels": {"app.kubernetes.io/managed-by": "promarchive-operator"}},
-        "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {
-            "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "x", "image": "evil"}]}}}}"#,
-);
+const NAMED: &str = "promarchive's objects are named after their archive";
+const CHANGED: &str = "may change and delete no object that does not belong to the archive that its name says";
+const LABELS: &str = "objects have the label app.kubernetes.io/managed-by=promarchive-operator";
+const OWNED: &str = "objects belong to the archive that their name says, and to nobody else";
+const FINALIZERS: &str = "no finalizers of its objects";
+const ANNOTATIONS: &str = "no annotation but promarchive.dev/applied";
+const SERVICE: &str = "Services are of type ClusterIP, without external addresses, for port 9201";
+const ACCOUNT: &str = "ServiceAccounts give their pods no token";
+const NETWORK: &str = "NetworkPolicies are about the receiver of their archive alone";
+const MAP: &str = "ConfigMaps have receiver.yaml and tokens";
+const CLAIM: &str = "claims ask for storage of a class";
+const SECRET: &str = "the Secret promarchive-remote-write is Opaque";
+const MONITOR: &str = "PodMonitors have the receiver of their archive scraped";
+const DEPLOYMENT: &str = "Deployments run one receiver";
 
-const MADE: &str = "may make no object without the label";
-const CHANGED: &str = "may change and delete no object without the label";
-
-/// The kinds, each with an object of somebody else.
-fn kinds() -> Vec<Value> {
-    vec![
-        json!({"apiVersion": "v1", "kind": "Service", "spec": {"type": "ClusterIP", "ports": [{"port": 1}]}}),
-        json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "b"}}),
-        json!({"apiVersion": "v1", "kind": "ServiceAccount", "automountServiceAccountToken": false}),
-        json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "spec": {
-            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}),
-        json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "spec": {"podSelector": {}}}),
-        json!({"apiVersion": "monitoring.coreos.com/v1", "kind": "PodMonitor", "spec": {"selector": {}}}),
-        receiver(),
-    ]
-}
-
-fn named(mut object: Value, name: &str, ours: bool) -> Value {
-    object["metadata"] = json!({"name": name, "namespace": "monitoring"});
-    if ours {
-        object["metadata"]["labels"] = json!({"app.kubernetes.io/managed-by": "promarchive-operator"});
-    }
-    object
-}
-
-pub(crate) fn create(cluster: &Cluster) {
-    for object in kinds() {
-        cluster.apply(&named(object.clone(), "theirs", false).to_string()).unwrap();
-        cluster.apply(&named(object, "ours", true).to_string()).unwrap();
-    }
-    // A label with another value is none.
-    cluster
-        .kubectl(["label", "configmap", "theirs", "--namespace=monitoring", "app.kubernetes.io/managed-by=Helm"])
-        .unwrap();
-    let secret = json!({"apiVersion": "v1", "kind": "Secret", "stringData": {"a": "b"}});
-    cluster.apply(&named(secret, "theirs", false).to_string()).unwrap();
-}
-
-/// Own objects may be made, changed and deleted, those of others not.
-pub(crate) fn check(operator: &Requests) {
-    for object in kinds() {
-        let kind = object["kind"].as_str().unwrap().to_owned();
-        assert_answer(&kind, &operator.apply(&named(object.clone(), "new", true)), "");
-        assert_answer(&kind, &operator.apply(&named(object.clone(), "new", false)), MADE);
-        // To take over somebody's object by adding the label.
-        assert_answer(&kind, &operator.apply(&named(object, "theirs", true)), CHANGED);
-        let change = json!([{"op": "add", "path": "/metadata/annotations", "value": {"a": "b"}}]);
-        assert_answer(&kind, &operator.patch(&format!("{kind}/ours"), &change), "");
-        let given_away = json!([{"op": "remove", "path": "/metadata/labels"}]);
-        assert_answer(&kind, &operator.patch(&format!("{kind}/ours"), &given_away), MADE);
-        // The others go with their archive.
-        let may_delete = ["ConfigMap", "PersistentVolumeClaim", "NetworkPolicy"].contains(&kind.as_str());
-        let (ours, theirs) =
-            if may_delete { ("", CHANGED) } else { ("cannot delete resource", "cannot delete resource") };
-        assert_answer(&kind, &operator.delete(&format!("{kind}/ours")), ours);
-        assert_answer(&kind, &operator.delete(&format!("{kind}/theirs")), theirs);
-    }
-    let service = |spec: Value| named(json!({"apiVersion": "v1", "kind": "Service", "spec": spec}), "new", true);
-    let balancer = service(json!({"type": "LoadBalancer", "ports": [{"port": 1}]}));
-    assert_answer("load balancer", &operator.apply(&balancer), "of type ClusterIP");
-    let external = service(json!({"type": "ClusterIP", "externalIPs": ["203.0.113.9"], "ports": [{"port": 1}]}));
-    assert_answer("external address", &operator.apply(&external), "without external addresses");
-}
-
-/// A receiver's Deployment, without metadata.
-fn receiver() -> Value {
-    let labels = json!({"app.kubernetes.io/instance": "lab"});
+/// What the receiver's pods are found by.
+pub(crate) fn selector(archive: &str) -> Value {
     json!({
-        "apiVersion": "apps/v1", "kind": "Deployment",
-        "spec": {
-            "replicas": 1, "strategy": {"type": "Recreate"}, "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": {
-                "serviceAccountName": "lab-receiver", "automountServiceAccountToken": false,
-                "securityContext": {"runAsNonRoot": true, "fsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
-                "containers": [{
-                    "name": "receiver", "image": "ghcr.io/promarchive/promarchive:0.1.0", "args": ["receive"],
-                    "env": [{"name": "A", "value": "b"}, {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
-                    "securityContext": {"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
-                        "capabilities": {"drop": ["ALL"]}},
-                    "volumeMounts": [{"name": "archive", "mountPath": "/archive"}],
-                }],
-                "volumes": [
-                    {"name": "archive", "persistentVolumeClaim": {"claimName": "lab"}},
-                    {"name": "tls", "secret": {"secretName": "promarchive-remote-write", "items": [{"key": "x", "path": "y"}]}},
-                    {"name": "tokens", "configMap": {"name": "lab-receiver"}},
-                    {"name": "scratch", "emptyDir": {}},
-                ],
-            }},
-        },
+        "app.kubernetes.io/name": "promarchive", "app.kubernetes.io/component": "receiver",
+        "app.kubernetes.io/instance": archive,
     })
 }
 
-/// Which pods the operator may ask for.
-pub(crate) fn check_receivers(operator: &Requests) {
-    for (case, pointer, value, message) in denied_pods() {
-        let mut deployment = named(receiver(), "new", true);
-        let (parent, field) = pointer.rsplit_once('/').unwrap();
-        let pod = &mut deployment["spec"]["template"]["spec"];
-        let parent = pod.pointer_mut(parent).unwrap();
-        match parent {
-            Value::Array(items) => items.push(value),
-            parent => parent[field] = value,
-        }
-        assert_answer(case, &operator.apply(&deployment), message);
-        let change = json!([{"op": "replace", "path": "/spec/template", "value": deployment["spec"]["template"]}]);
-        assert_answer(case, &operator.patch("deployment/ours", &change), message);
-    }
-    let grown = json!([{"op": "replace", "path": "/spec/replicas", "value": 0}]);
-    assert_answer("unchanged pods", &operator.patch("deployment/ours", &grown), "");
+pub(crate) fn labels(archive: &str) -> Value {
+    let mut labels = selector(archive);
+    labels["app.kubernetes.io/managed-by"] = json!("promarchive-operator");
+    labels
 }
 
-fn denied_pods() -> Vec<(&'static str, &'static str, Value, &'static str)> {
-    const NODE: &str = "share nothing with their node";
-    const VOLUMES: &str = "mount nothing but";
-    const ENVIRONMENT: &str = "no Secrets in their environment";
-    const PRIVILEGES: &str = "no privileges and can gain none";
-    let token = json!({"name": "x", "projected": {"sources": [{"serviceAccountToken": {"path": "x"}}]}});
-    let mut initial = receiver()["spec"]["template"]["spec"]["containers"][0].clone();
-    initial["name"] = json!("first");
-    initial["image"] = json!("evil");
-    vec![
-        ("image", "/containers/0/image", json!("evil"), "run the receivers' image"),
-        ("init image", "/initContainers", json!([initial]), "run the receivers' image"),
-        ("token", "/automountServiceAccountToken", json!(true), "no token"),
-        ("token by default", "/automountServiceAccountToken", Value::Null, "no token"),
-        ("account", "/serviceAccountName", json!("admin"), "ends with -receiver"),
-        ("default account", "/serviceAccountName", Value::Null, "ends with -receiver"),
-        ("network", "/hostNetwork", json!(true), NODE),
-        ("processes", "/hostPID", json!(true), NODE),
-        ("memory", "/hostIPC", json!(true), NODE),
-        ("host path", "/volumes/-", json!({"name": "x", "hostPath": {"path": "/"}}), VOLUMES),
-        ("Secret", "/volumes/-", json!({"name": "x", "secret": {"secretName": "theirs"}}), VOLUMES),
-        ("projected token", "/volumes/-", token, VOLUMES),
-        ("envFrom", "/containers/0/envFrom", json!([{"secretRef": {"name": "theirs"}}]), ENVIRONMENT),
+/// The objects of an archive in the namespace `monitoring`, as crates/operator/src/build makes them.
+fn objects(archive: &str, uid: &str) -> Vec<Value> {
+    let receiver = format!("{archive}-receiver");
+    let pods = json!({"matchLabels": selector(archive)});
+    let from = json!([{
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "team"}},
+        "podSelector": {"matchExpressions": [{"key": "app.kubernetes.io/name", "operator": "In", "values": ["prometheus"]}]},
+    }]);
+    let endpoint = json!({
+        "port": "receiver", "path": "/metrics", "scheme": "https",
+        "tlsConfig": {
+            "ca": {"secret": {"name": "promarchive-remote-write", "key": format!("monitoring.{archive}.ca.crt")}},
+            "serverName": format!("{archive}-receiver.monitoring.svc"),
+        },
+    });
+    let bodies = [
+        ("v1", "ServiceAccount", receiver.clone(), json!({"automountServiceAccountToken": false})),
         (
-            "env",
-            "/containers/0/env/-",
-            json!({"name": "x", "valueFrom": {"secretKeyRef": {"name": "theirs", "key": "a"}}}),
-            ENVIRONMENT,
+            "v1",
+            "Service",
+            receiver.clone(),
+            json!({"spec": {
+                "type": "ClusterIP", "selector": selector(archive),
+                "ports": [{"name": "receiver", "port": 9201, "targetPort": "receiver", "protocol": "TCP"}],
+            }}),
         ),
-        ("privileged", "/containers/0/securityContext", json!({"privileged": true}), PRIVILEGES),
-        ("escalation", "/containers/0/securityContext/allowPrivilegeEscalation", Value::Null, PRIVILEGES),
-        ("capability", "/containers/0/securityContext/capabilities/add", json!(["NET_ADMIN"]), PRIVILEGES),
-        ("capabilities", "/containers/0/securityContext/capabilities", json!({"drop": ["NET_RAW"]}), PRIVILEGES),
-        ("no context", "/containers/0/securityContext", Value::Null, PRIVILEGES),
+        (
+            "networking.k8s.io/v1",
+            "NetworkPolicy",
+            receiver.clone(),
+            json!({"spec": {
+                "podSelector": pods, "policyTypes": ["Ingress"],
+                "ingress": [{"from": from, "ports": [{"port": 9201, "protocol": "TCP"}]}],
+            }}),
+        ),
+        (
+            "v1",
+            "PersistentVolumeClaim",
+            format!("{archive}-archive"),
+            json!({"spec": {
+                "accessModes": ["ReadWriteOncePod"], "storageClassName": "fast", "resources": {"requests": {"storage": "1Gi"}},
+            }}),
+        ),
+        ("v1", "ConfigMap", receiver.clone(), json!({"data": {"receiver.yaml": "a: b", "tokens": ""}})),
+        (
+            "v1",
+            "ConfigMap",
+            format!("{archive}-remote-write"),
+            json!({"data": {"prometheus.monitoring.k8s.yaml": "remoteWrite: []"}}),
+        ),
+        ("apps/v1", "Deployment", receiver.clone(), receivers::deployment(archive)),
+        (
+            "monitoring.coreos.com/v1",
+            "PodMonitor",
+            receiver,
+            json!({"spec": {"selector": pods, "podMetricsEndpoints": [endpoint]}}),
+        ),
+    ];
+    let made = bodies.into_iter().map(|(version, kind, name, mut object)| {
+        object["apiVersion"] = json!(version);
+        object["kind"] = json!(kind);
+        object["metadata"] = json!({
+            "name": name, "namespace": "monitoring", "labels": labels(archive),
+            "annotations": {"promarchive.dev/applied": "0123456789abcdef"},
+        });
+        if kind != "PersistentVolumeClaim" {
+            object["metadata"]["ownerReferences"] = json!([{
+                "apiVersion": "promarchive.dev/v1alpha1", "kind": "MetricsArchive", "name": archive, "uid": uid,
+                "controller": true, "blockOwnerDeletion": false,
+            }]);
+        }
+        object
+    });
+    made.collect()
+}
+
+/// One that is not stored: nobody looks whether its owner is there.
+pub(crate) fn new(kind: &str) -> Value {
+    objects("new", "1").into_iter().find(|object| object["kind"] == kind).unwrap()
+}
+
+fn name(object: &Value) -> Name<'_> {
+    (object["kind"].as_str().unwrap(), "monitoring", object["metadata"]["name"].as_str().unwrap())
+}
+
+/// Those of the archive `lab`, whose uid is given; and the same of somebody else, without labels and owner.
+pub(crate) fn create(cluster: &Cluster, uid: &str) {
+    let theirs = objects("theirs", "1").into_iter().map(|mut object| {
+        let name = object["metadata"]["name"].clone();
+        object["metadata"] = json!({"name": name, "namespace": "monitoring"});
+        object
+    });
+    let mut all: Vec<String> = objects("lab", uid).into_iter().chain(theirs).map(|object| object.to_string()).collect();
+    for (name, more) in [("theirs", json!({})), ("promarchive-remote-write", json!({"monitoring.lab.ca.crt": "a"}))] {
+        let labels = json!({"app.kubernetes.io/managed-by": "promarchive-operator"});
+        let metadata = json!({"name": name, "namespace": "monitoring", "labels": labels});
+        all.push(json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": more}).to_string());
+    }
+    cluster.apply(&all.join("\n---\n")).unwrap();
+}
+
+pub(crate) fn denied(operator: &Requests) -> Result<(), String> {
+    let mut object = new("ConfigMap");
+    object["metadata"]["name"] = json!("aws-auth");
+    operator.apply(&object)
+}
+
+/// Own objects may be made, changed and deleted; those of others not.
+pub(crate) fn check(operator: &Requests) {
+    for object in objects("new", "1") {
+        let kind = object["kind"].as_str().unwrap().to_owned();
+        assert_answer(&kind, &operator.apply(&object), "");
+        for (field, value, message) in denied_metadata(&kind) {
+            let mut object = object.clone();
+            object["metadata"][field] = value;
+            assert_answer(&format!("{kind} {field}"), &operator.apply(&object), message);
+        }
+    }
+    for object in objects("lab", "1") {
+        let (kind, ..) = name(&object);
+        let applied = json!({"metadata": {"annotations": {"promarchive.dev/applied": "other"}}});
+        assert_answer(kind, &operator.merge(name(&object), None, applied), "");
+        let given_away = json!({"metadata": {"labels": null}});
+        assert_answer(kind, &operator.merge(name(&object), None, given_away), LABELS);
+    }
+    // To take over somebody's object by adding labels and owner.
+    for object in objects("theirs", "1") {
+        assert_answer(&object["kind"].to_string(), &operator.apply(&object), CHANGED);
+    }
+    // The others go with their archive.
+    let may_delete = ["ConfigMap", "PersistentVolumeClaim", "NetworkPolicy"];
+    for (archive, message) in [("lab", ""), ("theirs", CHANGED)] {
+        for object in objects(archive, "1") {
+            let (kind, ..) = name(&object);
+            let message = if may_delete.contains(&kind) { message } else { "cannot delete resource" };
+            assert_answer(kind, &operator.delete(name(&object)), message);
+        }
+    }
+    for (case, kind, pointer, value, message) in denied_fields() {
+        let mut object = new(kind);
+        let (parent, field) = pointer.rsplit_once('/').unwrap();
+        object.pointer_mut(parent).unwrap()[field] = value;
+        assert_answer(case, &operator.apply(&object), message);
+    }
+    let both = json!(["Ingress", "Egress"]);
+    let mut closed = new("NetworkPolicy");
+    closed["spec"]["policyTypes"] = both;
+    assert_answer("nothing out", &operator.apply(&closed), "");
+    in_namespaces_of_the_system(operator);
+}
+
+/// As it was found: configuration that decides who is an administrator, in kube-system.
+fn in_namespaces_of_the_system(operator: &Requests) {
+    for name in ["aws-auth", "coredns-custom", "extension-apiserver-authentication"] {
+        let mut object = new("ConfigMap");
+        object["metadata"]["name"] = json!(name);
+        object["metadata"]["namespace"] = json!("kube-system");
+        assert_answer(name, &operator.apply(&object), NAMED);
+    }
+    let coredns = json!({"metadata": {"labels": labels("new")}, "data": {"Corefile": "."}});
+    let foreign = operator.merge(("ConfigMap", "kube-system", "kube-root-ca.crt"), None, coredns);
+    assert_answer("what is there", &foreign, NAMED);
+    assert_answer("deletion", &operator.delete(("ConfigMap", "kube-system", "kube-root-ca.crt")), NAMED);
+}
+
+fn denied_metadata(kind: &str) -> Vec<(&'static str, Value, &'static str)> {
+    let owner =
+        |version: &str, kind: &str, name: &str| json!({"apiVersion": version, "kind": kind, "name": name, "uid": "1"});
+    let ours = owner("promarchive.dev/v1alpha1", "MetricsArchive", "new");
+    let mut of_others = labels("new");
+    of_others["app.kubernetes.io/managed-by"] = json!("Helm");
+    let mut cases = vec![
+        ("name", json!("new"), NAMED),
+        ("name", json!("new-receiver-x"), NAMED),
+        ("labels", Value::Null, LABELS),
+        ("labels", of_others, LABELS),
+        ("labels", labels("other"), LABELS),
+        ("finalizers", json!(["example.org/x"]), FINALIZERS),
+        ("ownerReferences", json!([ours, owner("v1", "ConfigMap", "x")]), OWNED),
+        ("ownerReferences", json!([owner("v1", "ConfigMap", "new")]), OWNED),
+        ("ownerReferences", json!([owner("example.org/v1", "MetricsArchive", "new")]), OWNED),
+        ("ownerReferences", json!([owner("promarchive.dev/v1alpha1", "MetricsArchive", "other")]), OWNED),
+    ];
+    if kind != "PersistentVolumeClaim" {
+        cases.push(("ownerReferences", Value::Null, OWNED));
+    }
+    if matches!(kind, "Service" | "ServiceAccount") {
+        cases.push(("annotations", json!({"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/admin"}), ANNOTATIONS));
+    }
+    cases
+}
+
+type Field = (&'static str, &'static str, &'static str, Value, &'static str);
+
+fn denied_fields() -> Vec<Field> {
+    let theirs = json!({"name": "theirs", "key": "a"});
+    let endpoint = "/spec/podMetricsEndpoints/0";
+    let at = |field: &str| -> &'static str { format!("{endpoint}/{field}").leak() };
+    vec![
+        ("a load balancer", "Service", "/spec/type", json!("LoadBalancer"), SERVICE),
+        ("a port of nodes", "Service", "/spec/type", json!("NodePort"), SERVICE),
+        ("an external address", "Service", "/spec/externalIPs", json!(["203.0.113.9"]), SERVICE),
+        ("other pods", "Service", "/spec/selector", json!({"app": "database"}), SERVICE),
+        (
+            "the receivers of all",
+            "Service",
+            "/spec/selector",
+            json!({"app.kubernetes.io/name": "promarchive"}),
+            SERVICE,
+        ),
+        ("no pods", "Service", "/spec/selector", Value::Null, SERVICE),
+        ("another port", "Service", "/spec/ports/0/port", json!(443), SERVICE),
+        ("another port of the pod", "Service", "/spec/ports/0/targetPort", json!(22), SERVICE),
+        ("a token", "ServiceAccount", "/automountServiceAccountToken", json!(true), ACCOUNT),
+        ("a token by default", "ServiceAccount", "/automountServiceAccountToken", Value::Null, ACCOUNT),
+        ("a Secret", "ServiceAccount", "/secrets", json!([{"name": "theirs"}]), ACCOUNT),
+        ("a pull Secret", "ServiceAccount", "/imagePullSecrets", json!([{"name": "theirs"}]), ACCOUNT),
+        // As it was found: everything in the namespace was opened.
+        ("all pods", "NetworkPolicy", "/spec/podSelector", json!({}), NETWORK),
+        ("other pods", "NetworkPolicy", "/spec/podSelector/matchLabels", json!({"app": "database"}), NETWORK),
+        (
+            "what is not a receiver",
+            "NetworkPolicy",
+            "/spec/podSelector/matchExpressions",
+            json!([{"key": "a", "operator": "DoesNotExist"}]),
+            NETWORK,
+        ),
+        ("out to everywhere", "NetworkPolicy", "/spec/egress", json!([{}]), NETWORK),
+        ("only out", "NetworkPolicy", "/spec/policyTypes", json!(["Egress"]), NETWORK),
+        ("another file", "ConfigMap", "/data/Corefile", json!("."), MAP),
+        ("bytes", "ConfigMap", "/binaryData", json!({"tokens": "YQ=="}), MAP),
+        // As it was found: a claim that is bound to the volume of somebody else.
+        ("a volume", "PersistentVolumeClaim", "/spec/volumeName", json!("theirs"), CLAIM),
+        ("volumes by label", "PersistentVolumeClaim", "/spec/selector", json!({"matchLabels": {"a": "b"}}), CLAIM),
+        (
+            "a copy",
+            "PersistentVolumeClaim",
+            "/spec/dataSource",
+            json!({"kind": "PersistentVolumeClaim", "name": "theirs"}),
+            CLAIM,
+        ),
+        (
+            "a snapshot",
+            "PersistentVolumeClaim",
+            "/spec/dataSourceRef",
+            json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "theirs"}),
+            CLAIM,
+        ),
+        // As it was found: a Prometheus that selects it sends any Secret of the namespace to any host.
+        ("a proxy", "PodMonitor", at("proxyUrl"), json!("http://evil.example.org"), MONITOR),
+        ("a Secret", "PodMonitor", at("authorization"), json!({"credentials": theirs}), MONITOR),
+        ("basicAuth", "PodMonitor", at("basicAuth"), json!({"username": theirs, "password": theirs}), MONITOR),
+        ("bearerTokenSecret", "PodMonitor", at("bearerTokenSecret"), theirs.clone(), MONITOR),
+        (
+            "oauth2",
+            "PodMonitor",
+            at("oauth2"),
+            json!({
+            "clientId": {"secret": theirs}, "clientSecret": theirs, "tokenUrl": "http://evil.example.org"}),
+            MONITOR,
+        ),
+        ("parameters", "PodMonitor", at("params"), json!({"a": ["b"]}), MONITOR),
+        (
+            "other addresses",
+            "PodMonitor",
+            at("relabelings"),
+            json!([{"targetLabel": "__address__", "replacement": "x"}]),
+            MONITOR,
+        ),
+        (
+            "other names",
+            "PodMonitor",
+            at("metricRelabelings"),
+            json!([{"targetLabel": "__name__", "replacement": "up"}]),
+            MONITOR,
+        ),
+        ("another path", "PodMonitor", at("path"), json!("/-/flush"), MONITOR),
+        ("another port", "PodMonitor", at("port"), json!("other"), MONITOR),
+        ("a CA of others", "PodMonitor", at("tlsConfig/ca/secret"), theirs.clone(), MONITOR),
+        ("a CA of another archive", "PodMonitor", at("tlsConfig/ca/secret/key"), json!("team.lab.ca.crt"), MONITOR),
+        ("a certificate", "PodMonitor", at("tlsConfig/cert"), json!({"secret": theirs}), MONITOR),
+        ("no verification", "PodMonitor", at("tlsConfig/insecureSkipVerify"), json!(true), MONITOR),
+        ("another host", "PodMonitor", at("tlsConfig/serverName"), json!("evil"), MONITOR),
+        ("other namespaces", "PodMonitor", "/spec/namespaceSelector", json!({"any": true}), MONITOR),
+        ("other pods", "PodMonitor", "/spec/selector", json!({"matchLabels": {"app": "database"}}), MONITOR),
+        ("all pods", "PodMonitor", "/spec/selector", json!({}), MONITOR),
+        ("a limit", "PodMonitor", "/spec/sampleLimit", json!(1), MONITOR),
+        ("many receivers", "Deployment", "/spec/replicas", json!(50), DEPLOYMENT),
+        ("two at a time", "Deployment", "/spec/strategy", json!({"type": "RollingUpdate"}), DEPLOYMENT),
+        (
+            "pods of others",
+            "Deployment",
+            "/spec/selector/matchLabels",
+            json!({"app.kubernetes.io/name": "promarchive"}),
+            DEPLOYMENT,
+        ),
     ]
 }
 
 /// One Secret, by name, with server-side apply; no other one, not even to read.
 pub(crate) fn check_secrets(operator: &Requests) {
-    let secret =
-        |name: &str, ours| named(json!({"apiVersion": "v1", "kind": "Secret", "stringData": {"a": "b"}}), name, ours);
-    assert_answer("our Secret", &operator.apply(&secret("promarchive-remote-write", true)), "");
-    assert_answer("without the label", &operator.apply(&secret("promarchive-remote-write", false)), MADE);
-    assert_answer("another Secret", &operator.apply(&secret("other", true)), "forbidden");
-    assert_answer("deleting theirs", &operator.delete("secret/theirs"), "forbidden");
+    const OTHERS: &str = "forbidden";
+    let secret = |namespace: &str, name: &str, data: Value| {
+        let labels = json!({"app.kubernetes.io/managed-by": "promarchive-operator"});
+        let metadata = json!({"name": name, "namespace": namespace, "labels": labels});
+        json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata, "stringData": data})
+    };
+    let ours = |namespace: &str, keys: &[&str]| {
+        let data = keys.iter().map(|key| ((*key).to_owned(), json!("x"))).collect::<serde_json::Map<_, _>>();
+        secret(namespace, "promarchive-remote-write", data.into())
+    };
+    let own =
+        ["ca.crt", "ca.key", "tls.crt", "tls.key", "tls.renew", "operator.token"].map(|key| format!("team.lab.{key}"));
+    let foreign =
+        ["ca.crt", "k8s.p.token", "k8s.p.previous", "a.b.a.rotation"].map(|key| format!("monitoring.lab.{key}"));
+    let all: Vec<&str> = own.iter().chain(&foreign).map(String::as_str).collect();
+    let mut without_label = ours("team", &all);
+    without_label["metadata"]["labels"] = Value::Null;
+    let mut of_another_type = ours("team", &[]);
+    of_another_type["type"] = json!("example.org/x");
+    let mut owned = ours("team", &all);
+    owned["metadata"]["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "1"}]);
+    let long = secret("team", "promarchive-remote-write", json!({"team.lab.k8s.p.rotation": "x".repeat(20_000)}));
+    for (case, secret, message) in [
+        ("our Secret", ours("team", &all), ""),
+        ("beside what is there", ours("monitoring", &["monitoring.lab.k8s.p.token"]), ""),
+        ("in kube-system, what a sender there needs", ours("kube-system", &["monitoring.lab.k8s.p.token"]), ""),
+        ("in kube-system, anything", ours("kube-system", &["config.yaml"]), SECRET),
+        ("a key of no archive", ours("team", &["a"]), SECRET),
+        ("a key of nobody", ours("team", &["team.lab."]), SECRET),
+        ("a private key elsewhere", ours("team", &["monitoring.lab.tls.key"]), SECRET),
+        ("a long value", long, SECRET),
+        ("another type", of_another_type, SECRET),
+        ("an owner", owned, OWNED),
+        ("without the label", without_label, LABELS),
+        ("another Secret", secret("team", "other", json!({})), OTHERS),
+    ] {
+        assert_answer(case, &operator.apply(&secret), message);
+    }
+    assert_answer("deleting theirs", &operator.delete(("Secret", "monitoring", "theirs")), OTHERS);
+    assert_answer("deleting ours", &operator.delete(("Secret", "monitoring", "promarchive-remote-write")), "");
 }

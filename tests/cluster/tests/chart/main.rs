@@ -5,6 +5,7 @@ use std::process::{Command, Output, Stdio};
 use std::{env, fs};
 
 use promarchive_cluster::{Cluster, Options, Shape};
+use serde_json::Value;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 /// Values with every switch at something else than its default.
@@ -77,6 +78,63 @@ fn switches_take_away_what_they_name() {
     assert!(!text(&template(&[]).stdout).contains("PodDisruptionBudget"), "a budget for one pod blocks every drain");
 }
 
+/// The operator's pod, the receivers, and the policy that lets receivers run no other image.
+#[test]
+fn images_are_named_by_digest_where_asked_for() {
+    let digest = |digit: &str| format!("sha256:{}", digit.repeat(64));
+    let rendered = |arguments: &[&str]| {
+        let output = template(arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let both = rendered(&["--set", &format!("image.repository=example.org/a,image.digest={}", digest("1"))]);
+    let image = format!("example.org/a@{}", digest("1"));
+    for line in [format!("image: \"{image}\""), format!("value: \"{image}\""), format!("expression: \"'{image}'\"")] {
+        assert!(both.contains(&line), "{line}");
+    }
+    let receivers = format!("example.org/b@{}", digest("2"));
+    let apart = rendered(&["--set", &format!("receiverImage={receivers}")]);
+    for line in [format!("value: \"{receivers}\""), format!("expression: \"'{receivers}'\"")] {
+        assert!(apart.contains(&line), "{line}");
+    }
+}
+
+/// `config/own-image` in another namespace: the policies are about the ServiceAccounts that are there.
+#[test]
+fn another_namespace_takes_the_policies_along() {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("another-namespace");
+    let _ = fs::remove_dir_all(&directory);
+    let copied = Command::new("cp").arg("-R").arg(format!("{ROOT}/config")).arg(&directory).status().unwrap();
+    assert!(copied.success());
+    let build = |part: &str| {
+        let kubectl = helm().with_file_name("kubectl");
+        let output = Command::new(kubectl).arg("kustomize").arg(directory.join(part)).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let users = |built: &str| {
+        let names =
+            built.split("system:serviceaccount:").skip(1).map(|rest| rest.split(':').next().unwrap().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    let as_it_is = users(&build("own-image"));
+    assert!(as_it_is.len() >= 8 && as_it_is.iter().all(|namespace| namespace == "promarchive"), "{as_it_is:?}");
+    for (part, line, with) in [
+        ("own-image", "# namespace: monitoring", "namespace: monitoring"),
+        ("remove", "resources:", "namespace: monitoring\nresources:"),
+    ] {
+        let file = directory.join(part).join("kustomization.yaml");
+        let changed = fs::read_to_string(&file).unwrap();
+        assert!(changed.contains(line), "{changed}");
+        fs::write(&file, changed.replacen(line, with, 1)).unwrap();
+        let built = build(part);
+        assert!(!built.contains("namespace: promarchive") && !built.contains("namespace=promarchive"), "{built}");
+        let users = users(&built);
+        assert!(users.iter().all(|namespace| namespace == "monitoring"), "{users:?}");
+        assert_eq!(users.len(), if part == "own-image" { as_it_is.len() } else { 0 });
+    }
+}
+
 #[test]
 fn wrong_values_are_refused_by_name() {
     for (wrong, named) in [
@@ -129,8 +187,34 @@ fn installs_and_leaves_the_archives() {
     let archive = ["get", "metricsarchives", "--namespace=quickstart", "--output=name"];
     assert_eq!(cluster.kubectl(archive).unwrap().trim(), "metricsarchive.promarchive.dev/lab");
     cluster.kubectl(["get", "deployment", "--namespace=promarchive", "promarchive-operator"]).unwrap_err();
+    // While the operator has its rights, it has the policies that hold it.
+    let roles_gone = last_deletion(&cluster, "clusterrolebindings");
+    let policies_gone = first_deletion(&cluster, "validatingadmissionpolicybindings");
+    assert!(roles_gone < policies_gone, "{roles_gone} {policies_gone}");
     // And a new release takes the definition over.
     helm(&["install", "promarchive", &chart, "--namespace=promarchive"]);
+}
+
+/// Places in the audit log at which objects of this kind were deleted.
+fn deletions(cluster: &Cluster, plural: &str) -> Vec<usize> {
+    let log = fs::read_to_string(cluster.audit_log()).unwrap();
+    let lines = log.lines().enumerate().filter_map(|(at, line)| Some((at, serde_json::from_str::<Value>(line).ok()?)));
+    let deletions = lines.filter(|(_, event)| {
+        let object = &event["objectRef"];
+        let is_ours = object["name"].as_str().is_some_and(|name| name.starts_with("promarchive-operator"));
+        event["verb"] == "delete" && object["resource"] == plural && is_ours
+    });
+    let at: Vec<usize> = deletions.map(|(at, _)| at).collect();
+    assert!(!at.is_empty(), "no deletion of {plural}");
+    at
+}
+
+fn first_deletion(cluster: &Cluster, plural: &str) -> usize {
+    deletions(cluster, plural)[0]
+}
+
+fn last_deletion(cluster: &Cluster, plural: &str) -> usize {
+    *deletions(cluster, plural).last().unwrap()
 }
 
 /// Every chart that was ever on main (`tests/fixtures`, made by the test `operator`) is upgraded in place: Helm changes what it

@@ -13,6 +13,7 @@ mod consent;
 mod drift;
 mod everywhere;
 mod failpoints;
+mod guard;
 mod kubelet;
 mod patch;
 mod place;
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
     );
     suite.end_operator();
     failed.extend(run(&suite, chosen(failpoints::ALONE)));
+    failed.extend(run(&suite, chosen(guard::ALONE)));
     for case in chosen(everywhere::IN_ORDER) {
         suite.start_operator();
         failed.extend(run(&suite, vec![case]));

@@ -1,6 +1,8 @@
 //! The real operator, as a process in the cluster's network, with the rights of its ServiceAccount.
 
 use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -14,12 +16,15 @@ static PORT: AtomicU16 = AtomicU16::new(18_080);
 pub(crate) struct Operator {
     child: Child,
     log: PathBuf,
+    /// Where it listens, if it does.
+    port: Option<u16>,
 }
 
 impl Operator {
     /// `promarchive-operator run` with these arguments besides those that it needs. `name` is its identity.
     pub(crate) fn run(suite: &Suite, name: &str, arguments: &[&str], failpoint: Option<&str>) -> Self {
-        let listen = format!("--listen=127.0.0.1:{}", PORT.fetch_add(1, Ordering::Relaxed));
+        let port = PORT.fetch_add(1, Ordering::Relaxed);
+        let listen = format!("--listen=127.0.0.1:{port}");
         let image = format!("--receiver-image={}", suite.receiver_image);
         let identity = format!("--identity={name}");
         let mut all = vec!["run", &listen, &image, &identity];
@@ -27,7 +32,9 @@ impl Operator {
             all.push("--lease-namespace=promarchive");
         }
         all.extend(arguments);
-        Self::start(suite, name, &all, &suite.operator_kubeconfig, failpoint)
+        let mut started = Self::start(suite, name, &all, &suite.operator_kubeconfig, failpoint);
+        started.port = Some(port);
+        started
     }
 
     /// `promarchive-operator remove`, with the rights of the Job that the chart makes for it.
@@ -45,7 +52,19 @@ impl Operator {
             command.env("PROMARCHIVE_OPERATOR_FAILPOINT", name);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
-        Self { child: command.spawn().unwrap(), log }
+        Self { child: command.spawn().unwrap(), log, port: None }
+    }
+
+    /// What it answers over HTTP, with status and head; nothing if it does not.
+    pub(crate) fn get(&self, suite: &Suite, path: &str) -> String {
+        let ask = || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.port.unwrap()))?;
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        suite.cluster.inside(|| ask().unwrap_or_default()).unwrap()
     }
 
     /// As a power cut would.

@@ -46,11 +46,12 @@ impl Record {
         events.filter(|event| event["user"]["username"] == OPERATOR && event["stage"] != "ResponseStarted").collect()
     }
 
-    /// Requests of the operator by which it wrote something in a namespace, but for Leases: verb and object.
+    /// Requests of the operator by which it wrote something in a namespace, but for Leases: verb and object. A dry run writes nothing.
     pub(crate) fn writes(&self, namespace: &str) -> Vec<String> {
         let is_write = |event: &Value| {
             let verb = event["verb"].as_str().unwrap_or_default();
-            !matches!(verb, "get" | "list" | "watch") && event["objectRef"]["resource"] != "leases"
+            let is_dry = event["requestURI"].as_str().is_some_and(|uri| uri.contains("dryRun=All"));
+            !matches!(verb, "get" | "list" | "watch") && event["objectRef"]["resource"] != "leases" && !is_dry
         };
         let here = self.requests().into_iter().filter(|event| event["objectRef"]["namespace"] == namespace);
         here.filter(is_write)

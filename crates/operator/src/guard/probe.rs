@@ -1,0 +1,157 @@
+//! A request that a policy must deny. It is a dry run: if it is let through, nothing is made or changed.
+
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+
+use super::Policy;
+use crate::cache::{Source, chain};
+use crate::kind::Kind;
+use crate::names::{FIELD_MANAGER, INSTANCE, MANAGED_BY, patch_params};
+use crate::prometheus::Prometheus;
+
+/// Name of what is asked for and never made.
+const CHECK: &str = "promarchive-admission-check";
+
+/// What the answer says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The policy has denied it.
+    InForce,
+    /// It was let through.
+    Missing,
+    /// Something else came first: what.
+    Unknown(String),
+}
+
+/// A request that a policy must deny.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    policy: Policy,
+    resource: ApiResource,
+    namespace: String,
+    name: String,
+    patch: Patch<Value>,
+}
+
+impl Probe {
+    /// A ConfigMap of a name that no archive's has.
+    pub fn own_object(namespace: &str) -> Self {
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": CHECK, "namespace": namespace, "labels": {MANAGED_BY: "promarchive-operator"}},
+        });
+        Self::apply(Policy::OwnObjects, Kind::ConfigMap, namespace, CHECK.to_owned(), object)
+    }
+
+    /// A receiver with an image that is not the receivers'; the policy on own objects has nothing against it.
+    pub fn receiver(namespace: &str) -> Self {
+        let name = format!("{CHECK}-receiver");
+        let selector = json!({
+            "app.kubernetes.io/name": "promarchive", "app.kubernetes.io/component": "receiver", INSTANCE: CHECK,
+        });
+        let mut labels = selector.clone();
+        if let Some(labels) = labels.as_object_mut() {
+            labels.insert(MANAGED_BY.to_owned(), json!("promarchive-operator"));
+        }
+        let owner = json!({
+            "apiVersion": "promarchive.dev/v1alpha1", "kind": "MetricsArchive", "name": CHECK,
+            "uid": "00000000-0000-0000-0000-000000000000",
+        });
+        let container = json!({"name": "receiver", "image": format!("{CHECK}.invalid/must-be-denied")});
+        let object = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": name, "namespace": namespace, "labels": labels, "ownerReferences": [owner]},
+            "spec": {
+                "replicas": 0, "strategy": {"type": "Recreate"}, "selector": {"matchLabels": selector},
+                "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+            },
+        });
+        Self::apply(Policy::Receivers, Kind::Deployment, namespace, name, object)
+    }
+
+    /// An annotation on an archive.
+    pub fn archive(archive: &DynamicObject) -> Self {
+        let namespace = archive.namespace().unwrap_or_default();
+        Self::annotation(Policy::Archives, Source::Archive, namespace, archive.name_any())
+    }
+
+    /// An annotation on a Prometheus.
+    pub fn prometheus(prometheus: &Prometheus) -> Self {
+        let Prometheus { kind, namespace, name, .. } = prometheus;
+        Self::annotation(Policy::Prometheuses, Source::Prometheus(*kind), namespace.clone(), name.clone())
+    }
+
+    fn apply(policy: Policy, kind: Kind, namespace: &str, name: String, object: Value) -> Self {
+        Self { policy, resource: kind.resource(), namespace: namespace.to_owned(), name, patch: Patch::Apply(object) }
+    }
+
+    fn annotation(policy: Policy, source: Source, namespace: String, name: String) -> Self {
+        let patch = json!({"metadata": {"annotations": {format!("promarchive.dev/{CHECK}"): "must be denied"}}});
+        Self { policy, resource: source.resource(), namespace, name, patch: Patch::Merge(patch) }
+    }
+
+    /// Which policy must deny it.
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// Asks the API server.
+    pub async fn ask(&self, client: &Client) -> Verdict {
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &self.namespace, &self.resource);
+        let params = match self.patch {
+            Patch::Apply(_) => PatchParams::apply(FIELD_MANAGER),
+            _ => patch_params(),
+        };
+        let answer = api.patch(&self.name, &params.dry_run(), &self.patch).await;
+        verdict(self.policy, answer.map(drop))
+    }
+}
+
+/// What an answer to the probe of `policy` says.
+fn verdict(policy: Policy, answer: kube::Result<()>) -> Verdict {
+    match answer {
+        Ok(()) => Verdict::Missing,
+        Err(kube::Error::Api(status))
+            if status.message.contains("ValidatingAdmissionPolicy") && status.message.contains(policy.message()) =>
+        {
+            Verdict::InForce
+        }
+        Err(error) => Verdict::Unknown(chain(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn denied(message: &str) -> kube::Result<()> {
+        Err(kube::Error::Api(Box::new(Status::failure(message, "Invalid").with_code(422))))
+    }
+
+    #[test]
+    fn only_the_policy_itself_proves_that_it_is_in_force() {
+        let message = "prometheuses.monitoring.coreos.com \"k8s\" is forbidden: ValidatingAdmissionPolicy 'x-prometheuses' with binding 'x' denied request: promarchive may change nothing in the metadata of a Prometheus";
+        assert_eq!(verdict(Policy::Prometheuses, denied(message)), Verdict::InForce);
+        assert_eq!(verdict(Policy::Prometheuses, Ok(())), Verdict::Missing);
+        for other in [message.replace("ValidatingAdmissionPolicy", "admission webhook"), "quota".to_owned()] {
+            assert!(matches!(verdict(Policy::Prometheuses, denied(&other)), Verdict::Unknown(_)), "{other}");
+        }
+        assert!(matches!(verdict(Policy::Archives, denied(message)), Verdict::Unknown(_)));
+    }
+
+    #[test]
+    fn the_messages_are_those_of_the_charts_policies() {
+        for (policy, text) in [
+            (Policy::OwnObjects, include_str!("../../../../charts/promarchive/templates/policies/own-objects.yaml")),
+            (Policy::Receivers, include_str!("../../../../charts/promarchive/templates/policies/receivers.yaml")),
+            (Policy::Archives, include_str!("../../../../charts/promarchive/templates/policies/archives.yaml")),
+            (Policy::Prometheuses, include_str!("../../../../charts/promarchive/templates/policies/prometheuses.yaml")),
+        ] {
+            assert!(text.contains(policy.message()), "{policy:?}");
+            assert!(text.contains(&format!("\"name\" \"{}\"", policy.as_str())), "{policy:?}");
+        }
+    }
+}
