@@ -89,6 +89,18 @@ fn the_claim_of_another_archive_is_refused(suite: &Suite) {
     place.condition("third", "StorageReachable", "True", "Reachable");
 }
 
+/// Makes a Deployment one of an earlier version, which asked for the group. The field is the operator's own.
+fn with_a_group(place: &Place, name: &str) {
+    let mut object = place.suite.api.get("deployments", &place.namespace, name).unwrap();
+    for field in ["managedFields", "resourceVersion"] {
+        object["metadata"].as_object_mut().unwrap().remove(field);
+    }
+    object["spec"]["template"]["spec"]["securityContext"]["fsGroup"] = json!(65532);
+    let arguments =
+        ["apply", "--server-side", "--force-conflicts", "--field-manager=promarchive-operator", "--filename=-"];
+    place.suite.cluster.kubectl_with_input(&arguments, &object.to_string()).unwrap();
+}
+
 /// As an earlier version has left it, which asked nobody; or with a consent that was taken back.
 fn what_mounts_a_claim_already_goes_on_unchanged(suite: &Suite) {
     let place = Place::new(suite, "claims-before");
@@ -100,8 +112,7 @@ fn what_mounts_a_claim_already_goes_on_unchanged(suite: &Suite) {
     place.condition("lab", "StorageReachable", "True", "Reachable");
     let entry = place.entry("main", "lab");
     allow(&place, "old", None);
-    let earlier = json!({"spec": {"template": {"spec": {"securityContext": {"fsGroup": 65532}}}}});
-    suite.api.merge("deployments", "claims-before", "lab-receiver", earlier).unwrap();
+    with_a_group(&place, "lab-receiver");
     // Something that would be changed, too.
     spec["receiver"] = json!({"flushInterval": "1m"});
     place.archive_with("lab", spec);
