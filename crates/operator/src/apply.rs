@@ -199,7 +199,19 @@ pub fn belongs(live: &DynamicObject, kind: Kind, archive: &ArchiveName, uid: &st
         return labels.get(MANAGED_BY).is_some_and(|by| by == "promarchive-operator")
             && labels.get(INSTANCE) == Some(&archive.name);
     }
-    live.owner_references().iter().any(|owner| owner.uid == uid)
+    is_controlled_by(live, archive, uid)
+}
+
+/// Whether the archive is the controller of `live`. Whoever may change `live` can write that: it keeps apart what belongs to
+/// different archives, and does not vouch for what is in the object.
+pub fn is_controlled_by(live: &DynamicObject, archive: &ArchiveName, uid: &str) -> bool {
+    live.owner_references().iter().any(|owner| {
+        owner.controller == Some(true)
+            && owner.kind == "MetricsArchive"
+            && owner.api_version.starts_with("promarchive.dev/")
+            && owner.name == archive.name
+            && owner.uid == uid
+    }) && live.namespace().as_ref() == Some(&archive.namespace)
 }
 
 /// Objects of this archive that are not wanted any more. The claim is not among them: data goes only when the policy says so. Nor is

@@ -16,6 +16,9 @@ use crate::guard::Guard;
 use crate::receiver_client::ReceiverClient;
 use crate::scope::Scope;
 
+/// Names of archives are in keys that anybody may write into a Secret of theirs.
+const MOST_SETTLED: usize = 50_000;
+
 /// What every look at an archive shares. What is remembered here only saves requests and bounds waits: after a restart the
 /// operator comes to the same end without it.
 pub struct Context {
@@ -43,6 +46,8 @@ pub struct Context {
     pub unlisted: Since<ArchiveName>,
     /// Objects on which our changes have no effect, by uid and what they should be.
     pub unsettled: Since<(String, String)>,
+    /// Secrets in which nothing is to be changed, by archive and namespace, and what was seen and wanted then.
+    pub settled: Since<(ArchiveName, String), u64>,
     /// Senders that are to go, and since when.
     pub draining: Since<(ArchiveName, PrometheusName)>,
 }
@@ -70,6 +75,7 @@ impl Context {
             unknown_consent: Since::default(),
             unlisted: Since::default(),
             unsettled: Since::default(),
+            settled: Since::bounded(MOST_SETTLED),
             draining: Since::default(),
         }
     }
@@ -80,6 +86,7 @@ impl Context {
         self.draining.forget(|(of, _)| of == archive);
         self.denied.forget(|(of, _)| of == archive);
         self.unknown_consent.forget(|(of, _)| of == archive);
+        self.settled.forget(|(of, _)| of == archive);
         self.unlisted.end(archive);
     }
 }
@@ -88,11 +95,19 @@ impl Context {
 #[derive(Debug)]
 pub struct Since<K, V = ()> {
     entries: Mutex<HashMap<K, (Instant, V)>>,
+    most: usize,
 }
 
 impl<K, V> Default for Since<K, V> {
     fn default() -> Self {
-        Self { entries: Mutex::default() }
+        Self::bounded(usize::MAX)
+    }
+}
+
+impl<K, V> Since<K, V> {
+    /// One that forgets everything when it has more than `most` entries.
+    fn bounded(most: usize) -> Self {
+        Self { entries: Mutex::default(), most }
     }
 }
 
@@ -113,7 +128,11 @@ impl<K: Eq + Hash, V: Clone> Since<K, V> {
 
     /// It is so since now.
     pub fn renew(&self, key: K, said: V) {
-        self.entries().insert(key, (Instant::now(), said));
+        let mut entries = self.entries();
+        if entries.len() >= self.most {
+            entries.clear();
+        }
+        entries.insert(key, (Instant::now(), said));
     }
 
     /// It is not so.

@@ -1,6 +1,6 @@
 //! Everything that one look at an archive depends on, gathered. IO; decides nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,14 +10,17 @@ use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams};
 use promarchive_api::Deliveries;
 use promarchive_api::metrics_archive::{PrometheusKind, PrometheusState, TlsMode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::apply::belongs;
+use crate::apply::{belongs, is_controlled_by};
+use crate::build;
 use crate::cache::Source;
 use crate::claims::{self, Contender, Refusal};
+use crate::consent::Consents;
 use crate::context::Context;
 use crate::credentials::{Authority, OperatorToken};
 use crate::delivery::{self, Pod, Receiving};
+use crate::drift::difference;
 use crate::entry::{ArchiveName, PrometheusName};
 use crate::kind::Kind;
 use crate::names::ALLOW_ARCHIVES;
@@ -31,6 +34,8 @@ use crate::validate::{Archive, Claim};
 
 /// Label that the Prometheus Operator puts on its pods: the name of the object.
 const PROMETHEUS_LABEL: &str = "operator.prometheus.io/name";
+/// Pods can be large, and anybody's can have that label.
+const PODS_AT_A_TIME: u32 = 100;
 
 /// Everything that one look at an archive depends on.
 pub struct Found<'a> {
@@ -42,11 +47,17 @@ pub struct Found<'a> {
     pub deployment: Option<Arc<DynamicObject>>,
     /// The receiver's Service.
     pub service: Option<Arc<DynamicObject>>,
-    /// Every Prometheus that has to do with the archive.
+    /// The ConfigMap with the receiver's tokens file.
+    pub tokens: Option<Arc<DynamicObject>>,
+    /// Every Prometheus that has to do with the archive, and consents.
     pub senders: Vec<Sender<'a>>,
+    /// Every Prometheus with an entry of the archive's, whether it consents or not.
+    pub with_entry: BTreeSet<PrometheusName>,
+    /// Names as senders of every Prometheus that does not consent.
+    pub refused: HashSet<String>,
     /// Pods of each.
     pub pods: BTreeMap<PrometheusName, Vec<Pod>>,
-    /// Names that are asked for and not there.
+    /// What is asked for by name and not there, or does not consent, each as a message.
     pub missing: Vec<String>,
     /// How the receiver is reached: as it was last asked, if it was.
     pub endpoint: Option<Endpoint>,
@@ -77,8 +88,8 @@ impl Found<'_> {
     }
 
     /// A sender in the receiver's answer, with its pods; none if the receiver did not answer. `name` is [`PrometheusName::sender`].
-    pub fn delivered<'b>(&'b self, of: &PrometheusName, name: &'b str) -> Option<delivery::Sender<'b>> {
-        Some(delivery::Sender { deliveries: self.deliveries()?, name, pods: self.pods_of(of) })
+    pub fn delivered(&self, of: &PrometheusName, name: &str) -> Option<delivery::Sender<'_>> {
+        Some(delivery::Sender::new(self.deliveries()?, name, self.pods_of(of)))
     }
 
     /// What was said last time about its samples.
@@ -106,17 +117,18 @@ pub async fn dereference<'a>(
     archive: &'a Archive,
     object: &DynamicObject,
 ) -> Result<Found<'a>, LookError> {
-    let caches = &context.caches;
     // An object of that name that is somebody else's says nothing, and gets no token.
-    let child = |kind: Kind, name: &str| {
-        let found = caches.get(Source::Child(kind), &archive.id.namespace, name);
-        found.filter(|found| belongs(found, kind, &archive.id, &archive.uid))
-    };
-    let all = prometheuses(context);
-    let senders = senders::senders(archive, &all, |namespace| consent(context, namespace));
+    let child = |kind: Kind, name: &str| own_object(context, &archive.id, &archive.uid, kind, name);
+    let consents = consents(context, &archive.id);
+    let with_entry = consents.all().filter(|prometheus| senders::has_entry_of(prometheus, &archive.id));
+    let with_entry = with_entry.map(Prometheus::full_name).collect();
+    let refused = consents.withheld.iter().map(|prometheus| prometheus.full_name().sender()).collect();
+    let senders = senders::senders(archive, &consents.given);
+    let missing = senders::missing(archive, &consents.given);
     let service = child(Kind::Service, &archive.id.receiver());
     let deployment = child(Kind::Deployment, &archive.id.receiver());
     let endpoints = service.as_deref().map(|service| endpoints(context, archive, service)).unwrap_or_default();
+    let tokens = child(Kind::ConfigMap, &archive.id.receiver());
     let available = deployment.as_deref().is_some_and(is_available);
     let (endpoint, answer) = ask(context, endpoints, available).await;
     let namespaces: BTreeSet<&str> = senders.iter().map(|sender| sender.prometheus.namespace.as_str()).collect();
@@ -128,10 +140,13 @@ pub async fn dereference<'a>(
     Ok(Found {
         refusal: refusal(context, archive, object, claim.as_deref()).await?,
         claim,
-        missing: senders::missing(archive, &all),
+        missing,
         deployment,
         service,
+        tokens,
         senders,
+        with_entry,
+        refused,
         pods,
         endpoint,
         answer,
@@ -167,14 +182,39 @@ pub fn is_ending(context: &Context, namespace: &str) -> bool {
     watched && found.is_none_or(|found| found.metadata.deletion_timestamp.is_some())
 }
 
-fn consent(context: &Context, namespace: &str) -> Option<String> {
-    let namespace = context.caches.get(Source::Namespace, "", namespace)?;
-    namespace.metadata.annotations.as_ref()?.get(ALLOW_ARCHIVES).cloned()
+/// Whether `namespace` is there and going.
+pub fn is_terminating(context: &Context, namespace: &str) -> bool {
+    let found = context.caches.get(Source::Namespace, "", namespace);
+    found.is_some_and(|found| found.metadata.deletion_timestamp.is_some())
+}
+
+/// What every Prometheus says to `archive`.
+pub fn consents(context: &Context, archive: &ArchiveName) -> Consents {
+    Consents::of(archive, prometheuses(context), |namespace| {
+        let namespace = context.caches.get(Source::Namespace, "", namespace)?;
+        Some(namespace.annotations().get(ALLOW_ARCHIVES).cloned().unwrap_or_default())
+    })
+}
+
+/// An object of the archive's own. One of that name that is somebody else's says nothing.
+pub fn own_object(
+    context: &Context,
+    archive: &ArchiveName,
+    uid: &str,
+    kind: Kind,
+    name: &str,
+) -> Option<Arc<DynamicObject>> {
+    let found = context.caches.get(Source::Child(kind), &archive.namespace, name);
+    found.filter(|found| is_controlled_by(found, archive, uid))
 }
 
 /// How the receiver may be reached, what proves more first: while a token or the authority changes, the receiver may know the new one
-/// already or not.
+/// already or not. The operator shows its token only to a Service that leads to the receiver's pods.
 fn endpoints(context: &Context, archive: &Archive, service: &DynamicObject) -> Vec<Endpoint> {
+    let spec = service.data.get("spec").unwrap_or(&Value::Null);
+    if difference(&json!({"spec": build::service_spec(archive)}), &json!({ "spec": spec })).is_some() {
+        return Vec::new();
+    }
     let own = secrets::data(&context.caches, &archive.id.namespace);
     let address = service.data.pointer("/spec/clusterIP").and_then(Value::as_str);
     let address = address.and_then(|text| text.parse::<IpAddr>().ok());
@@ -299,22 +339,35 @@ async fn list_pods(
     all: &mut BTreeMap<PrometheusName, Vec<Pod>>,
 ) -> Result<(), LookError> {
     let api: Api<KubernetesPod> = Api::namespaced(context.client.clone(), namespace);
-    // From the API server's own cache: this is asked often.
-    let list = api.list(&ListParams::default().labels(PROMETHEUS_LABEL).match_any()).await;
-    let list = list.map_err(|source| LookError::Request { what: "list the pods of a Prometheus", source })?;
-    for object in &list.items {
-        let label = |name: &str| object.metadata.labels.as_ref()?.get(name).map(String::as_str);
-        let kind = match label("app.kubernetes.io/name") {
-            Some("prometheus") => PrometheusKind::Prometheus,
-            Some("prometheus-agent") => PrometheusKind::PrometheusAgent,
-            _ => continue,
-        };
-        if let (Some(name), Some(pod)) = (label(PROMETHEUS_LABEL), pod(object)) {
-            let of = PrometheusName { kind, namespace: namespace.to_owned(), name: name.to_owned() };
-            all.entry(of).or_default().push(pod);
+    let mut params = ListParams::default().labels(PROMETHEUS_LABEL).limit(PODS_AT_A_TIME);
+    loop {
+        let list = api.list(&params).await;
+        let list = list.map_err(|source| LookError::Request { what: "list the pods of a Prometheus", source })?;
+        for object in &list.items {
+            if let Some((of, pod)) = owner(namespace, object).zip(pod(object)) {
+                all.entry(of).or_default().push(pod);
+            }
+        }
+        match list.metadata.continue_.filter(|next| !next.is_empty()) {
+            Some(next) => params = params.continue_token(&next),
+            None => return Ok(()),
         }
     }
-    Ok(())
+}
+
+/// The Prometheus that a pod is of: by its labels, and by the controller that made it.
+fn owner(namespace: &str, pod: &KubernetesPod) -> Option<PrometheusName> {
+    let label = |name: &str| pod.metadata.labels.as_ref()?.get(name).map(String::as_str);
+    let kind = match label("app.kubernetes.io/name")? {
+        "prometheus" => PrometheusKind::Prometheus,
+        "prometheus-agent" => PrometheusKind::PrometheusAgent,
+        _ => return None,
+    };
+    let of = PrometheusName { kind, namespace: namespace.to_owned(), name: label(PROMETHEUS_LABEL)?.to_owned() };
+    let owners = pod.metadata.owner_references.iter().flatten();
+    let mut controllers =
+        owners.filter(|owner| owner.controller == Some(true) && owner.api_version.starts_with("apps/"));
+    controllers.any(|owner| delivery::is_controller_of(&of, &owner.kind, &owner.name)).then_some(of)
 }
 
 fn pod(pod: &KubernetesPod) -> Option<Pod> {

@@ -42,3 +42,4 @@ pub mod status;
 pub mod status_writer;
 pub mod uninstall;
 pub mod validate;
+pub mod withdrawal;

@@ -71,6 +71,9 @@ impl ArchiveName {
 impl PrometheusName {
     /// The Prometheus that [`Self::sender`] names; none if the name was too long to be told from its hash.
     pub fn parse_sender(text: &str) -> Option<Self> {
+        if !Self::is_sender(text) {
+            return None;
+        }
         let mut parts = text.splitn(3, '/');
         let kind = parts.next()?;
         let kind = PrometheusKind::ALL.into_iter().find(|one| one.as_str() == kind)?;
@@ -96,8 +99,22 @@ mod tests {
         assert_eq!(PrometheusName::parse_sender(&name.sender()), Some(name));
         let long =
             PrometheusName { kind: PrometheusKind::Prometheus, namespace: "n".to_owned(), name: "x".repeat(200) };
+        assert!(PrometheusName::is_sender(&long.sender()));
         assert_eq!(PrometheusName::parse_sender(&long.sender()), None);
         assert_eq!(PrometheusName::parse_sender("operator"), None);
-        assert_eq!(PrometheusName::parse_sender("Thanos/n/x"), None);
+        for wrong in [
+            "Thanos/n/x",
+            "Prometheus/n",
+            "Prometheus//x",
+            "Prometheus/N/x",
+            "Prometheus/n/x/y",
+            "Prometheus/n/_x",
+            "Prometheus/n/x y",
+            "Prometheus/n/",
+        ] {
+            assert_eq!(PrometheusName::parse_sender(wrong), None, "{wrong}");
+        }
+        let long = format!("Prometheus/n/{}", "x".repeat(200));
+        assert!(!PrometheusName::is_sender(&long));
     }
 }

@@ -1,7 +1,11 @@
 //! What archives that are gone have left behind: entries, and keys in Secrets. It happens when somebody took a finalizer
 //! off by hand, or deleted the definition of the kind while the operator was away.
+//!
+//! Anybody can write such names into objects of their own. So a round asks about a bounded number of archives, and the next one goes
+//! on from there; and of a Secret only those keys are taken out that the archive's own manager has written.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject};
@@ -14,44 +18,77 @@ use crate::dereference::prometheuses;
 use crate::entry::{self, ArchiveName};
 use crate::{removal, secrets};
 
-/// Takes out what belongs to no archive. Whether something was: then another round is due soon.
-pub async fn sweep(context: &Context) -> bool {
-    let archives: BTreeSet<ArchiveName> = context
-        .caches
-        .all(Source::Archive)
-        .into_iter()
-        .map(|object| ArchiveName::new(object.namespace().unwrap_or_default(), object.name_any()))
-        .collect();
-    if !context.caches.unseen().is_empty() {
-        return false;
-    }
-    let is_unknown = |archive: &ArchiveName| !archives.contains(archive) && context.scope.contains(&archive.namespace);
-    let mut gone = BTreeSet::new();
-    for archive in mentioned(context).into_iter().filter(is_unknown) {
-        if is_gone(context, &archive).await {
-            gone.insert(archive);
+/// Archives that a round asks the API server about.
+const MOST_IN_A_ROUND: usize = 100;
+
+/// Where the next round begins.
+#[derive(Debug, Default)]
+pub struct Sweep {
+    after: Option<ArchiveName>,
+}
+
+impl Sweep {
+    /// Takes out what belongs to no archive. Whether something was: then another round is due soon.
+    pub async fn round(&mut self, context: &Context) -> bool {
+        let archives: BTreeSet<ArchiveName> = context
+            .caches
+            .all(Source::Archive)
+            .into_iter()
+            .map(|object| ArchiveName::new(object.namespace().unwrap_or_default(), object.name_any()))
+            .collect();
+        if !context.caches.unseen().is_empty() {
+            return false;
         }
-    }
-    let is_orphan = |archive: &ArchiveName| gone.contains(archive);
-    let mut changed = false;
-    let referenced = take_entries_out(context, &is_orphan, &mut changed).await;
-    for secret in context.caches.all(Source::Secret) {
-        let namespace = secret.namespace().unwrap_or_default();
-        let keys = secrets::data(&context.caches, &namespace);
-        let gone: BTreeSet<ArchiveName> = keys.keys().filter_map(|key| archive_of(key)).filter(is_orphan).collect();
-        // A Secret that an entry names and that lacks the key stops the Prometheus Operator's work on that object.
-        for archive in gone.difference(&referenced) {
-            info!(%archive, namespace, "the archive is gone: taking its keys out of the Secret");
-            let written =
-                secrets::write(&context.client, &context.caches, archive, &namespace, &SecretData::new()).await;
-            if let Err(error) = written {
-                warn!(%archive, namespace, %error, "keys of an archive that is gone stay for now");
-            } else {
-                changed = true;
+        let mut unknown = mentioned(context);
+        unknown.retain(|archive| !archives.contains(archive) && context.scope.contains(&archive.namespace));
+        let mut gone = BTreeSet::new();
+        for archive in self.next(&unknown) {
+            if is_gone(context, &archive).await {
+                gone.insert(archive);
             }
         }
+        let is_orphan = |archive: &ArchiveName| gone.contains(archive);
+        let mut changed = false;
+        let referenced = take_entries_out(context, &is_orphan, &mut changed).await;
+        for secret in context.caches.all(Source::Secret) {
+            let namespace = secret.namespace().unwrap_or_default();
+            let gone: BTreeSet<ArchiveName> =
+                secrets::keys(&secret).filter_map(|key| archive_of(key)).filter(is_orphan).collect();
+            // A Secret that an entry names and that lacks the key stops the Prometheus Operator's work on that object.
+            for archive in gone.difference(&referenced) {
+                changed |= take_keys_out(context, archive, &namespace).await;
+            }
+        }
+        changed
     }
-    changed
+
+    /// Those that this round is about: each one's turn comes, however many there are.
+    fn next(&mut self, unknown: &BTreeSet<ArchiveName>) -> Vec<ArchiveName> {
+        let from = self.after.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = unknown.range((from.clone(), Bound::Unbounded));
+        let before = unknown.iter().take_while(|archive| match &from {
+            Bound::Excluded(after) => *archive <= after,
+            _ => false,
+        });
+        let chosen: Vec<ArchiveName> = rest.chain(before).take(MOST_IN_A_ROUND).cloned().collect();
+        self.after = chosen.last().cloned();
+        chosen
+    }
+}
+
+async fn take_keys_out(context: &Context, archive: &ArchiveName, namespace: &str) -> bool {
+    match secrets::write(context, archive, namespace, &SecretData::new()).await {
+        Ok(changed) => {
+            if changed {
+                info!(%archive, namespace, "the archive is gone: took its keys out of the Secret");
+            }
+            changed
+        }
+        Err(error) => {
+            warn!(%archive, namespace, %error, "keys of an archive that is gone stay for now");
+            false
+        }
+    }
 }
 
 /// Archives that have an entry or a key anywhere.
@@ -61,8 +98,7 @@ fn mentioned(context: &Context) -> BTreeSet<ArchiveName> {
         all.extend(entry::names(prometheus.remote_write().unwrap_or_default()).map(|name| name.archive().clone()));
     }
     for secret in context.caches.all(Source::Secret) {
-        let keys = secrets::data(&context.caches, &secret.namespace().unwrap_or_default());
-        all.extend(keys.keys().filter_map(|key| archive_of(key)));
+        all.extend(secrets::keys(&secret).filter_map(|key| archive_of(key)));
     }
     all
 }
@@ -98,5 +134,33 @@ async fn take_entries_out(
 /// Whose key it is: `<namespace>.<archive>.…`
 fn archive_of(key: &str) -> Option<ArchiveName> {
     let mut parts = key.splitn(3, '.');
-    Some(ArchiveName::new(parts.next()?, parts.next()?)).filter(|_| parts.next().is_some())
+    let archive = ArchiveName::new(parts.next()?, parts.next()?);
+    (parts.next().is_some() && archive.is_valid()).then_some(archive)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_archive_has_its_turn() {
+        let all: BTreeSet<ArchiveName> = (0..250).map(|n| ArchiveName::new("n", format!("a{n:03}"))).collect();
+        let mut sweep = Sweep::default();
+        let mut rounds = (0..5).map(|_| sweep.next(&all)).collect::<Vec<_>>();
+        assert!(rounds.iter().all(|round| round.len() == MOST_IN_A_ROUND));
+        let last = rounds.split_off(3).concat();
+        assert_eq!(rounds.concat().into_iter().collect::<BTreeSet<_>>(), all);
+        assert_eq!(last.into_iter().collect::<BTreeSet<_>>().len(), 200);
+        let one = BTreeSet::from([ArchiveName::new("n", "z")]);
+        let mut sweep = Sweep::default();
+        assert_eq!((sweep.next(&one).len(), sweep.next(&one).len(), sweep.next(&BTreeSet::new()).len()), (1, 1, 0));
+    }
+
+    #[test]
+    fn only_keys_of_our_shape_name_an_archive() {
+        assert_eq!(archive_of("team.lab.x.p.token"), Some(ArchiveName::new("team", "lab")));
+        for other in ["team.lab", "team", "", "Team.lab.x", "team.9lab.x", "team..x", "_.lab.x"] {
+            assert_eq!(archive_of(other), None, "{other}");
+        }
+    }
 }

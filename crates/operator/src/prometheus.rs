@@ -8,6 +8,7 @@ use kube::api::DynamicObject;
 use promarchive_api::metrics_archive::PrometheusKind;
 use serde_json::Value;
 
+use crate::entry::PrometheusName;
 use crate::names::{ALLOW_ARCHIVES, FIELD_MANAGER};
 
 /// The selectors without which a Prometheus scrapes nothing.
@@ -30,6 +31,11 @@ impl Prometheus {
     /// Of this object.
     pub fn new(kind: PrometheusKind, object: Arc<DynamicObject>) -> Self {
         Self { kind, namespace: object.namespace().unwrap_or_default(), name: object.name_any(), object }
+    }
+
+    /// Its kind, namespace and name.
+    pub fn full_name(&self) -> PrometheusName {
+        PrometheusName { kind: self.kind, namespace: self.namespace.clone(), name: self.name.clone() }
     }
 
     /// Its uid.

@@ -1,6 +1,11 @@
 //! What the operator asks a receiver.
 //!
 //! It goes to the Service's own address and asks for the name that the certificate holds, so it needs no DNS.
+//!
+//! Whoever works in the archive's namespace can have anything answer there. So an answer is a claim of the archive's owner: it is
+//! bounded, its text is never shown as it came, and it decides about the samples of this archive alone.
+
+mod answer;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,7 +21,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A flush writes files; it may take its time.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
-const LONGEST_ANSWER_BYTES: usize = 8 << 20;
+/// As many marks and senders as a receiver has, and more.
+const LONGEST_ANSWER_BYTES: usize = 4 << 20;
 
 /// How a receiver is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -43,7 +49,7 @@ pub enum ReceiverError {
         reason: String,
     },
     /// Another answer.
-    #[error("{host} answers {status} to {path}: {text}")]
+    #[error("{host} answers {status} to {path}; the receiver's log says why")]
     Refused {
         /// Its name.
         host: String,
@@ -51,8 +57,6 @@ pub enum ReceiverError {
         path: &'static str,
         /// HTTP status.
         status: u16,
-        /// The answer's text.
-        text: String,
     },
 }
 
@@ -68,7 +72,7 @@ impl ReceiverClient {
         let path = "/api/v1/deliveries";
         let response = self.ask(endpoint, Method::GET, path, TIMEOUT).await?;
         let body = body(endpoint, response).await?;
-        serde_json::from_slice(&body).map_err(|e| unreachable(endpoint, &format!("{path}: {e}")))
+        answer::read(&body).map_err(|fault| unreachable(endpoint, &format!("{path}: {fault}")))
     }
 
     /// Commits everything that the receiver has acknowledged.
@@ -92,9 +96,7 @@ impl ReceiverClient {
         if status.is_success() {
             return Ok(response);
         }
-        let text = body(endpoint, response).await.unwrap_or_default();
-        let text = String::from_utf8_lossy(&text).trim().chars().take(300).collect();
-        Err(ReceiverError::Refused { host, path, status: status.as_u16(), text })
+        Err(ReceiverError::Refused { host, path, status: status.as_u16() })
     }
 
     fn client(&self, endpoint: &Endpoint) -> Result<Client, ReceiverError> {

@@ -16,8 +16,8 @@ use crate::build::{self, Inputs};
 use crate::cache::Source;
 use crate::configure::Configured;
 use crate::context::Context;
-use crate::dereference::{Found, dereference, is_ending};
-use crate::entry::ArchiveName;
+use crate::dereference::{Found, dereference, is_ending, is_terminating};
+use crate::entry::{ArchiveName, PrometheusName};
 use crate::failpoint::{self, FailPoint};
 use crate::guard::Standing;
 use crate::kind::Kind;
@@ -25,9 +25,9 @@ use crate::metrics::{Look, LookResult, METRICS};
 use crate::names::FINALIZER;
 use crate::queue::Next;
 use crate::secrets::Credentials;
-use crate::senders::Sender;
 use crate::status::{self, Faults, Finding, Findings, PrometheusFinding, Volume};
 use crate::validate::{Archive, validate};
+use crate::withdrawal::withdraw;
 use crate::{claims, configure, removal, status_writer};
 
 /// How often samples are looked for while all is well: reads only.
@@ -89,6 +89,18 @@ pub enum LookError {
 }
 
 async fn look(context: &Context, id: &ArchiveName, object: &DynamicObject) -> Result<Next, LookError> {
+    // Before anything that ends a look early: who takes consent back need not wait for the archive to be in order.
+    let withdrawn = withdraw(context, id, object).await;
+    let next = go_on(context, id, object, withdrawn).await?;
+    Ok(if withdrawn || next == Next::Forget { next } else { Next::Retry })
+}
+
+async fn go_on(
+    context: &Context,
+    id: &ArchiveName,
+    object: &DynamicObject,
+    withdrawn: bool,
+) -> Result<Next, LookError> {
     let generation = object.metadata.generation;
     let deleting = object.metadata.deletion_timestamp.is_some();
     // Somebody may have stored anything: read it with care, one object at a time.
@@ -99,7 +111,9 @@ async fn look(context: &Context, id: &ArchiveName, object: &DynamicObject) -> Re
     };
     let valid = match valid {
         Ok(valid) => valid,
-        Err(_) if deleting => return removal::remove(context, &removal::unreadable(context, id, object), object).await,
+        Err(_) if deleting => {
+            return removal::remove(context, &removal::unreadable(context, id, object), object, withdrawn).await;
+        }
         Err(fault) => {
             let found = Findings::only(generation, Finding::bad(Reason::InvalidSpec, fault));
             status_writer::write(context, object, &found).await?;
@@ -119,7 +133,7 @@ async fn look(context: &Context, id: &ArchiveName, object: &DynamicObject) -> Re
         return Ok(Next::After(STEADY));
     }
     if deleting {
-        return removal::remove(context, &valid, object).await;
+        return removal::remove(context, &valid, object, withdrawn).await;
     }
     if !object.finalizers().iter().any(|name| name == FINALIZER) {
         removal::hold(context, object).await?;
@@ -146,27 +160,30 @@ async fn wait_for_lists(
 /// Makes everything as it should be.
 async fn keep(context: &Context, archive: &Archive, object: &DynamicObject) -> Result<Next, LookError> {
     let mut found = dereference(context, archive, object).await?;
-    let entitled = found.senders.iter().filter(|sender| Sender::is_entitled(sender)).map(configure::name_of).collect();
-    let with_entry = found.senders.iter().map(configure::name_of).collect();
-    let leaving = configure::still_delivering(context, archive, &found, &entitled);
-    let senders: BTreeSet<_> = entitled.iter().chain(&leaving).cloned().collect();
+    let senders: BTreeSet<_> = found.senders.iter().map(configure::name_of).collect();
+    let entitled = found.senders.iter().filter(|sender| sender.is_entitled()).map(configure::name_of).collect();
+    let carried = configure::carried(&found);
     let now = OffsetDateTime::now_utc();
     let stored = crate::secrets::stored(context, archive, &senders, now).await?;
+    let secret =
+        |namespace: &str| stored.get(namespace).cloned().or_else(|| crate::secrets::seen(&context.caches, namespace));
+    let kept = configure::kept(&archive.id, &found, &entitled, &carried, secret);
     // Nothing new can be made in a namespace that ends; what is there holds to its end.
-    let (senders, dropped): (BTreeSet<_>, BTreeSet<_>) = senders.into_iter().partition(|sender| {
+    let (entitled, dropped): (BTreeSet<_>, BTreeSet<_>) = entitled.into_iter().partition(|sender| {
         let has_token =
             stored.get(&sender.namespace).is_some_and(|data| data.contains_key(&sender.token_key(&archive.id)));
         has_token || !is_ending(context, &sender.namespace)
     });
     let mut credentials = Credentials::next(
         archive,
-        &senders,
-        |namespace| stored.get(namespace).cloned().unwrap_or_default(),
+        &entitled,
+        kept,
+        &stored,
         |sender, token| configure::is_retired(&found, sender, token),
         found.answered(),
         now,
     )?;
-    let unwritten = credentials.apply(&context.client, &context.caches, &archive.id, &with_entry).await;
+    let unwritten = credentials.apply(context, &archive.id, &found.with_entry).await;
     for (namespace, error) in &unwritten {
         warn!(archive = %archive.id, namespace, %error, "the Secret could not be written");
     }
@@ -183,11 +200,13 @@ async fn keep(context: &Context, archive: &Archive, object: &DynamicObject) -> R
     failpoint::reach(FailPoint::AfterSecrets);
     let snippets = configure::snippets(context, archive, &found);
     let tokens = credentials.senders.iter().map(|(name, token)| (name.sender(), token.clone())).collect();
-    let carried = configure::carried(context, archive, &found);
     let created = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
     let made_for = claims::made_for(found.claim.as_deref(), &archive.uid, created);
-    // Who sends, and who may still be sending.
-    let reach = credentials.senders.keys().chain(&leaving).map(|sender| sender.namespace.clone()).collect();
+    // Who sends, and who may still be sending; the Secret of a namespace that ends may be gone before its pods.
+    let mut reach: BTreeSet<_> =
+        credentials.senders.keys().chain(&senders).map(|sender| sender.namespace.clone()).collect();
+    let leaving = carried.iter().filter_map(|(name, _)| PrometheusName::parse_sender(name));
+    reach.extend(leaving.map(|sender| sender.namespace).filter(|namespace| is_terminating(context, namespace)));
     let inputs = Inputs {
         defaults: &context.defaults,
         senders: &tokens,

@@ -7,6 +7,7 @@
 //! entries are there ──drained, or drainTimeout over──► no entries ──quiet, or limit over──► flush ──► Secrets, claim, finalizer
 //! ```
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
@@ -43,8 +44,13 @@ const QUIET_LIMIT: Duration = Duration::from_secs(180);
 /// Nothing has come for so long.
 const QUIET: Duration = Duration::from_secs(20);
 
-/// One step of the end of `archive`.
-pub async fn remove(context: &Context, archive: &Archive, object: &DynamicObject) -> Result<Next, LookError> {
+/// One step of the end of `archive`. `withdrawn`: whether it has nothing left in objects that do not consent.
+pub async fn remove(
+    context: &Context,
+    archive: &Archive,
+    object: &DynamicObject,
+    withdrawn: bool,
+) -> Result<Next, LookError> {
     if !object.finalizers().iter().any(|name| name == FINALIZER) {
         return Ok(Next::After(AGAIN));
     }
@@ -54,6 +60,10 @@ pub async fn remove(context: &Context, archive: &Archive, object: &DynamicObject
         found.senders.iter().filter(|sender| is_ours_to_remove(archive, sender)).collect();
     if !with_entry.is_empty() && waits.for_entries {
         return drain(context, archive, object, &found, &with_entry, !waits.to_drain).await;
+    }
+    if !withdrawn && waits.for_entries {
+        report(context, object, "the entries are being taken out").await?;
+        return Ok(Next::After(AGAIN));
     }
     if let Some(text) = waits.for_tail {
         report(context, object, text).await?;
@@ -88,7 +98,9 @@ impl Waits {
         let ending = is_ending(context, &archive.id.namespace) || found.deployment.is_none();
         let written = found.senders.iter().map(|sender| sender.prometheus.written()).max().unwrap_or(0);
         let since_written = Timestamp::now().as_millisecond().saturating_sub(written);
-        let is_recent = since_written < i64::try_from(QUIET_LIMIT.as_millis()).unwrap_or(i64::MAX);
+        // Its owner can write any time there: that may make it longer, and not endless.
+        let is_recent = since_written < i64::try_from(QUIET_LIMIT.as_millis()).unwrap_or(i64::MAX)
+            && elapsed < timeout + QUIET_LIMIT * 2;
         let for_tail = if ending || found.senders.is_empty() {
             None
         } else if found.is_receiver_ready() {
@@ -120,8 +132,7 @@ async fn drain(
     let mut undrained = Vec::new();
     for sender in senders {
         let list = sender.prometheus.remote_write().unwrap_or_default();
-        let is_drained =
-            |entry: &EntryName| !sender.consents || configure::is_drained(found, sender, entry, deleted_at(object));
+        let is_drained = |entry: &EntryName| configure::is_drained(found, sender, entry, deleted_at(object));
         let ours = entry::names(list).filter(|name| *name.archive() == archive.id);
         if !late && !ours.clone().all(|entry| is_drained(&entry)) {
             undrained.push(name_of(sender).to_string());
@@ -161,15 +172,14 @@ fn is_quiet(found: &Found<'_>) -> bool {
 }
 
 async fn finish(context: &Context, archive: &Archive, object: &DynamicObject) -> Result<Next, LookError> {
+    let referenced = referencing(context, &archive.id);
     for namespace in secrets::namespaces_with_keys(&context.caches, &archive.id) {
-        if is_referenced(context, &archive.id, &namespace) {
+        if referenced.contains(&namespace) {
             // A Secret that an entry names and that lacks the key stops the Prometheus Operator's work on that object.
             warn!(archive = %archive.id, namespace, "an entry that the operator may not change still names the Secret: its keys stay there");
             continue;
         }
-        if let Err(error) =
-            secrets::write(&context.client, &context.caches, &archive.id, &namespace, &SecretData::new()).await
-        {
+        if let Err(error) = secrets::write(context, &archive.id, &namespace, &SecretData::new()).await {
             warn!(archive = %archive.id, namespace, %error, "the archive's keys stay in the Secret");
         }
     }
@@ -204,14 +214,12 @@ async fn delete_claim(context: &Context, archive: &Archive, object: &DynamicObje
     Ok(())
 }
 
-/// Whether an entry of the archive is in an object of `namespace`: one that a person has pasted.
-fn is_referenced(context: &Context, archive: &ArchiveName, namespace: &str) -> bool {
-    let all = crate::dereference::prometheuses(context);
-    all.iter().any(|prometheus| {
-        prometheus.namespace == namespace
-            && !prometheus.is_deleting()
-            && crate::senders::has_entry_of(prometheus, archive)
-    })
+/// Namespaces with an object in which an entry of the archive is: one that a person has pasted.
+fn referencing(context: &Context, archive: &ArchiveName) -> BTreeSet<String> {
+    let all = crate::dereference::prometheuses(context).into_iter();
+    let with_entry =
+        all.filter(|prometheus| !prometheus.is_deleting() && crate::senders::has_entry_of(prometheus, archive));
+    with_entry.map(|prometheus| prometheus.namespace).collect()
 }
 
 /// An archive whose spec nobody can read, as far as its end needs to know it: its data stays, and the defaults hold.

@@ -166,8 +166,9 @@ async fn work(client: Client, settings: Settings, health: Arc<Health>) {
     health.set_working();
     let sweeping = context.clone();
     tokio::spawn(async move {
+        let mut sweep = orphans::Sweep::default();
         loop {
-            let changed = sweeping.guard.standing() == Standing::InForce && orphans::sweep(&sweeping).await;
+            let changed = sweeping.guard.standing() == Standing::InForce && sweep.round(&sweeping).await;
             let archives = sweeping.caches.all(Source::Archive).len();
             METRICS.archives.set(i64::try_from(archives).unwrap_or(i64::MAX));
             tokio::time::sleep(if changed { SWEEP_AGAIN } else { SWEEP_EVERY }).await;

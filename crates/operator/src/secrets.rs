@@ -3,14 +3,18 @@
 //! Several archives share a Secret. Each applies its own keys under a manager of its own, so that no archive's apply
 //! takes another's keys away, and no list of archives is needed anywhere.
 
+use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
-use kube::Client;
+use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use promarchive_api::metrics_archive::TlsMode;
-use serde_json::json;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tracing::info;
 
@@ -26,6 +30,9 @@ use crate::names::MANAGED_BY;
 use crate::receiver_client::Endpoint;
 use crate::reconcile::LookError;
 use crate::validate::Archive;
+
+/// The longest value that the operator writes is a certificate of about 1 KiB.
+const LONGEST_VALUE_BYTES: usize = 16 << 10;
 
 /// What an archive has in Secrets.
 #[derive(Clone, Debug)]
@@ -51,7 +58,12 @@ pub enum CredentialsError {
 
 /// The data of the Secret of `namespace`; empty if there is none.
 pub fn data(caches: &Caches, namespace: &str) -> SecretData {
-    caches.get(Source::Secret, namespace, SECRET_NAME).map(|secret| decoded(&secret)).unwrap_or_default()
+    seen(caches, namespace).unwrap_or_default()
+}
+
+/// The same; none if there is no Secret.
+pub fn seen(caches: &Caches, namespace: &str) -> Option<SecretData> {
+    caches.get(Source::Secret, namespace, SECRET_NAME).map(|secret| decoded(&secret))
 }
 
 fn decoded(secret: &DynamicObject) -> SecretData {
@@ -90,29 +102,37 @@ pub async fn stored(
     Ok(all)
 }
 
+/// Keys of a Secret, whose values may be large.
+pub fn keys(secret: &DynamicObject) -> impl Iterator<Item = &String> {
+    secret.data.get("data").and_then(Value::as_object).into_iter().flatten().map(|(key, _)| key)
+}
+
 /// Namespaces whose Secret has keys of `archive`.
 pub fn namespaces_with_keys(caches: &Caches, archive: &ArchiveName) -> BTreeSet<String> {
-    let all = caches.all(Source::Secret);
-    let with_keys =
-        all.iter().filter(|secret| decoded(secret).keys().any(|key| key.starts_with(&archive.secret_prefix())));
+    let (all, prefix) = (caches.all(Source::Secret), archive.secret_prefix());
+    let with_keys = all.iter().filter(|secret| keys(secret).any(|key| key.starts_with(&prefix)));
     with_keys.filter_map(|secret| secret.metadata.namespace.clone()).collect()
 }
 
 impl Credentials {
-    /// What is there already, and what is missing made anew. `retired`: whether a sender's token before the present one is not needed any
-    /// more; `answered`: what the operator showed, and by what it knew the receiver, when the receiver answered.
+    /// What is there already, and what is missing made anew. `kept` stays as it is, beside `senders`. `retired`: whether a sender's
+    /// token before the present one is not needed any more; `answered`: what the operator showed, and by what it knew the receiver, when
+    /// the receiver answered.
     pub fn next(
         archive: &Archive,
         senders: &BTreeSet<PrometheusName>,
-        found: impl Fn(&str) -> SecretData,
+        kept: BTreeMap<PrometheusName, SenderToken>,
+        stored: &BTreeMap<String, SecretData>,
         retired: impl Fn(&PrometheusName, &SenderToken) -> bool,
         answered: Option<&Endpoint>,
         now: OffsetDateTime,
     ) -> Result<Self, CredentialsError> {
-        let own = found(&archive.id.namespace);
+        let nothing = SecretData::new();
+        let found = |namespace: &str| stored.get(namespace).unwrap_or(&nothing);
+        let own = in_order(&archive.id, found(&archive.id.namespace));
         let certificates = answered.and_then(|endpoint| endpoint.ca.as_deref());
         let known = Known { request: &archive.new_authority, answered: certificates, now };
-        let reach = |authority: &Authority| reach(archive, authority, senders, &found, &retired);
+        let reach = |authority: &Authority| reach(archive, authority, senders, stored, &retired);
         let authority = match archive.receiver.tls {
             TlsMode::SelfSigned => Some(Authority::next(&archive.id, &own, known, reach)?),
             TlsMode::Disabled => None,
@@ -120,9 +140,9 @@ impl Credentials {
         let rotation = token_request(archive, authority.as_ref());
         let shown = answered.map(|endpoint| endpoint.token.as_str());
         let operator = OperatorToken::next(OperatorToken::read(&archive.id, &own), &archive.rotation, shown)?;
-        let mut tokens = BTreeMap::new();
+        let mut tokens = kept;
         for sender in senders {
-            let found = SenderToken::read(&found(&sender.namespace), &sender.secret_key(&archive.id));
+            let found = SenderToken::read(found(&sender.namespace), &sender.secret_key(&archive.id));
             let retired = found.as_ref().is_some_and(|token| retired(sender, token));
             tokens.insert(sender.clone(), SenderToken::next(found, &rotation, retired)?);
         }
@@ -157,27 +177,27 @@ impl Credentials {
     /// entry still names, are not taken out: without them the Prometheus Operator would stop its work on that object.
     pub async fn apply(
         &self,
-        client: &Client,
-        caches: &Caches,
+        context: &Context,
         archive: &ArchiveName,
         keep: &BTreeSet<PrometheusName>,
     ) -> Vec<(String, ApplyError)> {
         let mut wanted = self.data(archive);
-        for namespace in namespaces_with_keys(caches, archive) {
+        let mut kept: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+        for sender in keep.iter().filter(|sender| !self.senders.contains_key(*sender)) {
+            kept.entry(&sender.namespace).or_default().insert(sender.secret_key(archive));
+        }
+        for namespace in namespaces_with_keys(&context.caches, archive) {
             let wanted = wanted.entry(namespace.clone()).or_default();
-            let kept =
-                keep.iter().filter(|sender| sender.namespace == namespace && !self.senders.contains_key(*sender));
-            let kept: Vec<String> = kept.map(|sender| format!("{}.", sender.secret_key(archive))).collect();
-            for (key, value) in data(caches, &namespace) {
-                let is_named = key == ca_key(archive) || kept.iter().any(|prefix| key.starts_with(prefix));
-                if !kept.is_empty() && is_named {
+            let Some(kept) = kept.get(namespace.as_str()) else { continue };
+            for (key, value) in data(&context.caches, &namespace) {
+                if key == ca_key(archive) || sender_of(&key).is_some_and(|sender| kept.contains(sender)) {
                     wanted.entry(key).or_insert(value);
                 }
             }
         }
         let mut errors = Vec::new();
         for (namespace, wanted) in wanted {
-            if let Err(error) = write(client, caches, archive, &namespace, &wanted).await {
+            if let Err(error) = write(context, archive, &namespace, &wanted).await {
                 errors.push((namespace, error));
             }
         }
@@ -215,43 +235,132 @@ fn reach(
     archive: &Archive,
     authority: &Authority,
     senders: &BTreeSet<PrometheusName>,
-    found: impl Fn(&str) -> SecretData,
+    stored: &BTreeMap<String, SecretData>,
     retired: impl Fn(&PrometheusName, &SenderToken) -> bool,
 ) -> Reach {
     let (bundle, request) = (authority.bundle(), token_request(archive, Some(authority)));
     let mut all = Reach::Pods;
     for sender in senders {
-        let data = found(&sender.namespace);
+        let Some(data) = stored.get(&sender.namespace) else { return Reach::Partial };
         if data.get(&ca_key(&archive.id)).map(Vec::as_slice) != Some(bundle.as_bytes()) {
             return Reach::Partial;
         }
         let is_used =
             |token: SenderToken| token.rotation == request && (token.previous.is_none() || retired(sender, &token));
-        if !SenderToken::read(&data, &sender.secret_key(&archive.id)).is_some_and(is_used) {
+        if !SenderToken::read(data, &sender.secret_key(&archive.id)).is_some_and(is_used) {
             all = Reach::Secrets;
         }
     }
     all
 }
 
-/// Makes the keys of `archive` in the Secret of `namespace` exactly `wanted`.
+/// What the archive has in the Secret of its own namespace, without what cannot be of the operator. The certificates of the authority are
+/// copied into namespaces of others, where a Prometheus that cannot read them loads no configuration.
+fn in_order(archive: &ArchiveName, data: &SecretData) -> SecretData {
+    let prefix = archive.secret_prefix();
+    let is_good = |key: &str, value: &[u8]| {
+        value.len() <= LONGEST_VALUE_BYTES && (!holds_certificates(archive, key) || are_certificates(value))
+    };
+    let its = data.iter().filter(|(key, value)| key.starts_with(&prefix) && is_good(key, value));
+    its.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+fn holds_certificates(archive: &ArchiveName, key: &str) -> bool {
+    ["ca.crt", "ca.next.crt", "ca.former.crt"].iter().any(|what| key == archive.secret_key(what))
+}
+
+/// While an authority changes there are two.
+const MOST_AUTHORITIES: usize = 2;
+
+fn are_certificates(pem: &[u8]) -> bool {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).take(MOST_AUTHORITIES + 1).collect();
+    let is_root = |certificate: &CertificateDer<'_>| RootCertStore::empty().add(certificate.clone().into_owned()).is_ok();
+    all.is_ok_and(|all| (1..=MOST_AUTHORITIES).contains(&all.len()) && all.iter().all(is_root))
+}
+
+/// What the keys of one sender begin with: a key without its last part.
+pub fn sender_of(key: &str) -> Option<&str> {
+    key.rsplit_once('.').map(|(sender, _)| sender)
+}
+
+/// Makes the keys of `archive` in the Secret of `namespace` exactly `wanted`. Whether anything had to be changed for it.
+///
+/// Keys that look like the archive's and that its manager does not own are somebody else's: an apply would not take them out, so
+/// none is sent for them.
 pub async fn write(
-    client: &Client,
-    caches: &Caches,
+    context: &Context,
+    archive: &ArchiveName,
+    namespace: &str,
+    wanted: &SecretData,
+) -> Result<bool, ApplyError> {
+    let place = (archive.clone(), namespace.to_owned());
+    let cached = context.caches.get(Source::Secret, namespace, SECRET_NAME);
+    let found = cached.as_deref().map(decoded).unwrap_or_default();
+    let is_its = |key: &String| key.starts_with(&archive.secret_prefix());
+    let is_so = found.iter().filter(|(key, _)| is_its(key)).eq(wanted.iter());
+    let looked_at = context.settled.said(&place);
+    let now = fingerprint(cached.as_deref(), wanted);
+    if looked_at == Some(now) || (is_so && looked_at.is_some()) {
+        return Ok(false);
+    }
+    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &Source::Secret.resource());
+    let failed = |error: kube::Error| ApplyError::request("Secret", SECRET_NAME, &error);
+    let live = api.get_opt(SECRET_NAME).await.map_err(failed)?;
+    let Some(change) = change(live.as_ref(), &archive.secret_manager(), wanted) else {
+        context.settled.renew(place, now);
+        return Ok(false);
+    };
+    info!(%archive, namespace, keys = wanted.len(), "changing what the archive has in the Secret {SECRET_NAME}");
+    match (change, &live) {
+        (Change::Delete, Some(live)) => delete(&api, live).await?,
+        _ => apply(&api, archive, namespace, wanted).await?,
+    }
+    context.settled.end(&place);
+    Ok(true)
+}
+
+/// What has to be done to a Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    /// The keys of one manager become others.
+    Apply,
+    /// Nobody else has a key in it.
+    Delete,
+}
+
+/// What makes the keys of `manager` in `live` exactly `wanted`.
+fn change(live: Option<&DynamicObject>, manager: &str, wanted: &SecretData) -> Option<Change> {
+    let found = live.map(decoded).unwrap_or_default();
+    let owned: BTreeSet<&str> = live.map(|live| owned(live, manager)).unwrap_or_default();
+    let is_there = |(key, value): (&String, &Vec<u8>)| found.get(key) == Some(value) && owned.contains(key.as_str());
+    let is_too_much = |key: &&str| found.contains_key(*key) && !wanted.contains_key(*key);
+    if wanted.iter().all(is_there) && !owned.iter().any(is_too_much) {
+        return None;
+    }
+    let is_all = wanted.is_empty() && found.keys().all(|key| owned.contains(key.as_str()));
+    Some(if is_all { Change::Delete } else { Change::Apply })
+}
+
+/// Keys in the data of `secret` that `manager` owns.
+fn owned<'a>(secret: &'a DynamicObject, manager: &str) -> BTreeSet<&'a str> {
+    let fields = secret.managed_fields().iter().filter(|fields| fields.manager.as_deref() == Some(manager));
+    let data = fields.filter_map(|fields| fields.fields_v1.as_ref()?.0.get("f:data")?.as_object());
+    data.flatten().filter_map(|(key, _)| key.strip_prefix("f:")).collect()
+}
+
+/// What was looked at, and what was wanted then.
+fn fingerprint(secret: Option<&DynamicObject>, wanted: &SecretData) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (secret.map(|secret| (&secret.metadata.uid, &secret.metadata.resource_version)), wanted).hash(&mut hasher);
+    hasher.finish()
+}
+
+async fn apply(
+    api: &Api<DynamicObject>,
     archive: &ArchiveName,
     namespace: &str,
     wanted: &SecretData,
 ) -> Result<(), ApplyError> {
-    let found: SecretData =
-        data(caches, namespace).into_iter().filter(|(key, _)| key.starts_with(&archive.secret_prefix())).collect();
-    if found == *wanted {
-        return Ok(());
-    }
-    info!(%archive, namespace, keys = wanted.len(), before = found.len(), "changing what the archive has in the Secret {SECRET_NAME}");
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    if wanted.is_empty() && found.len() == data(caches, namespace).len() {
-        return delete(&api, caches, namespace).await;
-    }
     let encoded: BTreeMap<&String, ByteString> =
         wanted.iter().map(|(key, value)| (key, ByteString(value.clone()))).collect();
     let secret = json!({
@@ -262,15 +371,12 @@ pub async fn write(
         "data": encoded,
     });
     let params = PatchParams::apply(&archive.secret_manager()).force();
-    api.patch(SECRET_NAME, &params, &Patch::Apply(secret))
-        .await
-        .map(drop)
-        .map_err(|error| ApplyError::request("Secret", SECRET_NAME, &error))
+    let applied = api.patch(SECRET_NAME, &params, &Patch::Apply(secret)).await;
+    applied.map(drop).map_err(|error| ApplyError::request("Secret", SECRET_NAME, &error))
 }
 
 /// Deletes the Secret, if it is still the one in which nobody else has a key.
-async fn delete(api: &Api<Secret>, caches: &Caches, namespace: &str) -> Result<(), ApplyError> {
-    let Some(seen) = caches.get(Source::Secret, namespace, SECRET_NAME) else { return Ok(()) };
+async fn delete(api: &Api<DynamicObject>, seen: &DynamicObject) -> Result<(), ApplyError> {
     let (uid, resource_version) = (seen.metadata.uid.clone(), seen.metadata.resource_version.clone());
     let params =
         DeleteParams { preconditions: Some(Preconditions { uid, resource_version }), ..DeleteParams::default() };
@@ -278,5 +384,82 @@ async fn delete(api: &Api<Secret>, caches: &Caches, namespace: &str) -> Result<(
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(ApplyError::request("Secret", SECRET_NAME, &error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANAGER: &str = "promarchive/team/lab";
+
+    /// A Secret in which each key has the value `x`, by its manager.
+    fn secret(managers: &[(&str, &[&str])]) -> DynamicObject {
+        let keys = managers.iter().flat_map(|(_, keys)| *keys);
+        let data: Value = keys.map(|key| ((*key).to_owned(), json!("eA=="))).collect::<serde_json::Map<_, _>>().into();
+        let fields = managers.iter().map(|(manager, keys)| {
+            let keys: serde_json::Map<_, _> = keys.iter().map(|key| (format!("f:{key}"), json!({}))).collect();
+            json!({"manager": manager, "operation": "Apply", "fieldsType": "FieldsV1", "fieldsV1": {"f:data": keys}})
+        });
+        let fields: Vec<Value> = fields.collect();
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET_NAME, "managedFields": fields}, "data": data});
+        serde_json::from_value(secret).unwrap()
+    }
+
+    fn wanted(keys: &[&str]) -> SecretData {
+        keys.iter().map(|key| ((*key).to_owned(), b"x".to_vec())).collect()
+    }
+
+    #[test]
+    fn no_certificate_goes_to_others_that_is_none() {
+        let archive = ArchiveName::new("team", "lab");
+        let mut data = SecretData::from([("team.other.ca.crt".to_owned(), b"x".to_vec())]);
+        let known = Known { request: "", answered: None, now: OffsetDateTime::UNIX_EPOCH };
+        let good = Authority::next(&archive, &data, known, |_| Reach::Partial).unwrap();
+        good.write(&archive, &mut data);
+        assert_eq!(in_order(&archive, &data).len(), 6);
+        let crt = good.bundle();
+        let key = String::from_utf8(data["team.lab.ca.key"].clone()).unwrap();
+        for wrong in [
+            String::new(),
+            "x".to_owned(),
+            crt.replace('M', "N"),
+            crt.repeat(3),
+            crt.clone() + &"\n".repeat(16 << 10),
+            key,
+        ] {
+            data.insert(ca_key(&archive), wrong.clone().into_bytes());
+            assert!(!in_order(&archive, &data).contains_key(&ca_key(&archive)), "{wrong:.200}");
+        }
+        // Two while an authority changes.
+        for good in [crt.repeat(2), crt] {
+            data.insert(ca_key(&archive), good.into_bytes());
+            assert!(in_order(&archive, &data).contains_key(&ca_key(&archive)));
+        }
+    }
+
+    #[test]
+    fn only_what_the_archives_manager_owns_is_taken_out() {
+        let other = ("kubectl-edit", &["team.lab.b"][..]);
+        for (managers, keys, expected) in [
+            (vec![(MANAGER, &["team.lab.a"][..])], &["team.lab.a"][..], None),
+            (vec![(MANAGER, &["team.lab.a"][..])], &["team.lab.c"][..], Some(Change::Apply)),
+            (vec![(MANAGER, &["team.lab.a"][..])], &[][..], Some(Change::Delete)),
+            // Somebody's keys that look like the archive's.
+            (vec![other], &[][..], None),
+            (vec![(MANAGER, &["team.lab.a"][..]), other], &["team.lab.a"][..], None),
+            (vec![(MANAGER, &["team.lab.a"][..]), other], &[][..], Some(Change::Apply)),
+            (vec![("promarchive/team/lab2", &["team.lab.b"][..])], &[][..], None),
+            // Somebody else wrote what is wanted: it is taken over.
+            (vec![other], &["team.lab.b"][..], Some(Change::Apply)),
+            (vec![], &[][..], None),
+        ] {
+            assert_eq!(change(Some(&secret(&managers)), MANAGER, &wanted(keys)), expected, "{managers:?} {keys:?}");
+        }
+        assert_eq!(change(None, MANAGER, &wanted(&[])), None);
+        assert_eq!(change(None, MANAGER, &wanted(&["team.lab.a"])), Some(Change::Apply));
+        let mut changed = wanted(&["team.lab.a"]);
+        changed.insert("team.lab.a".to_owned(), b"y".to_vec());
+        assert_eq!(change(Some(&secret(&[(MANAGER, &["team.lab.a"])])), MANAGER, &changed), Some(Change::Apply));
     }
 }

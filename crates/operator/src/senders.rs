@@ -1,49 +1,43 @@
 //! Which Prometheus objects send to an archive. Pure.
+//!
+//! Only those that consent are looked at: what is said and done about an archive is then the same whether another one
+//! does not consent or does not exist.
+
+use std::collections::HashSet;
 
 use kube::core::SelectorExt;
-use promarchive_api::metrics_archive::Mode;
+use promarchive_api::metrics_archive::{Mode, PrometheusKind};
 
-use crate::consent::allows;
 use crate::entry::{self, ArchiveName};
+use crate::names::ALLOW_ARCHIVES;
 use crate::prometheus::Prometheus;
 use crate::validate::{Archive, Selection, Target};
 
-/// A Prometheus that sends to an archive, is to do so, or did.
+/// A Prometheus that sends to an archive, is to do so, or did. It consents.
 #[derive(Clone, Debug)]
 pub struct Sender<'a> {
     /// The object.
     pub prometheus: Prometheus,
     /// By which item it is chosen; none: it has an entry of the archive's and is not chosen any more.
     pub selection: Option<&'a Selection>,
-    /// Whether it, or its namespace, lets the archive have its samples.
-    pub consents: bool,
 }
 
 impl Sender<'_> {
-    /// Whether it may send at all: only then it gets a token.
+    /// Whether it may send at all: only then a token is made for it.
     pub fn is_entitled(&self) -> bool {
         let refused = |selection: &Selection| selection.mode == Mode::Patch && self.prometheus.belongs_to_openshift();
-        self.consents && self.selection.is_some_and(|selection| !refused(selection))
+        self.selection.is_some_and(|selection| !refused(selection))
     }
 }
 
-/// Every Prometheus that has to do with `archive`. `consent` gives the annotation of a namespace.
-pub fn senders<'a>(
-    archive: &'a Archive,
-    all: &[Prometheus],
-    consent: impl Fn(&str) -> Option<String>,
-) -> Vec<Sender<'a>> {
+/// Every Prometheus among `consenting` that has to do with `archive`.
+pub fn senders<'a>(archive: &'a Archive, consenting: &[Prometheus]) -> Vec<Sender<'a>> {
     let with = |prometheus: &Prometheus| {
         let selection = archive.selections.iter().find(|selection| chooses(selection, prometheus));
-        if selection.is_none() && !has_entry_of(prometheus, &archive.id) {
-            return None;
-        }
-        let consents = prometheus.namespace == archive.id.namespace
-            || prometheus.consent().is_some_and(|annotation| allows(annotation, &archive.id))
-            || consent(&prometheus.namespace).is_some_and(|annotation| allows(&annotation, &archive.id));
-        Some(Sender { prometheus: prometheus.clone(), selection, consents })
+        let concerned = selection.is_some() || has_entry_of(prometheus, &archive.id);
+        concerned.then(|| Sender { prometheus: prometheus.clone(), selection })
     };
-    all.iter().filter_map(with).collect()
+    consenting.iter().filter_map(with).collect()
 }
 
 fn chooses(selection: &Selection, prometheus: &Prometheus) -> bool {
@@ -60,18 +54,30 @@ pub fn has_entry_of(prometheus: &Prometheus, archive: &ArchiveName) -> bool {
     entry::names(prometheus.remote_write().unwrap_or_default()).any(|name| archive.owns(&name))
 }
 
-/// Names that `archive` asks for and nobody has, for a message: `Prometheus monitoring/k8s`.
-pub fn missing(archive: &Archive, all: &[Prometheus]) -> Vec<String> {
+/// What `archive` asks for by name and nobody of `consenting` is, each as a message.
+pub fn missing(archive: &Archive, consenting: &[Prometheus]) -> Vec<String> {
+    let there: HashSet<(PrometheusKind, &str, &str)> =
+        consenting.iter().map(|one| (one.kind, one.namespace.as_str(), one.name.as_str())).collect();
     let mut missing = Vec::new();
     for selection in &archive.selections {
         let Target::Name(name) = &selection.target else { continue };
         for namespace in &selection.namespaces {
-            let is_it =
-                |one: &Prometheus| one.kind == selection.kind && one.namespace == *namespace && one.name == *name;
-            if !all.iter().any(is_it) {
-                missing.push(format!("{} {namespace}/{name}", selection.kind.as_str()));
+            if !there.contains(&(selection.kind, namespace.as_str(), name.as_str())) {
+                missing.push(absent(archive, selection.kind, namespace, name));
             }
         }
     }
     missing
+}
+
+/// Of another namespace, it is not told whether there is one that does not consent.
+fn absent(archive: &Archive, kind: PrometheusKind, namespace: &str, name: &str) -> String {
+    let kind = kind.as_str();
+    if namespace == archive.id.namespace {
+        return format!("there is no {kind} {namespace}/{name}: make it, or correct spec.prometheuses");
+    }
+    format!(
+        "there is no {kind} {namespace}/{name} that consents: make it, correct spec.prometheuses, or annotate it or its namespace with {ALLOW_ARCHIVES}: \"{}\"",
+        archive.id
+    )
 }

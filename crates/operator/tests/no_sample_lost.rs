@@ -234,7 +234,7 @@ impl Process {
 }
 
 /// Whether an old entry may go: the rule under test, or a broken one.
-type Rule = fn(&EntryName, &EntryName, i64, Sender<'_>) -> bool;
+type Rule = fn(&EntryName, &EntryName, i64, &Sender<'_>) -> bool;
 
 struct World {
     random: Random,
@@ -276,11 +276,11 @@ impl World {
             deliveries: self.receiver.marks.values().cloned().collect(),
         };
         let pods: Vec<_> = self.processes.iter().map(|process| process.as_pod(now)).collect();
-        let sender = Sender { deliveries: &deliveries, name: "s", pods: &pods };
+        let sender = Sender::new(&deliveries, "s", &pods);
         let wanted = &self.entries[self.wanted];
         let written = self.written * 1_000;
         let plan =
-            plan(&self.list, &self.archive, "team", Some(wanted), |old| rule(old, wanted.name(), written, sender));
+            plan(&self.list, &self.archive, "team", Some(wanted), |old| rule(old, wanted.name(), written, &sender));
         self.state = plan.state.clone();
         if !plan.operations.is_empty() {
             self.list = patched(&plan, &self.list);

@@ -19,6 +19,7 @@ use crate::validate::{Archive, Claim};
 
 pub use claim::store;
 pub use hash::short_hash;
+pub use network::service_spec;
 
 /// What the operator was told about all receivers.
 #[derive(Clone, Debug)]

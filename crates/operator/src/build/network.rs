@@ -9,12 +9,16 @@ use crate::kind::Kind;
 use crate::validate::Archive;
 
 pub(super) fn service(archive: &Archive) -> Desired {
-    let spec = json!({
+    desired(archive, Kind::Service, archive.id.receiver(), json!({"spec": service_spec(archive)}))
+}
+
+/// What leads to the receiver's pods, and nowhere else.
+pub fn service_spec(archive: &Archive) -> Value {
+    json!({
         "type": "ClusterIP",
         "selector": selector(archive),
         "ports": [{"name": "receiver", "port": RECEIVER_PORT, "targetPort": "receiver", "protocol": "TCP"}],
-    });
-    desired(archive, Kind::Service, archive.id.receiver(), json!({"spec": spec}))
+    })
 }
 
 /// Prometheus pods in the namespaces of the senders, and the operator, may connect. The receiver itself connects to nobody: it answers,

@@ -1,45 +1,65 @@
 //! Who may still be sending, though it has no right to any more, or another token. Pure.
+//!
+//! The tokens file is read back for it, and anybody who may change ConfigMaps can have written that. So a line of it makes no
+//! token, and nothing is written elsewhere because of it: it keeps a hash in the file itself, and a token that is in the sender's
+//! Secret already.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::name_of;
-use crate::cache::Source;
-use crate::context::Context;
-use crate::credentials::{SenderToken, TokenLine, token_hash, token_lines};
+use serde_json::Value;
+
+use crate::credentials::{SecretData, SenderToken, TokenLine, token_hash, token_lines};
 use crate::delivery;
 use crate::dereference::Found;
-use crate::entry::PrometheusName;
-use crate::kind::Kind;
-use crate::validate::Archive;
+use crate::entry::{ArchiveName, PrometheusName};
 
 /// Longer than a Prometheus takes from reading a changed configuration to the end of the old queue.
 const LAST_FLUSH: Duration = Duration::from_secs(90);
 
-/// Senders without a right to send whose last samples may still be on their way: they keep their tokens until then.
-pub fn still_delivering(
-    context: &Context,
-    archive: &Archive,
-    found: &Found<'_>,
-    entitled: &BTreeSet<PrometheusName>,
-) -> BTreeSet<PrometheusName> {
-    let with_entry = found.senders.iter().filter(|sender| sender.consents).map(name_of);
-    let known = carried(context, archive, found);
-    let leaving = known.iter().filter_map(|(name, _)| PrometheusName::parse_sender(name));
-    with_entry.chain(leaving).filter(|name| !entitled.contains(name)).collect()
-}
-
 /// Lines of the present tokens file of senders that may still be delivering: all but those that may not, and those of which the
 /// receiver says that nothing has come for long. While it says nothing, nobody is taken out.
-pub fn carried(context: &Context, archive: &Archive, found: &Found<'_>) -> Vec<TokenLine> {
-    let file = context.caches.get(Source::Child(Kind::ConfigMap), &archive.id.namespace, &archive.id.receiver());
-    let text = file.as_deref().and_then(|file| file.data.pointer("/data/tokens")?.as_str()).unwrap_or_default();
-    let is_refused =
-        |name: &str| found.senders.iter().any(|sender| !sender.consents && name_of(sender).sender() == name);
-    let is_over = |name: &str| {
-        found.deliveries().is_some_and(|deliveries| delivery::silence(deliveries, |sender| sender == name) > LAST_FLUSH)
+pub fn carried(found: &Found<'_>) -> Vec<TokenLine> {
+    let text = found.tokens.as_deref().and_then(|file| file.data.pointer("/data/tokens").and_then(Value::as_str));
+    let silence = found.deliveries().map(delivery::silences);
+    let is_over = |name: &str| silence.as_ref().is_some_and(|silence| silence(name) > LAST_FLUSH);
+    let lines = token_lines(text.unwrap_or_default());
+    let lines = lines.filter(|(name, _)| !found.refused.contains(*name) && !is_over(name));
+    lines.map(|(name, hash)| (name.to_owned(), hash.to_owned())).collect()
+}
+
+/// Tokens, as they are stored, of senders for which none is made: those with an entry that is to go, and those of `carried` whose
+/// line is of the stored token. They keep them until nothing more comes.
+pub fn kept(
+    archive: &ArchiveName,
+    found: &Found<'_>,
+    entitled: &BTreeSet<PrometheusName>,
+    carried: &[TokenLine],
+    stored: impl Fn(&str) -> Option<SecretData>,
+) -> BTreeMap<PrometheusName, SenderToken> {
+    let mut secrets: BTreeMap<String, Option<SecretData>> = BTreeMap::new();
+    let mut token = |sender: &PrometheusName| {
+        let data = secrets.entry(sender.namespace.clone()).or_insert_with(|| stored(&sender.namespace));
+        SenderToken::read(data.as_ref()?, &sender.secret_key(archive))
     };
-    token_lines(text).into_iter().filter(|(name, _)| !is_refused(name) && !is_over(name)).collect()
+    let mut kept = BTreeMap::new();
+    for sender in found.senders.iter().map(|sender| sender.prometheus.full_name()) {
+        if !entitled.contains(&sender)
+            && let Some(token) = token(&sender)
+        {
+            kept.insert(sender, token);
+        }
+    }
+    for (name, hash) in carried {
+        let Some(sender) = PrometheusName::parse_sender(name) else { continue };
+        if !entitled.contains(&sender)
+            && let Some(token) = token(&sender)
+            && (token_hash(&token.token) == *hash || token.previous.as_ref() == Some(hash))
+        {
+            kept.insert(sender, token);
+        }
+    }
+    kept
 }
 
 /// Whether every pod of a sender has delivered with its present token.
@@ -49,5 +69,5 @@ pub fn is_retired(found: &Found<'_>, sender: &PrometheusName, token: &SenderToke
     let present = token_hash(&token.token);
     // Marks have the first 8 digits.
     let (old, new) = (previous.get(..8).unwrap_or_default(), present.get(..8).unwrap_or_default());
-    delivery::token_retired(old, new, delivered).is_yes()
+    delivery::token_retired(old, new, &delivered).is_yes()
 }

@@ -23,7 +23,7 @@ use crate::senders::Sender;
 use crate::status::PrometheusFinding;
 use crate::validate::Archive;
 
-pub use leaving::{carried, is_retired, still_delivering};
+pub use leaving::{carried, is_retired, kept};
 
 /// Shards of one queue, which fill a request in 5 s at most, are not further apart.
 const SHARDS_APART: Duration = Duration::from_secs(10);
@@ -34,8 +34,6 @@ enum Wish {
     Entry(Box<Entry>),
     /// None; what is there goes when nothing can be lost.
     Nothing,
-    /// None, at once: nothing more may be sent.
-    NothingNow(PrometheusState, String),
     /// As it is: not ours to change.
     Leave(PrometheusState, String),
     /// As it is, for the settings are refused. Only what this Prometheus surely does not load goes.
@@ -44,8 +42,7 @@ enum Wish {
 
 /// The name of a sender.
 pub fn name_of(sender: &Sender<'_>) -> PrometheusName {
-    let Prometheus { kind, namespace, name, .. } = &sender.prometheus;
-    PrometheusName { kind: *kind, namespace: namespace.clone(), name: name.clone() }
+    sender.prometheus.full_name()
 }
 
 /// What a Prometheus and the definition of its kind understand.
@@ -65,17 +62,10 @@ fn entry_for(context: &Context, archive: &Archive, sender: &Sender<'_>) -> Optio
 
 fn wish(context: &Context, archive: &Archive, sender: &Sender<'_>) -> Wish {
     let Some(entry) = entry_for(context, archive, sender) else { return Wish::Nothing };
-    let allow = format!("annotate it, or its namespace, with promarchive.dev/allow-archives: \"{}\"", archive.id);
     let patches = sender.selection.is_none_or(|selection| selection.mode == Mode::Patch);
     if patches && sender.prometheus.belongs_to_openshift() {
         let message = "OpenShift's cluster monitoring owns this object and undoes every change: add the entry in its ConfigMap cluster-monitoring-config, in mode Manual";
         return Wish::Leave(PrometheusState::OwnedByOpenShift, message.to_owned());
-    }
-    if !sender.consents {
-        return Wish::NothingNow(
-            PrometheusState::NoConsent,
-            format!("it is in another namespace and does not consent: {allow}"),
-        );
     }
     match (entry, sender.selection.map(|selection| selection.mode)) {
         (Err(fault), Some(Mode::Manual)) => Wish::Leave(PrometheusState::PatchDenied, fault),
@@ -142,10 +132,6 @@ async fn configure_one(
     if matches!(&wish, Wish::Nothing) && !planned.operations.is_empty() {
         let since = before(context.draining.begin((archive.id.clone(), name_of(sender))));
         drain_event(context, object, found, sender, present.as_ref(), since).await;
-    }
-    if matches!(&wish, Wish::NothingNow(..)) {
-        // Who may not send any more does not go on because something else was refused.
-        context.denied.end(&(archive.id.clone(), prometheus.uid()));
     }
     let points = [FailPoint::BeforePatch, FailPoint::AfterPatch];
     let replan = |now: &Prometheus| plan(context, archive, found, sender, &wish, now);
@@ -240,14 +226,13 @@ fn plan(
     match wish {
         Wish::Entry(entry) => {
             let written = prometheus.written();
-            let sender = name.sender();
+            let delivered = found.delivered(&name, &name.sender());
             let broken = broken();
             make(Some(entry), &|old| {
                 if broken.contains(old) {
                     return true;
                 }
-                let delivered = found.delivered(&name, &sender);
-                delivered.is_some_and(|sender| {
+                delivered.as_ref().is_some_and(|sender| {
                     delivery::may_retire(old, entry.name(), written, sender, context.overlap).is_yes()
                 })
             })
@@ -258,7 +243,6 @@ fn plan(
             let since = before(waited);
             make(None, &|old| is_over || is_drained(found, sender, old, since))
         }
-        Wish::NothingNow(..) => make(None, &|_| true),
         Wish::Refused(_) => {
             let broken = broken();
             make(None, &|old| broken.contains(old))
@@ -289,7 +273,7 @@ pub fn is_drained(found: &Found<'_>, sender: &Sender<'_>, entry: &EntryName, sin
     let moment = since.saturating_add(later);
     found
         .delivered(&name, &name.sender())
-        .is_some_and(|sender| delivery::delivered_past(entry, moment, sender).is_yes())
+        .is_some_and(|sender| delivery::delivered_past(entry, moment, &sender).is_yes())
 }
 
 /// The entries to paste, by a name that a ConfigMap can have.

@@ -24,7 +24,6 @@ pub(super) fn describe(
 ) -> Said {
     let prometheus = &sender.prometheus;
     match (wish, plan.state) {
-        (Wish::NothingNow(state, message), _) => (*state, message.clone(), present),
         // Pasted, or somebody's own: it is only looked at.
         (Wish::Leave(PrometheusState::NotPasted, _), State::Draining(_) | State::ConfiguredByOthers) => {
             arriving(found, sender, present, Vec::new())
@@ -86,7 +85,7 @@ fn arriving(found: &Found<'_>, sender: &Sender<'_>, entry: Option<EntryName>, mu
     let text = name.sender();
     let judged = found
         .delivered(&name, &text)
-        .map(|delivered| delivery::receiving(found.judged_before(prometheus), delivered, interval));
+        .map(|delivered| delivery::receiving(found.judged_before(prometheus), &delivered, interval));
     let state = match judged {
         Some(Receiving::Receiving) => PrometheusState::Receiving,
         Some(Receiving::Overdue { .. }) => PrometheusState::Overdue,

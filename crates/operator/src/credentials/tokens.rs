@@ -1,12 +1,12 @@
 //! Tokens: 32 random bytes in hexadecimal. The receiver holds only their hashes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
 use super::{NoRandomness, SecretData, random};
-use crate::entry::ArchiveName;
+use crate::entry::{ArchiveName, PrometheusName};
 
 const TOKEN_BYTES: usize = 32;
 
@@ -91,6 +91,10 @@ impl SenderToken {
 pub type TokenLine = (String, String);
 
 const OPERATOR: &str = "operator";
+/// What is longer is not read back. A ConfigMap holds no more.
+const LONGEST_FILE_BYTES: usize = 1 << 20;
+/// Lines of senders that are leaving, at most. More are forgotten: the senders are asked to come again, and do so in vain.
+const MOST_CARRIED: usize = 1000;
 
 /// The receiver's tokens file. `carried`: lines of senders that are leaving, from the file before.
 ///
@@ -105,15 +109,16 @@ pub fn tokens_file(
     let operator: Vec<String> = operator.iter().map(|token| token_hash(token)).collect();
     let present: Vec<TokenLine> =
         senders.iter().map(|(name, token)| (name.clone(), token_hash(&token.token))).collect();
-    let times = |hash: &str| {
-        present.iter().filter(|(_, other)| other == hash).count()
-            + operator.iter().filter(|other| *other == hash).count()
-    };
+    let mut times: HashMap<&str, usize> = HashMap::new();
+    for hash in present.iter().map(|(_, hash)| hash).chain(&operator) {
+        *times.entry(hash).or_default() += 1;
+    }
     let previous = senders.iter().filter_map(|(name, token)| Some((name.clone(), token.previous.clone()?)));
-    let older = previous.chain(carried.iter().filter(|(name, _)| !senders.contains_key(name)).cloned());
-    let mut lines: Vec<TokenLine> = present.iter().filter(|(_, hash)| times(hash) == 1).cloned().collect();
+    let leaving = carried.iter().filter(|(name, _)| !senders.contains_key(name)).take(MOST_CARRIED).cloned();
+    let mut lines: Vec<TokenLine> =
+        present.iter().filter(|(_, hash)| times.get(hash.as_str()) == Some(&1)).cloned().collect();
     let mut taken: BTreeSet<String> = present.iter().map(|(_, hash)| hash).chain(&operator).cloned().collect();
-    lines.extend(older.filter(|(_, hash)| taken.insert(hash.clone())));
+    lines.extend(previous.chain(leaving).filter(|(_, hash)| taken.insert(hash.clone())));
     lines.sort();
     let mut file =
         format!("# Who may write to the archive {archive}. Made by promarchive-operator from the Secrets.\n");
@@ -127,16 +132,22 @@ pub fn tokens_file(
     file
 }
 
-/// The lines of senders in a tokens file.
-pub fn token_lines(file: &str) -> Vec<TokenLine> {
-    let lines = file.lines().filter(|line| !line.starts_with('#'));
-    let words = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
-    words
-        .filter_map(|words| match words[..] {
-            [name, hash] if is_hexadecimal(hash, 32) => Some((name.to_owned(), hash.to_owned())),
-            _ => None,
-        })
-        .collect()
+/// The lines of senders in a tokens file. Somebody may have written anything there: what is no line of ours is left out.
+pub fn token_lines(file: &str) -> impl Iterator<Item = (&str, &str)> {
+    let file = if file.len() <= LONGEST_FILE_BYTES { file } else { "" };
+    file.lines().filter_map(|line| {
+        let (name, hash) = line.split_once(' ')?;
+        (PrometheusName::is_sender(name) && is_hexadecimal(hash, 32)).then_some((name, hash))
+    })
+}
+
+/// A tokens file without the lines of senders that `is_refused` names; `None` if it has none of them.
+pub fn without_senders(file: &str, is_refused: impl Fn(&str) -> bool) -> Option<String> {
+    let is_its = |line: &&str| line.split_whitespace().next().is_some_and(&is_refused);
+    file.lines().any(|line| is_its(&line)).then(|| {
+        let staying = file.lines().filter(|line| !is_its(line));
+        staying.fold(String::with_capacity(file.len()), |text, line| text + line + "\n")
+    })
 }
 
 #[cfg(test)]
@@ -188,16 +199,61 @@ mod tests {
         assert_eq!(file.lines().skip(1).collect::<Vec<_>>(), [format!("operator {} operate", token_hash(&operator))]);
     }
 
+    fn sender(name: &str) -> String {
+        format!("Prometheus/team/{name}")
+    }
+
     #[test]
     fn a_previous_hash_takes_nobodys_token_and_leaving_senders_are_carried_on() {
         let victim = SenderToken::next(None, "", false).unwrap();
         let own = SenderToken::next(None, "", false).unwrap();
         let thief = SenderToken { previous: Some(token_hash(&victim.token)), ..own.clone() };
-        let senders = BTreeMap::from([("a".to_owned(), victim.clone()), ("b".to_owned(), thief)]);
-        let gone = ("gone".to_owned(), token_hash("x"));
-        let stolen = ("c".to_owned(), token_hash(&own.token));
+        let senders = BTreeMap::from([(sender("a"), victim.clone()), (sender("b"), thief)]);
+        let gone = (sender("gone"), token_hash("x"));
+        let stolen = (sender("c"), token_hash(&own.token));
         let file = tokens_file(&archive(), &[&new_token().unwrap()], &senders, &[gone.clone(), stolen]);
-        let expected = [("a".to_owned(), token_hash(&victim.token)), ("b".to_owned(), token_hash(&own.token)), gone];
-        assert_eq!(token_lines(&file), expected);
+        let expected = [(sender("a"), token_hash(&victim.token)), (sender("b"), token_hash(&own.token)), gone];
+        let lines: Vec<TokenLine> = token_lines(&file).map(|(name, hash)| (name.to_owned(), hash.to_owned())).collect();
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn only_lines_of_ours_are_read_back() {
+        let hash = token_hash("x");
+        let good = format!("Prometheus/n/x {hash}");
+        for wrong in [
+            String::new(),
+            format!("# {hash}"),
+            format!("operator {hash} operate"),
+            format!("Prometheus/n/x {hash} operate"),
+            format!("Prometheus/n/x  {hash}"),
+            format!("Prometheus/n/x\t{hash}"),
+            format!("Prometheus/n/x {}", &hash[1..]),
+            format!("Prometheus/n/x {}", hash.to_uppercase()),
+            format!("Prometheus/../x {hash}"),
+            format!("Prometheus/{}/x {hash}", "n".repeat(1 << 16)),
+            format!("Secret/n/x {hash}"),
+            format!("{hash} Prometheus/n/x"),
+        ] {
+            assert_eq!(token_lines(&wrong).next(), None, "{wrong:.99}");
+            assert_eq!(token_lines(&format!("{wrong}\n{good}\n")).count(), 1, "{wrong:.99}");
+        }
+        assert_eq!(token_lines(&format!("{good}\n").repeat(20_000)).count(), 0, "more than a ConfigMap holds");
+    }
+
+    #[test]
+    fn no_more_leaving_senders_are_carried_than_there_can_be() {
+        let carried: Vec<TokenLine> =
+            (0..8_500).map(|n| (sender(&format!("p{n}")), token_hash(&n.to_string()))).collect();
+        let file = tokens_file(&archive(), &[&new_token().unwrap()], &BTreeMap::new(), &carried);
+        assert_eq!(token_lines(&file).count(), MOST_CARRIED);
+    }
+
+    #[test]
+    fn lines_of_the_refused_go_and_nothing_else() {
+        let file = format!("# x\noperator {0} operate\nPrometheus/a/x {0}\nPrometheus/b/x {0}\n", token_hash("x"));
+        let without = without_senders(&file, |name| name == "Prometheus/a/x").unwrap();
+        assert_eq!(without, file.replace(&format!("Prometheus/a/x {}\n", token_hash("x")), ""));
+        assert_eq!(without_senders(&without, |name| name == "Prometheus/a/x"), None);
     }
 }

@@ -21,7 +21,7 @@ const UNLISTED_WINDOW: i64 = 90_000;
 /// Each pod must have delivered past (the first sample of `new`, or `written` if that is later) + `overlap`, with both
 /// entries. A pod whose process began when `new` had long been there started both queues at the same moment: `old` has nothing of
 /// its own, and only `new` is waited for.
-pub fn may_retire(old: &EntryName, new: &EntryName, written: i64, sender: Sender<'_>, overlap: Timespan) -> Verdict {
+pub fn may_retire(old: &EntryName, new: &EntryName, written: i64, sender: &Sender<'_>, overlap: Timespan) -> Verdict {
     if let Some(missing) = unlisted(sender) {
         return Verdict::NotYet(vec![missing]);
     }
@@ -48,7 +48,7 @@ pub fn may_retire(old: &EntryName, new: &EntryName, written: i64, sender: Sender
 
 /// Whether everything that was scraped before `moment` (ms since 1970) has come through `entry`, so that it may go: each pod has
 /// delivered a sample of that time or later. A pod without a process has nothing to send.
-pub fn delivered_past(entry: &EntryName, moment: i64, sender: Sender<'_>) -> Verdict {
+pub fn delivered_past(entry: &EntryName, moment: i64, sender: &Sender<'_>) -> Verdict {
     if let Some(missing) = unlisted(sender) {
         return Verdict::NotYet(vec![missing]);
     }
@@ -62,7 +62,7 @@ pub fn delivered_past(entry: &EntryName, moment: i64, sender: Sender<'_>) -> Ver
 
 /// Whether the old token of a sender may be forgotten: every pod that exists has delivered with the new one, a minute after the
 /// old one. Tokens are given by the first 8 hexadecimal digits of their SHA-256. A pod that terminates counts: it flushes with what it has.
-pub fn token_retired(old: &str, new: &str, sender: Sender<'_>) -> Verdict {
+pub fn token_retired(old: &str, new: &str, sender: &Sender<'_>) -> Verdict {
     let last = |pod, token: &str| {
         sender.marks_of(pod).filter(|mark| mark.token == token).map(|mark| mark.last_delivered).max()
     };
@@ -81,9 +81,9 @@ pub fn token_retired(old: &str, new: &str, sender: Sender<'_>) -> Verdict {
 }
 
 /// Somebody delivers, but no pod is known: the list is behind, or the pods have other labels. Then no pods prove nothing.
-fn unlisted(sender: Sender<'_>) -> Option<Missing> {
-    let now = sender.deliveries.now;
-    let delivers = sender.marks().any(|mark| now.saturating_sub(mark.last_delivered) < UNLISTED_WINDOW);
+fn unlisted(sender: &Sender<'_>) -> Option<Missing> {
+    let now = sender.now;
+    let delivers = sender.marks.iter().any(|mark| now.saturating_sub(mark.last_delivered) < UNLISTED_WINDOW);
     (sender.pods.is_empty() && delivers).then_some(Missing::NoPods)
 }
 

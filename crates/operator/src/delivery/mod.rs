@@ -35,12 +35,13 @@ mod judge;
 mod pods;
 mod receiving;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
 pub use interval::{DEFAULT_SCRAPE_INTERVAL, scrape_interval};
 pub use judge::{OVERLAP, delivered_past, may_retire, token_retired};
-pub use pods::{Pod, Sender};
+pub use pods::{Pod, Sender, is_controller_of};
 pub use receiving::{Receiving, receiving};
 
 use promarchive_api::Deliveries;
@@ -51,7 +52,22 @@ use promarchive_api::Delivery;
 /// time before.
 pub fn silence(deliveries: &Deliveries, counts: impl Fn(&str) -> bool) -> Duration {
     let marks = deliveries.deliveries.iter().filter(|mark| counts(&mark.sender));
-    let last = marks.map(|mark| mark.last_delivered).max().unwrap_or(deliveries.started).max(deliveries.started);
+    since(deliveries, marks.map(|mark| mark.last_delivered).max())
+}
+
+/// For how long nothing has come from each sender.
+pub fn silences(deliveries: &Deliveries) -> impl Fn(&str) -> Duration {
+    let mut last: HashMap<&str, i64> = HashMap::new();
+    for mark in &deliveries.deliveries {
+        last.entry(&mark.sender)
+            .and_modify(|last| *last = (*last).max(mark.last_delivered))
+            .or_insert(mark.last_delivered);
+    }
+    move |sender| since(deliveries, last.get(sender).copied())
+}
+
+fn since(deliveries: &Deliveries, last: Option<i64>) -> Duration {
+    let last = last.unwrap_or(deliveries.started).max(deliveries.started);
     Duration::from_millis(u64::try_from(deliveries.now.saturating_sub(last)).unwrap_or(0))
 }
 

@@ -1,9 +1,31 @@
 //! Which marks are whose.
 
+use std::collections::{HashMap, HashSet};
+
+use promarchive_api::metrics_archive::PrometheusKind;
 use promarchive_api::{Deliveries, Delivery};
+
+use crate::entry::PrometheusName;
 
 /// The start of a container is given in whole seconds, rounded down.
 const START_PRECISION: i64 = 1_000;
+
+/// Whether a controller of this kind and name is one that the Prometheus Operator makes for `of`: a StatefulSet for each shard, or
+/// the DaemonSet of an agent. Labels alone prove nothing: any pod may have them. Whoever can make pods in the namespace of the
+/// Prometheus can name an owner, too; that is as far as this goes.
+pub fn is_controller_of(of: &PrometheusName, kind: &str, name: &str) -> bool {
+    let prefix = match of.kind {
+        PrometheusKind::Prometheus => "prometheus-",
+        PrometheusKind::PrometheusAgent => "prom-agent-",
+    };
+    let Some(rest) = name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix(&of.name)) else { return false };
+    let is_shard = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
+    match kind {
+        "StatefulSet" => rest.is_empty() || rest.strip_prefix("-shard-").is_some_and(is_shard),
+        "DaemonSet" => of.kind == PrometheusKind::PrometheusAgent && rest.is_empty(),
+        _ => false,
+    }
+}
 
 /// A pod of a Prometheus that exists now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,37 +40,51 @@ pub struct Pod {
     pub terminating: bool,
 }
 
-/// One sender in the receiver's answer, with its pods.
-#[derive(Clone, Copy, Debug)]
+/// One sender in the receiver's answer, with its pods, each of which has its marks.
+#[derive(Clone, Debug)]
 pub struct Sender<'a> {
-    /// The receiver's answer.
-    pub deliveries: &'a Deliveries,
-    /// [`crate::entry::PrometheusName::sender`].
-    pub name: &'a str,
+    /// The receiver's clock at the answer.
+    pub(super) now: i64,
+    /// When the receiver's process started.
+    pub(super) started: i64,
     /// All pods of that Prometheus: the ones of every shard, also those that start or terminate.
-    pub pods: &'a [Pod],
+    pub(super) pods: &'a [Pod],
+    /// Marks of the sender, of all pods that it ever had.
+    pub(super) marks: Vec<&'a Delivery>,
+    /// The same by the name of the pod that they are of.
+    by_pod: HashMap<&'a str, Vec<&'a Delivery>>,
 }
 
 impl<'a> Sender<'a> {
-    /// Marks of the sender, of all pods that it ever had.
-    pub(super) fn marks(self) -> impl Iterator<Item = &'a Delivery> {
-        self.deliveries.deliveries.iter().filter(move |mark| mark.sender == self.name)
+    /// The sender `name` (see [`crate::entry::PrometheusName::sender`]) with all `pods` of that Prometheus.
+    pub fn new(deliveries: &'a Deliveries, name: &str, pods: &'a [Pod]) -> Self {
+        let marks: Vec<&Delivery> = deliveries.deliveries.iter().filter(|mark| mark.sender == name).collect();
+        let names: HashSet<&str> = pods.iter().map(|pod| pod.name.as_str()).collect();
+        // An address that several pods have is that of their node.
+        let mut at: HashMap<&str, Option<&str>> = HashMap::new();
+        for (address, pod) in pods.iter().flat_map(|pod| pod.addresses.iter().map(move |address| (address, pod))) {
+            let name = pod.name.as_str();
+            at.entry(address).and_modify(|of| *of = of.filter(|of| *of == name)).or_insert(Some(name));
+        }
+        let mut by_pod: HashMap<&str, Vec<&Delivery>> = HashMap::new();
+        for mark in &marks {
+            let by_address = at.get(mark.address.as_str()).copied().flatten();
+            if let Some(pod) = by_address.or_else(|| names.get(mark.replica.as_str()).copied()) {
+                by_pod.entry(pod).or_default().push(mark);
+            }
+        }
+        Self { now: deliveries.now, started: deliveries.started, pods, marks, by_pod }
     }
 
     /// Marks of one of its pods, from the process that runs now.
-    pub(super) fn marks_of(self, pod: &'a Pod) -> impl Iterator<Item = &'a Delivery> {
+    pub(super) fn marks_of(&self, pod: &Pod) -> impl Iterator<Item = &'a Delivery> {
         let began = pod.began();
-        self.marks().filter(move |mark| self.is_from(mark, pod) && began.is_some_and(|began| mark.newest >= began))
+        self.marks_of_all_lives(pod).filter(move |mark| began.is_some_and(|began| mark.newest >= began))
     }
 
     /// Marks that a pod's name or address has, also of processes before the one that runs now.
-    pub(super) fn marks_of_all_lives(self, pod: &'a Pod) -> impl Iterator<Item = &'a Delivery> {
-        self.marks().filter(move |mark| self.is_from(mark, pod))
-    }
-
-    fn is_from(self, mark: &Delivery, pod: &Pod) -> bool {
-        let at_address = self.pods.iter().filter(|other| other.addresses.contains(&mark.address)).count();
-        if at_address == 1 { pod.addresses.contains(&mark.address) } else { pod.name == mark.replica }
+    pub(super) fn marks_of_all_lives(&self, pod: &Pod) -> impl Iterator<Item = &'a Delivery> {
+        self.by_pod.get(pod.name.as_str()).into_iter().flatten().copied()
     }
 }
 
@@ -89,8 +125,34 @@ mod tests {
             senders: vec![],
             deliveries: vec![mark.clone()],
         };
-        let sender = Sender { deliveries: &deliveries, name: "s", pods };
+        let sender = Sender::new(&deliveries, "s", pods);
         (0..pods.len()).filter(|at| sender.marks_of(&pods[*at]).next().is_some()).collect()
+    }
+
+    #[test]
+    fn a_pod_is_whose_controller_made_it() {
+        let of = |kind| PrometheusName { kind, namespace: "n".to_owned(), name: "k8s".to_owned() };
+        let (server, agent) = (of(PrometheusKind::Prometheus), of(PrometheusKind::PrometheusAgent));
+        for name in ["prometheus-k8s", "prometheus-k8s-shard-1", "prometheus-k8s-shard-12"] {
+            assert!(is_controller_of(&server, "StatefulSet", name), "{name}");
+            assert!(!is_controller_of(&agent, "StatefulSet", name), "{name}");
+            for kind in ["DaemonSet", "ReplicaSet", "Job", ""] {
+                assert!(!is_controller_of(&server, kind, name), "{kind} {name}");
+            }
+        }
+        for name in [
+            "k8s",
+            "prometheus-k8",
+            "prometheus-k8s2",
+            "prometheus-k8s-shard-",
+            "prometheus-k8s-shard-a",
+            "x-prometheus-k8s",
+        ] {
+            assert!(!is_controller_of(&server, "StatefulSet", name), "{name}");
+        }
+        assert!(is_controller_of(&agent, "StatefulSet", "prom-agent-k8s-shard-3"));
+        assert!(is_controller_of(&agent, "DaemonSet", "prom-agent-k8s"));
+        assert!(!is_controller_of(&agent, "DaemonSet", "prom-agent-k8s-shard-3"));
     }
 
     #[test]

@@ -39,9 +39,9 @@ enum Arrival {
 }
 
 /// Whether samples arrive from every pod of the sender, through whichever entry. `before` is what was said last time.
-pub fn receiving(before: Receiving, sender: Sender<'_>, scrape_interval: Timespan) -> Receiving {
+pub fn receiving(before: Receiving, sender: &Sender<'_>, scrape_interval: Timespan) -> Receiving {
     let window = milliseconds(scrape_interval).saturating_mul(INTERVALS).max(LEAST_WINDOW);
-    let ever = sender.marks().next().is_some() || before != Receiving::WaitingForSamples;
+    let ever = !sender.marks.is_empty() || before != Receiving::WaitingForSamples;
     let pods = sender.pods.iter().filter(|pod| !pod.terminating && pod.started.is_some());
     let arrivals: Vec<_> = pods.map(|pod| arrival(pod, sender, window)).collect();
 
@@ -59,10 +59,10 @@ pub fn receiving(before: Receiving, sender: Sender<'_>, scrape_interval: Timespa
     }
 }
 
-fn arrival(pod: &Pod, sender: Sender<'_>, window: i64) -> Arrival {
-    let now = sender.deliveries.now;
+fn arrival(pod: &Pod, sender: &Sender<'_>, window: i64) -> Arrival {
+    let now = sender.now;
     let last = sender.marks_of(pod).map(|mark| mark.last_delivered).max();
-    let since = last.unwrap_or_else(|| sender.deliveries.started.max(pod.started.unwrap_or(now)));
+    let since = last.unwrap_or_else(|| sender.started.max(pod.started.unwrap_or(now)));
     match (now.saturating_sub(since) <= window, last) {
         (true, Some(_)) => Arrival::Fresh,
         (true, None) => Arrival::Young,
@@ -106,7 +106,7 @@ mod tests {
             deliveries: marks.collect(),
         };
         let pods: Vec<_> = pods.iter().map(|(pod, _)| pod.clone()).collect();
-        receiving(before, Sender { deliveries: &deliveries, name: "s", pods: &pods }, Timespan::from_secs(30))
+        receiving(before, &Sender::new(&deliveries, "s", &pods), Timespan::from_secs(30))
     }
 
     #[test]

@@ -158,6 +158,19 @@ impl PrometheusName {
         shorter(LONGEST_SENDER, &self.name, |name| format!("{kind}/{namespace}/{name}"))
     }
 
+    /// Whether `text` can be the name of a sender: whether [`Self::sender`] writes such names.
+    pub fn is_sender(text: &str) -> bool {
+        let mut parts = text.splitn(3, '/');
+        let (Some(kind), Some(namespace), Some(name)) = (parts.next(), parts.next(), parts.next()) else {
+            return false;
+        };
+        let is_kind = PrometheusKind::ALL.into_iter().any(|one| one.as_str() == kind);
+        let hash = name.strip_prefix('_');
+        let is_hash = hash.is_some_and(|hash| hash.len() == 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let is_name = !name.is_empty() && name.split('.').all(|part| is_label(part, LONGEST_SENDER));
+        text.len() <= LONGEST_SENDER && is_kind && is_label(namespace, 63) && (is_hash || is_name)
+    }
+
     /// Key of its token for an archive in the Secret [`SECRET_NAME`] of its namespace:
     /// `<archive's namespace>.<archive>.<name>.p.token`, with `a` for an agent; at most 253 bytes, like [`Self::sender`].
     pub fn token_key(&self, archive: &ArchiveName) -> String {

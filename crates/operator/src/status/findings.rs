@@ -184,7 +184,7 @@ pub(super) fn has_entry(state: PrometheusState) -> bool {
     }
 }
 
-/// Every chosen Prometheus has its entry. `missing`: names that are asked for and not there; `absent`: kinds that are not installed.
+/// Every chosen Prometheus has its entry. `missing`: what is asked for by name and not there; `absent`: kinds that are not installed.
 pub fn configured(all: &[PrometheusFinding], missing: &[String], absent: &[&str]) -> Finding {
     let chosen: Vec<_> = all.iter().filter(|one| !super::is_leaving(one.state)).collect();
     if let Some(kind) = absent.first() {
@@ -195,16 +195,13 @@ pub fn configured(all: &[PrometheusFinding], missing: &[String], absent: &[&str]
             ),
         );
     }
-    if let Some(name) = missing.first() {
-        return Finding::bad(
-            Reason::PrometheusNotFound,
-            format!("there is no {name}: make it, or correct spec.prometheuses"),
-        );
+    if let Some(text) = missing.first() {
+        return Finding::bad(Reason::PrometheusNotFound, text.clone());
     }
     if chosen.is_empty() {
         return Finding::unknown(
             Reason::NoPrometheusSelected,
-            "no Prometheus matches spec.prometheuses at the moment; one that comes is configured at once",
+            "no Prometheus matches spec.prometheuses at the moment; one that comes is configured at once. One of another namespace must consent",
         );
     }
     let mut without: Vec<_> = chosen.iter().filter(|one| !has_entry(one.state)).collect();

@@ -92,7 +92,7 @@ fn an_archive_without_a_prometheus_is_ready_and_says_so() {
 #[test]
 fn what_only_a_person_can_mend_is_stalled() {
     let found =
-        findings(vec![prometheus("a", PrometheusState::Receiving), prometheus("b", PrometheusState::NoConsent)]);
+        findings(vec![prometheus("a", PrometheusState::Receiving), prometheus("b", PrometheusState::PatchDenied)]);
     let status = status(&MetricsArchiveStatus::default(), &found, at(1));
     assert_eq!(of(&status, ConditionType::Ready), Some((ConditionStatus::False, Reason::NotConfigured)));
     assert_eq!(of(&status, ConditionType::Stalled), Some((ConditionStatus::True, Reason::NotConfigured)));

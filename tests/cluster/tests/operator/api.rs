@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 const MANAGER: &str = "test";
 
 /// Plural, group, version and kind of everything that is asked for here.
-const KINDS: [(&str, &str, &str, &str); 22] = [
+const KINDS: [(&str, &str, &str, &str); 23] = [
     ("namespaces", "", "v1", "Namespace"),
     ("pods", "", "v1", "Pod"),
     ("secrets", "", "v1", "Secret"),
@@ -39,6 +39,7 @@ const KINDS: [(&str, &str, &str, &str); 22] = [
     ("podmonitors", "monitoring.coreos.com", "v1", "PodMonitor"),
     ("metricsarchives", "promarchive.dev", "v1alpha1", "MetricsArchive"),
     ("replicasets", "apps", "v1", "ReplicaSet"),
+    ("statefulsets", "apps", "v1", "StatefulSet"),
 ];
 
 /// Why a request failed: HTTP status (0 without an answer) and text.

@@ -23,7 +23,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// An archive in one namespace that asks for `main` of another.
-fn pair<'a>(suite: &'a Suite, name: &str) -> (Place<'a>, Place<'a>) {
+pub(crate) fn pair<'a>(suite: &'a Suite, name: &str) -> (Place<'a>, Place<'a>) {
     let (home, theirs) = (Place::new(suite, name), Place::new(suite, &format!("{name}-theirs")));
     theirs.prometheus("main", Some(json!([foreign("a")])));
     let item = json!({"id": "main", "name": "main", "namespaces": [theirs.namespace], "drainTimeout": "5s"});
@@ -32,7 +32,7 @@ fn pair<'a>(suite: &'a Suite, name: &str) -> (Place<'a>, Place<'a>) {
 }
 
 /// Senders and hashes in the receiver's tokens file.
-fn tokens(place: &Place, archive: &str) -> Vec<(String, String)> {
+pub(crate) fn tokens(place: &Place, archive: &str) -> Vec<(String, String)> {
     let map = place.suite.api.get("configmaps", &place.namespace, &format!("{archive}-receiver")).unwrap_or_default();
     let lines = map["data"]["tokens"].as_str().unwrap_or_default().lines().filter(|line| !line.starts_with('#'));
     lines
@@ -43,7 +43,7 @@ fn tokens(place: &Place, archive: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-fn senders(place: &Place, archive: &str) -> Vec<String> {
+pub(crate) fn senders(place: &Place, archive: &str) -> Vec<String> {
     tokens(place, archive).into_iter().map(|(sender, _)| sender).filter(|sender| sender != "operator").collect()
 }
 
@@ -60,31 +60,46 @@ fn hash(token: &str) -> String {
 
 /// Waits until `main` has the entry of another namespace's archive `lab`.
 #[track_caller]
-fn configured(theirs: &Place) {
+pub(crate) fn configured(theirs: &Place) {
     eventually("the entry", PATIENCE, || match theirs.list("main") {
         list if list.len() == 2 && list[0] == foreign("a") => Ok(()),
         list => Err(format!("{list:?}")),
     });
 }
 
+/// What is said is what is said of one that is not there; nothing of the archive's is left with them.
 #[track_caller]
 fn not_configured(home: &Place, theirs: &Place) {
-    home.state("lab", "main", "NoConsent");
+    let text = format!("there is no Prometheus {}/main that consents", theirs.namespace);
+    eventually("what is said of one that is not there", PATIENCE, || match home.status("lab") {
+        status if status["prometheuses"].is_null() && status["summary"] == "0/0" => {
+            let message = home.condition("lab", "PrometheusConfigured", "False", "PrometheusNotFound");
+            if message.contains(&text) { Ok(()) } else { Err(message) }
+        }
+        status => Err(status.to_string()),
+    });
+    nothing_is_left(home, theirs);
+}
+
+#[track_caller]
+pub(crate) fn nothing_is_left(home: &Place, theirs: &Place) {
     eventually("no entry", PATIENCE, || match theirs.list("main") {
         list if list == [foreign("a")] => Ok(()),
         list => Err(format!("{list:?}")),
     });
-    eventually("no token is accepted", PATIENCE, || match senders(home, "lab") {
-        senders if senders.is_empty() => Ok(()),
-        senders => Err(format!("{senders:?}")),
+    let sender = format!("Prometheus/{}/main", theirs.namespace);
+    eventually("no token is accepted, and none is kept", PATIENCE, || {
+        match (senders(home, "lab"), theirs.secret_keys()) {
+            (senders, keys) if !senders.contains(&sender) && keys.is_empty() => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
     });
 }
 
 fn comes_and_goes(suite: &Suite) {
     let (home, theirs) = pair(suite, "consent");
     not_configured(&home, &theirs);
-    home.condition("lab", "Stalled", "True", "NotConfigured");
-    assert_eq!(theirs.secret_keys(), [] as [String; 0]);
+    home.condition("lab", "Ready", "False", "PrometheusNotFound");
     for annotation in ["consent/lab", "x/y, consent/*"] {
         theirs.consent(Some(annotation));
         configured(&theirs);
@@ -108,10 +123,15 @@ fn of_one_object(suite: &Suite) {
         let patch = json!({"metadata": {"annotations": {"promarchive.dev/allow-archives": value}}});
         suite.api.merge("prometheuses", "consent-one-theirs", "main", patch).unwrap();
     };
-    home.state("lab", "main", "NoConsent");
+    not_configured(&home, &theirs);
     annotate(json!("consent-one/lab"));
     configured(&theirs);
-    home.state("lab", "other", "NoConsent");
+    eventually("nothing of the other one", PATIENCE, || match home.status("lab") {
+        status if status["summary"] == "1/1" && status["prometheuses"].as_array().map_or(0, Vec::len) == 1 => Ok(()),
+        status => Err(status.to_string()),
+    });
+    let message = home.condition("lab", "PrometheusConfigured", "False", "PrometheusNotFound");
+    assert!(message.contains("consent-one-theirs/other that consents"), "{message}");
     assert_eq!(senders(&home, "lab"), ["Prometheus/consent-one-theirs/main"]);
     annotate(Value::Null);
     not_configured(&home, &theirs);
@@ -135,7 +155,8 @@ fn only_what_is_named_counts(suite: &Suite) {
     not_configured(&home, &theirs);
     let selector = json!({"id": "all", "selector": {}, "namespaces": ["consent-not-theirs"], "drainTimeout": "5s"});
     home.archive("lab", json!([selector]));
-    not_configured(&home, &theirs);
+    home.condition("lab", "PrometheusConfigured", "Unknown", "NoPrometheusSelected");
+    nothing_is_left(&home, &theirs);
 }
 
 /// An archive `lab` of `home` with these settings for `main` of `theirs` is told that, and nothing changes there.
@@ -306,11 +327,16 @@ fn a_forged_entry_earns_no_token(suite: &Suite) {
         "name": "promarchive/hostile-forged/lab/0123abcd", "url": "https://lab-receiver.hostile-forged.svc:9201/api/v1/write",
         "authorization": {"credentials": {"name": "promarchive-remote-write", "key": "hostile-forged.lab.main.p.token"}},
     });
-    theirs.set_list("main", json!([foreign("a"), forged]));
-    always("no token", 8, || match (senders(&home, "lab"), theirs.secret_keys()) {
+    let no_token = || match (senders(&home, "lab"), theirs.secret_keys()) {
         (senders, keys) if senders.is_empty() && keys.is_empty() => Ok(()),
         given => Err(format!("{given:?}")),
-    });
+    };
+    theirs.set_list("main", json!([foreign("a"), forged]));
+    always("no token", 4, no_token);
+    // Whoever lets the archive have its samples has not been chosen by it.
+    theirs.consent(Some("hostile-forged/lab"));
+    theirs.set_list("main", json!([foreign("a"), forged]));
+    always("no token for who consents", 4, no_token);
 }
 
 fn objects_of_our_names_are_not_touched(suite: &Suite) {
@@ -410,7 +436,7 @@ fn a_forged_owner_gains_nothing(suite: &Suite) {
     suite.kubelet.down("hostile-owner");
     let archive = place.archive("lab", json!([]));
     place.condition("lab", "ReceiverAvailable", "False", "PodNotReady");
-    let owner = json!([{"apiVersion": "promarchive.dev/v1alpha1", "kind": "MetricsArchive", "name": "lab", "uid": archive["metadata"]["uid"]}]);
+    let owner = json!([{"apiVersion": "promarchive.dev/v1alpha1", "kind": "MetricsArchive", "name": "lab", "uid": archive["metadata"]["uid"], "controller": true}]);
     let labels = json!({"app.kubernetes.io/managed-by": "promarchive-operator", "app.kubernetes.io/instance": "lab"});
     // One that is not wanted is deleted; the claim of another is not.
     let metadata = json!({"labels": labels, "ownerReferences": owner});

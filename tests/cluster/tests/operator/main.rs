@@ -13,6 +13,7 @@ mod consent;
 mod drift;
 mod everywhere;
 mod failpoints;
+mod forged;
 mod guard;
 mod kubelet;
 mod patch;
@@ -26,6 +27,7 @@ mod rotation;
 mod schema;
 mod suite;
 mod upgrade;
+mod withdrawn;
 
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -62,8 +64,10 @@ fn main() -> ExitCode {
                 plan::CASES,
                 schema::CASES,
                 removal::CASES,
+                forged::CASES,
                 drift::CASES,
                 consent::CASES,
+                withdrawn::CASES,
                 patch::CASES,
                 claims::CASES,
                 rotation::CASES,

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 
+use crate::api::Api;
 use crate::suite::{Suite, eventually};
 
 /// The annotation of a Prometheus with the number of the last change that a test made.
@@ -161,6 +162,20 @@ impl<'a> Place<'a> {
         })
     }
 
+    /// A pod of a Prometheus that runs and sends nothing.
+    pub(crate) fn silent_pod(&self, prometheus: &str) {
+        controller(&self.suite.api, &self.namespace, prometheus);
+        self.runs(&format!("prometheus-{prometheus}-0"));
+    }
+
+    /// Says that the container of this pod runs.
+    pub(crate) fn runs(&self, pod: &str) {
+        let running = json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}});
+        let container = json!({"name": "prometheus", "image": "x", "imageID": "", "ready": true, "restartCount": 0, "state": running});
+        let status = json!({"status": {"phase": "Running", "podIP": "198.51.100.7", "podIPs": [{"ip": "198.51.100.7"}], "containerStatuses": [container]}});
+        self.suite.api.merge_status("pods", &self.namespace, pod, status).unwrap();
+    }
+
     /// Keys in the Secret of this namespace.
     pub(crate) fn secret_keys(&self) -> Vec<String> {
         let secret = self.suite.api.get("secrets", &self.namespace, "promarchive-remote-write").unwrap_or_default();
@@ -203,6 +218,27 @@ impl<'a> Place<'a> {
         self.suite.api.delete("metricsarchives", &self.namespace, name);
         self.gone("metricsarchives", name, seconds);
     }
+}
+
+/// Makes the controller of a Prometheus' pods, as the Prometheus Operator does; the pod does not begin by itself. A pod that is there
+/// under its name is taken over.
+pub(crate) fn controller(api: &Api, namespace: &str, prometheus: &str) {
+    let name = format!("prometheus-{prometheus}");
+    let labels = json!({"operator.prometheus.io/name": prometheus, "app.kubernetes.io/name": "prometheus"});
+    let pod = json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "prometheus", "image": "x"}]}});
+    let spec = json!({
+        "serviceName": "x", "replicas": 1, "selector": {"matchLabels": labels}, "template": pod,
+        "updateStrategy": {"type": "OnDelete"},
+    });
+    let metadata = json!({"name": name, "namespace": namespace});
+    api.apply(json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata, "spec": spec})).unwrap();
+    eventually(&format!("the pod of {namespace}/{name}"), PATIENCE, || {
+        let pod = api.get("pods", namespace, &format!("{name}-0")).unwrap_or_default();
+        match &pod["metadata"]["ownerReferences"][0]["name"] {
+            owner if *owner == name.as_str() => Ok(()),
+            _ => Err(pod.to_string()),
+        }
+    });
 }
 
 /// A number that no change before has had.

@@ -51,7 +51,7 @@ fn replay(place: &Place, case: &Value, entries: &Map<String, Value>) {
     place.gone("prometheuses", "main", PATIENCE);
     // A pod that runs and has delivered nothing holds every entry; without one all may go.
     match case["mayRetire"].as_array().unwrap().is_empty() {
-        true => silent_pod(place),
+        true => place.silent_pod("main"),
         false => api.delete("pods", &place.namespace, "main-0"),
     }
     let items = match case["wanted"].as_str() {
@@ -81,21 +81,6 @@ fn replay(place: &Place, case: &Value, entries: &Map<String, Value>) {
     };
     eventually("the list", 20, is_reached);
     always("the list stays", 0.5, is_reached);
-}
-
-fn silent_pod(place: &Place) {
-    let labels = json!({"operator.prometheus.io/name": "main", "app.kubernetes.io/name": "prometheus"});
-    let spec = json!({"containers": [{"name": "prometheus", "image": "x"}]});
-    place
-        .suite
-        .api
-        .apply(place.object("Pod", "v1", "main-0", json!({"metadata": {"labels": labels}, "spec": spec})))
-        .unwrap();
-    let running = json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}});
-    let container =
-        json!({"name": "prometheus", "image": "x", "imageID": "", "ready": true, "restartCount": 0, "state": running});
-    let status = json!({"status": {"phase": "Running", "podIP": "198.51.100.7", "podIPs": [{"ip": "198.51.100.7"}], "containerStatuses": [container]}});
-    place.suite.api.merge_status("pods", &place.namespace, "main-0", status).unwrap();
 }
 
 /// As the cases of crates/operator/tests/cases do it.

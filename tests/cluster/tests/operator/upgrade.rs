@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Case;
 use crate::api::Api;
-use crate::place::{PATIENCE, Place, foreign, named};
+use crate::place::{PATIENCE, Place, controller, foreign, named};
 use crate::suite::{ROOT, Suite, eventually};
 
 pub(crate) const CASES: &[Case] = &[
@@ -97,7 +97,8 @@ pub(crate) fn store_what_earlier_versions_left(cluster: &Cluster, api: &Api) {
                 uids.extend(store(api, plural, object, &uids));
             }
         }
-        let [.., end] = namespaces(&version);
+        let [home, _, end] = namespaces(&version);
+        controller(api, &home, "changing");
         api.delete("metricsarchives", &end, "leaving");
     }
 }
@@ -210,7 +211,7 @@ fn the_work_goes_on(home: &Place, team: &Place, end: &Place) {
     // It waited for a pod, which is not there any more.
     assert_eq!(home.entries("changing", "changing").len(), 2);
     let (old, new) = (home.entries("changing", "changing").remove(0), home.entries("changing", "changing").remove(1));
-    api.delete("pods", &home.namespace, "prometheus-changing-0");
+    api.merge("statefulsets", &home.namespace, "prometheus-changing", json!({"spec": {"replicas": 0}})).unwrap();
     assert_eq!(home.entry("changing", "changing"), new);
     assert_ne!(old, new);
 
@@ -283,6 +284,7 @@ fn settings_are_changing(home: &Place) {
     let spec = json!({"containers": [{"name": "prometheus", "image": "prometheus"}]});
     let pod = json!({"metadata": {"labels": labels}, "spec": spec});
     home.suite.api.create(home.object("Pod", "v1", "prometheus-changing-0", pod)).unwrap();
+    controller(&home.suite.api, &home.namespace, "changing");
     let mut item = named("changing");
     item["remoteWrite"] = json!({"exemplars": false});
     home.archive("changing", json!([item]));
@@ -339,7 +341,7 @@ fn keep(suite: &Suite, version: &str, places: &[&Place]) {
                 "namespaces" => suite.api.get(plural, "", &place.namespace).into_iter().collect(),
                 _ => suite.api.list_typed(plural, &place.namespace, labels),
             })
-            .filter(|object| plural != "pods" || object["metadata"]["ownerReferences"].is_null())
+            .filter(|object| plural != "pods" || object["metadata"]["name"] == "prometheus-changing-0")
             .map(|object| without_what_is_of_this_cluster(plural, object))
             .collect();
         assert!(!objects.is_empty(), "no {plural}");
@@ -404,6 +406,7 @@ fn without_what_is_of_this_cluster(plural: &str, mut object: Value) -> Value {
         strip(&mut object, "/metadata/annotations", &annotations);
     }
     if plural == "pods" {
+        strip(&mut object, "/metadata", &["ownerReferences"]);
         strip(&mut object, "/spec", &["volumes", "tolerations"]);
         strip(&mut object, "/spec/containers/0", &["volumeMounts"]);
     }

@@ -42,8 +42,8 @@ fn name(text: &str) -> EntryName {
 /// Old and new, in seconds; one pod `p-0` that started at `pod_started`, and the list was written at 100.
 fn retire(pod_started: i64, marks: &[Mark<'_>]) -> Verdict {
     let (deliveries, pods) = (deliveries(0, 1_000, marks), [pod("p-0", pod_started)]);
-    let sender = Sender { deliveries: &deliveries, name: "s", pods: &pods };
-    may_retire(&name(OLD), &name(NEW), 100 * SECOND, sender, OVERLAP_OF_TESTS)
+    let sender = Sender::new(&deliveries, "s", &pods);
+    may_retire(&name(OLD), &name(NEW), 100 * SECOND, &sender, OVERLAP_OF_TESTS)
 }
 
 #[test]
@@ -99,8 +99,8 @@ fn every_pod_is_waited_for_but_those_that_terminate() {
     let deliveries = deliveries(0, 1_000, &marks);
     let verdict = |other: Option<Pod>| {
         let pods: Vec<_> = std::iter::once(pod("p-0", 0)).chain(other).collect();
-        let sender = Sender { deliveries: &deliveries, name: "s", pods: &pods };
-        may_retire(&name(OLD), &name(NEW), 100 * SECOND, sender, OVERLAP_OF_TESTS)
+        let sender = Sender::new(&deliveries, "s", &pods);
+        may_retire(&name(OLD), &name(NEW), 100 * SECOND, &sender, OVERLAP_OF_TESTS)
     };
     assert_eq!(verdict(None), Verdict::Yes);
     assert!(verdict(Some(pod("p-1", 0))).to_string().contains("from pod p-1"));
@@ -115,22 +115,22 @@ fn every_pod_is_waited_for_but_those_that_terminate() {
 fn an_entry_may_go_when_what_was_scraped_before_is_here() {
     let deliveries = deliveries(0, 1_000, &[(OLD, "t", "p-0", 0, 700, 0)]);
     let pods = [pod("p-0", 0)];
-    let sender = Sender { deliveries: &deliveries, name: "s", pods: &pods };
-    assert!(delivered_past(&name(OLD), 700 * SECOND, sender).is_yes());
-    assert!(!delivered_past(&name(OLD), 700 * SECOND + 1, sender).is_yes());
+    let sender = Sender::new(&deliveries, "s", &pods);
+    assert!(delivered_past(&name(OLD), 700 * SECOND, &sender).is_yes());
+    assert!(!delivered_past(&name(OLD), 700 * SECOND + 1, &sender).is_yes());
     let others = [pod("p-0", 0), Pod { terminating: true, ..pod("p-1", 0) }, Pod { started: None, ..pod("p-2", 0) }];
-    assert!(delivered_past(&name(OLD), 700 * SECOND, Sender { pods: &others, ..sender }).is_yes());
+    assert!(delivered_past(&name(OLD), 700 * SECOND, &Sender::new(&deliveries, "s", &others)).is_yes());
     let silent = [pod("p-0", 0), pod("p-1", 0)];
-    assert!(!delivered_past(&name(OLD), 700 * SECOND, Sender { pods: &silent, ..sender }).is_yes());
+    assert!(!delivered_past(&name(OLD), 700 * SECOND, &Sender::new(&deliveries, "s", &silent)).is_yes());
 }
 
 #[test]
 fn no_pods_prove_nothing_while_something_comes() {
     for (last, verdict) in [(950, Verdict::NotYet(vec![Missing::NoPods])), (900, Verdict::Yes)] {
         let deliveries = deliveries(0, 1_000, &[(OLD, "t", "p-0", 0, 700, last)]);
-        let sender = Sender { deliveries: &deliveries, name: "s", pods: &[] };
-        assert_eq!(delivered_past(&name(OLD), 700 * SECOND, sender), verdict);
-        assert_eq!(may_retire(&name(OLD), &name(NEW), 0, sender, OVERLAP_OF_TESTS), verdict);
+        let sender = Sender::new(&deliveries, "s", &[]);
+        assert_eq!(delivered_past(&name(OLD), 700 * SECOND, &sender), verdict);
+        assert_eq!(may_retire(&name(OLD), &name(NEW), 0, &sender, OVERLAP_OF_TESTS), verdict);
     }
 }
 
@@ -151,8 +151,8 @@ fn a_token_is_forgotten_when_every_pod_has_left_it_behind() {
         for terminating in [false, true] {
             let deliveries = deliveries(0, 1_000, &marks);
             let pods = [Pod { terminating, ..pod("p-0", 0) }];
-            let sender = Sender { deliveries: &deliveries, name: "s", pods: &pods };
-            assert_eq!(token_retired("old", "new", sender).is_yes(), retired, "{marks:?}");
+            let sender = Sender::new(&deliveries, "s", &pods);
+            assert_eq!(token_retired("old", "new", &sender).is_yes(), retired, "{marks:?}");
         }
     }
 }
