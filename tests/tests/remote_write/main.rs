@@ -11,6 +11,8 @@ mod metrics;
 mod negotiation;
 mod refusals;
 mod samples;
+mod senders;
+mod shares;
 mod tokens;
 
 use promarchive_pipeline::remote_write::Protocol;

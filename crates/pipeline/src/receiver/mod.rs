@@ -11,6 +11,7 @@ mod committer;
 mod connection;
 pub mod core;
 mod deliveries;
+mod fair;
 mod flusher;
 mod health;
 mod http;
@@ -26,6 +27,7 @@ mod tls;
 mod tokens;
 
 pub use deliveries::Delivered;
+pub use fair::Sender;
 pub use http::WriteTarget;
 pub use ingest::{FlushError, FlushReport, Ingest, WriteError, Written};
 pub use lock::LockError;
