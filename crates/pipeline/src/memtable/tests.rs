@@ -9,6 +9,7 @@ use prost::Message;
 
 use super::{Batch, Index, Origin, Request, resolve};
 use crate::remote_write::hand_made::{SentExemplar, SentMetadata, SentSeries, body};
+use crate::remote_write::proto;
 use crate::remote_write::{
     Counts, EARLIEST_TIMESTAMP, Histogram, Protocol, ResetHint, Sample, SetLabel, TimestampBounds,
 };

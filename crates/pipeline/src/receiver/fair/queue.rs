@@ -168,10 +168,10 @@ mod tests {
     #[test]
     fn a_sender_fills_half_of_it() {
         let (entrance, exit) = queue(4);
-        let (flood, honest) = (sender("flood"), sender("honest"));
+        let (flood, honest, third) = (sender("flood"), sender("honest"), sender("third"));
         let put = |sender| entrance.put(sender, ());
         assert_eq!([put(&flood), put(&flood), put(&flood)], [Ok(()), Ok(()), Err(NotTaken::Full)]);
-        assert_eq!([put(&honest), put(&honest), put(&sender("third"))], [Ok(()), Ok(()), Err(NotTaken::Full)]);
+        assert_eq!([put(&honest), put(&honest), put(&third)], [Ok(()), Ok(()), Err(NotTaken::Full)]);
         exit.next().unwrap();
         assert_eq!(put(&flood), Ok(()));
     }
