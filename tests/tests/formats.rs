@@ -1,6 +1,6 @@
 //! What earlier versions have left on a disk is taken up: tables and write-ahead log under `tests/fixtures/`, one folder for each
-//! version of the formats that was ever on main, as a killed receiver left them. There has been one version of the write-ahead log and
-//! one of the tables; its folders were made by programs of different age, and hold different things.
+//! version of the formats that was ever on main, as a killed receiver left them. There have been two versions of the write-ahead log and
+//! one of the tables; the folders of the first were made by programs of different age, and hold different things.
 //!
 //! To make the folder of a new version: `UPDATE_FIXTURES=<folder> cargo test -p promarchive-tests --test formats`.
 
@@ -9,13 +9,16 @@ use std::path::{Path, PathBuf};
 
 use promarchive_pipeline::remote_write::Histogram;
 use promarchive_pipeline::remote_write::Protocol::{self, V1, V2};
-use promarchive_tests::program::Receiver;
+use promarchive_tests::program::{Receiver, headers};
 use promarchive_tests::readers::Reader;
 use promarchive_tests::request::{
     Metadata, NO_FLOATS, NO_INTEGERS, Request, Series, custom_histogram, float_histogram, integer_histogram,
     stale_histogram,
 };
 use promarchive_tests::tables::Tables;
+use reqwest::Method;
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 
 /// 2026-11-22T00:00:00Z. Samples may be as old as they like, and none may be newer than the day after a receiver's clock.
 const T: i64 = 1_795_305_600_000;
@@ -31,6 +34,8 @@ type Part = Vec<(Protocol, Request)>;
 fn contents(folder: &str) -> Vec<Part> {
     match folder {
         "1" => vec![some(T), some(T + 600_000)],
+        // Requests with a label that the receiver set, and a limit of how old samples may be.
+        "2" => vec![everything(T), everything(T + 600_000)],
         // By the first receiver that there was; it did not yet note in the write-ahead log where the archive was.
         "1-first-receiver" => vec![everything(T), everything(T + 600_000)],
         // The table `samples` has as many versions as lead to a checkpoint, and more after it.
@@ -41,6 +46,20 @@ fn contents(folder: &str) -> Vec<Part> {
         }
         other => panic!("nobody knows what is in {other}"),
     }
+}
+
+/// The name of the sender that is in the rows of a folder.
+fn sender(folder: &str) -> Option<&'static str> {
+    (folder == "2").then_some("Prometheus/team/k8s")
+}
+
+/// With the label that the receiver set.
+fn labelled(part: &Part, sender: Option<&str>) -> Part {
+    let mut part = part.clone();
+    for series in part.iter_mut().flat_map(|(_, request)| &mut request.series) {
+        series.labels.extend(sender.map(|sender| (b"sender".to_vec(), sender.as_bytes().to_vec())));
+    }
+    part
 }
 
 /// Float samples of many kinds, and one of each other kind.
@@ -97,20 +116,39 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+const TOKEN: &str = "Bearer a-token-of-the-fixtures";
+
 fn write(receiver: &Receiver, requests: &[(Protocol, Request)]) {
     for (protocol, request) in requests {
-        assert_eq!(receiver.write(*protocol, request).status, 204);
+        let body = snap::raw::Encoder::new().compress_vec(&request.encode(*protocol)).unwrap();
+        let headers = [headers(*protocol), &[("Authorization", TOKEN)]].concat();
+        assert_eq!(receiver.send(Method::POST, "/api/v1/write", &headers, body).status, 204);
     }
+}
+
+fn flush(receiver: &Receiver) {
+    let answer = receiver.send(Method::POST, "/-/flush", &[("Authorization", TOKEN)], Vec::new());
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+/// A receiver that names the sender, or does not.
+fn start(directory: TempDir, sender: Option<&str>) -> Receiver {
+    let Some(sender) = sender else { return Receiver::start_in(directory, &[], &[]) };
+    let tokens = directory.path().join("tokens");
+    let hash: String = Sha256::digest(&TOKEN["Bearer ".len()..]).iter().map(|byte| format!("{byte:02x}")).collect();
+    fs::write(&tokens, format!("{sender} {hash}\n")).unwrap();
+    let flags = ["--tokens", tokens.to_str().unwrap(), "--sender-label", "sender", "--max-past", "36500d"];
+    Receiver::start_in(directory, &flags, &[])
 }
 
 /// Makes a folder; the receiver is killed, not stopped, so that the last part is in the write-ahead log alone.
 fn make(folder: &str) {
-    let receiver = Receiver::start(&[]);
+    let receiver = start(tempfile::tempdir().unwrap(), sender(folder));
     let parts = contents(folder);
     let (last, flushed) = parts.split_last().unwrap();
     for part in flushed {
         write(&receiver, part);
-        receiver.flush();
+        flush(&receiver);
     }
     write(&receiver, last);
     for name in ["archive", "archive.wal"] {
@@ -128,10 +166,11 @@ fn every_version_of_the_formats_is_taken_up() {
     assert!(!folders.is_empty());
     for folder in folders {
         eprintln!("{}", folder.display());
-        let parts = contents(folder.file_name().unwrap().to_str().unwrap());
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        let (parts, sender) = (contents(name), sender(name));
         let mut wanted = Tables::default();
         let add = |wanted: &mut Tables, part: &Part| {
-            part.iter().for_each(|(protocol, request)| wanted.add(*protocol, request));
+            labelled(part, sender).iter().for_each(|(protocol, request)| wanted.add(*protocol, request));
         };
         let (last, flushed) = parts.split_last().unwrap();
         flushed.iter().for_each(|part| add(&mut wanted, part));
@@ -140,6 +179,7 @@ fn every_version_of_the_formats_is_taken_up() {
         add(&mut wanted, last);
         let directory = tempfile::tempdir().unwrap();
         copy(&folder, directory.path());
+        // The rest gets its label though nobody says so any more.
         let mut receiver = Receiver::start_in(directory, &[], &[]);
         receiver.flush();
         for reader in [Reader::DuckDb, Reader::Polars, Reader::Pandas] {
@@ -151,8 +191,10 @@ fn every_version_of_the_formats_is_taken_up() {
             request.series.iter_mut().for_each(|series| series.metadata = None);
             (protocol, request)
         });
+        assert!(receiver.terminate().success());
+        let mut receiver = start(receiver.into_directory(), sender);
         write(&receiver, &undescribed.collect::<Part>());
-        receiver.flush();
+        flush(&receiver);
         wanted.assert_equals(&Tables::read(Reader::DuckDb, &receiver.archive()));
         assert!(receiver.terminate().success());
     }

@@ -28,6 +28,9 @@ fn a_wrong_flag() {
         (&["receive", "--archive", "a", "--listen", "localhost"], ["--listen", "localhost"]),
         (&["receive", "--archive", "a", "--label-columns", "job,JOB"], ["--label-columns", "JOB"]),
         (&["receive", "--archive", "a", "--max-future", "1h"], ["1h", "1d"]),
+        (&["receive", "--archive", "a", "--max-past", "1h"], ["1h", "1d"]),
+        (&["receive", "--archive", "a", "--sender-label", "__name__"], ["--sender-label", "not a label name"]),
+        (&["receive", "--archive", "a", "--sender-label", "sender"], ["senderLabel", "--tokens"]),
     ] {
         let (code, said) = run(directory.path(), arguments);
         assert_eq!(code, 2, "{arguments:?}: {said}");

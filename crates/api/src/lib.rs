@@ -10,6 +10,7 @@ mod label_columns;
 #[cfg(feature = "kubernetes")]
 pub mod metrics_archive;
 mod receiver_config;
+mod sender_label;
 mod timespan;
 mod unknown_tokens;
 mod yaml;
@@ -20,6 +21,7 @@ pub use byte_size::{ByteSize, ByteSizeError};
 pub use deliveries::{Deliveries, Delivery, ENTRY_HEADER, KnownSender};
 pub use label_columns::{LabelColumns, LabelColumnsError, RESERVED_COLUMNS};
 pub use receiver_config::{ConfigFileError, ListenError, ReceiverConfig, parse_listen};
+pub use sender_label::{SenderLabel, SenderLabelError};
 pub use timespan::{Timespan, TimespanError};
 pub use unknown_tokens::{UnknownTokens, UnknownTokensError};
 pub use yaml::ConfigError;

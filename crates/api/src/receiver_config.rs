@@ -8,7 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::yaml::{self, ConfigError};
-use crate::{ArchiveAccess, ArchiveLocation, ByteSize, LabelColumns, Timespan, UnknownTokens};
+use crate::{ArchiveAccess, ArchiveLocation, ByteSize, LabelColumns, SenderLabel, Timespan, UnknownTokens};
 
 /// Settings of a receiver, each of them optional, so that flags, environment and file can be laid over each other.
 ///
@@ -43,12 +43,18 @@ pub struct ReceiverConfig {
     /// How far in the future a timestamp may be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_future: Option<Timespan>,
+    /// How far in the past a timestamp may be; without it, as far as the tables take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_past: Option<Timespan>,
     /// File with the names of senders and the SHA-256 hashes of their tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<PathBuf>,
     /// How a write is answered whose token is not in that file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown_tokens: Option<UnknownTokens>,
+    /// Label that is set on every series to the name of its sender.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sender_label: Option<SenderLabel>,
     /// Certificate chain, PEM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_cert: Option<PathBuf>,
@@ -110,8 +116,10 @@ impl ReceiverConfig {
             flush_bytes: self.flush_bytes.or(lower.flush_bytes),
             memory_limit: self.memory_limit.or(lower.memory_limit),
             max_future: self.max_future.or(lower.max_future),
+            max_past: self.max_past.or(lower.max_past),
             tokens: self.tokens.or(lower.tokens),
             unknown_tokens: self.unknown_tokens.or(lower.unknown_tokens),
+            sender_label: self.sender_label.or(lower.sender_label),
             tls_cert: self.tls_cert.or(lower.tls_cert),
             tls_key: self.tls_key.or(lower.tls_key),
             label_columns: self.label_columns.or(lower.label_columns),
@@ -191,8 +199,10 @@ flushInterval: 1m30s
 flushBytes: 100MB
 memoryLimit: 1073741824
 maxFuture: 2d
+maxPast: 30d
 tokens: /etc/promarchive/tokens
 unknownTokens: Retry
+senderLabel: sender
 tlsCert: /tls/tls.crt
 tlsKey: /tls/tls.key
 labelColumns: [namespace, pod]
@@ -256,6 +266,7 @@ shutdownGrace: 20s
             ("archiveAccess: 0644\n", "receiver.yaml:1:1: archiveAccess: "),
             ("archiveAccess: all\n", "receiver.yaml:1:1: archiveAccess: \"all\" does not say who may read"),
             ("maxConnectionsPerAddress: many\n", "receiver.yaml:1:1: maxConnectionsPerAddress: "),
+            ("senderLabel: __name__\n", "receiver.yaml:1:1: senderLabel: \"__name__\" is not a label name"),
             ("wal: w\nlabelColumns: [pod, value]\n", "receiver.yaml:2:1: labelColumns: label column \"value\""),
             ("archive: a\narchive: b\n", "receiver.yaml:2:1: field \"archive\" is given twice"),
             ("archive: [\n", "receiver.yaml:"),

@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use promarchive_api::{
-    ArchiveAccess, ArchiveLocation, ByteSize, LabelColumns, ReceiverConfig, Timespan, UnknownTokens, parse_listen,
+    ArchiveAccess, ArchiveLocation, ByteSize, LabelColumns, ReceiverConfig, SenderLabel, Timespan, UnknownTokens,
+    parse_listen,
 };
 
 /// Keeps every Prometheus sample, exactly as sent, as tables that any data tool opens.
@@ -80,6 +81,9 @@ pub(crate) struct ReceiveArguments {
     /// How far in the future a timestamp may be, at least 1d; later ones are refused by name [default: 1d]
     #[arg(long, value_name = "DURATION", env = "PROMARCHIVE_MAX_FUTURE")]
     max_future: Option<Timespan>,
+    /// How old a sample may be when it comes, at least 1d; older ones are refused by name [default: no limit]
+    #[arg(long, value_name = "DURATION", env = "PROMARCHIVE_MAX_PAST")]
+    max_past: Option<Timespan>,
     /// File of those who may write or operate, one line a token: `NAME SHA256 [ROLE]`; taken up when it changes
     /// [default: none]
     #[arg(long, value_name = "FILE", env = "PROMARCHIVE_TOKENS")]
@@ -88,6 +92,10 @@ pub(crate) struct ReceiveArguments {
     /// sender tries again, and the file may be empty) [default: refuse]
     #[arg(long, value_name = "refuse|retry", env = "PROMARCHIVE_UNKNOWN_TOKENS")]
     unknown_tokens: Option<UnknownTokens>,
+    /// Label that is set on every series to the name of its sender in the tokens file, in place of what the sender says under
+    /// that name [default: none, every sender may write any series]
+    #[arg(long, value_name = "LABEL", env = "PROMARCHIVE_SENDER_LABEL")]
+    sender_label: Option<SenderLabel>,
     /// Certificate chain in PEM; taken up when it changes [default: none, plain HTTP]
     #[arg(long, value_name = "FILE", env = "PROMARCHIVE_TLS_CERT")]
     tls_cert: Option<PathBuf>,
@@ -138,8 +146,10 @@ impl From<ReceiveArguments> for ReceiverConfig {
             flush_bytes: arguments.flush_bytes,
             memory_limit: arguments.memory_limit,
             max_future: arguments.max_future,
+            max_past: arguments.max_past,
             tokens: arguments.tokens,
             unknown_tokens: arguments.unknown_tokens,
+            sender_label: arguments.sender_label,
             tls_cert: arguments.tls_cert,
             tls_key: arguments.tls_key,
             label_columns: arguments.label_columns,

@@ -10,7 +10,7 @@ use promarchive_api::metrics_archive::{
     AccessMode, DeletionPolicy, MetricsArchive, MetricsArchiveSpec, Mode, NetworkPolicyMode, PrometheusKind,
     PrometheusSelection, RemoteWriteSettings, Scheduling, TlsMode,
 };
-use promarchive_api::{ByteSize, LabelColumns, Timespan};
+use promarchive_api::{ByteSize, LabelColumns, SenderLabel, Timespan};
 use serde_json::{Value, json};
 
 use crate::build::short_hash;
@@ -26,6 +26,8 @@ const MOST_WAL_BYTES: u64 = 8 << 30;
 const LEAST_WAL_BYTES: u64 = 64 << 20;
 const DEFAULT_DRAIN: Timespan = Timespan::from_secs(120);
 const LONGEST_DRAIN: Timespan = Timespan::from_secs(3600);
+const LEAST_PAST: Timespan = Timespan::from_secs(86_400);
+const LONGEST_PAST: Timespan = Timespan::from_secs(100 * 365 * 86_400);
 const FLUSH_INTERVALS: std::ops::RangeInclusive<Timespan> = Timespan::from_millis(100)..=Timespan::from_secs(86_400);
 
 /// What is wrong in a spec: where, and what to write instead.
@@ -95,6 +97,10 @@ pub struct Receiver {
     pub wal_max_bytes: ByteSize,
     /// None: the receiver's default.
     pub label_columns: Option<LabelColumns>,
+    /// Label that names the sender.
+    pub sender_label: Option<SenderLabel>,
+    /// How old samples may be; none: as old as can be.
+    pub max_past: Option<Timespan>,
     /// Of the container.
     pub resources: Value,
     /// The receiver's own budget of memory.
@@ -113,6 +119,8 @@ impl Receiver {
             flush_interval: None,
             wal_max_bytes: ByteSize(MOST_WAL_BYTES),
             label_columns: None,
+            sender_label: None,
+            max_past: None,
             resources: Value::Null,
             memory_limit: ByteSize(LEAST_MEMORY_BYTES),
             scheduling: Scheduling::default(),
@@ -224,6 +232,11 @@ fn receiver(spec: &MetricsArchiveSpec, claim: &Claim) -> Result<Receiver, Invali
     if wal_max_bytes.0 < LEAST_WAL_BYTES {
         return Err(invalid("spec.receiver.walMaxBytes", "must be 64Mi or more"));
     }
+    let sender_label = given.sender_label.as_deref().map(str::parse::<SenderLabel>).transpose();
+    let max_past = given.max_past.as_deref().map(|text| timespan("spec.receiver.maxPast", text)).transpose()?;
+    if max_past.is_some_and(|past| !(LEAST_PAST..=LONGEST_PAST).contains(&past)) {
+        return Err(invalid("spec.receiver.maxPast", "must be from 1d to 36500d"));
+    }
     let label_columns = given.label_columns.clone().map(LabelColumns::new).transpose();
     let (resources, memory_limit) = resources(given.resources.as_ref())?;
     Ok(Receiver {
@@ -231,6 +244,8 @@ fn receiver(spec: &MetricsArchiveSpec, claim: &Claim) -> Result<Receiver, Invali
         flush_interval,
         wal_max_bytes,
         label_columns: label_columns.map_err(|e| invalid("spec.receiver.labelColumns", e.to_string()))?,
+        sender_label: sender_label.map_err(|e| invalid("spec.receiver.senderLabel", e.to_string()))?,
+        max_past,
         resources,
         memory_limit,
         scheduling: given.scheduling.clone().unwrap_or_default(),
@@ -370,6 +385,8 @@ mod tests {
             (existing(""), "existingClaim: is no name"),
             (with("receiver", json!({"flushInterval": "2d"})), "spec.receiver.flushInterval: must be"),
             (with("receiver", json!({"walMaxBytes": "1Ki"})), "spec.receiver.walMaxBytes: must be"),
+            (with("receiver", json!({"maxPast": "1h"})), "spec.receiver.maxPast: must be from 1d"),
+            (with("receiver", json!({"senderLabel": "le"})), "spec.receiver.senderLabel: the label le has another"),
             (
                 with("receiver", json!({"labelColumns": ["value"]})),
                 "spec.receiver.labelColumns: label column \"value\"",

@@ -9,7 +9,7 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use promarchive_bench::load::{Load, Name, Request};
 use promarchive_pipeline::flush::{Plan, settle};
-use promarchive_pipeline::memtable::{Horizon, Index, Memtable, resolve};
+use promarchive_pipeline::memtable::{self, Horizon, Index, Memtable, Origin, resolve};
 use promarchive_pipeline::remote_write::{Protocol, TimestampBounds, decompress};
 use promarchive_pipeline::schema::{LabelColumns, Table};
 
@@ -24,7 +24,9 @@ fn load(name: Name, protocol: Protocol) -> Load {
 fn route(index: &mut Index, memtable: &mut Memtable, protocol: Protocol, request: &Request, decoded: &mut Vec<u8>) {
     decoded.clear();
     decompress(&request.body, MAX_BODY, decoded).expect("it was compressed here");
-    let mut batch = resolve(index, protocol, decoded, ALL_TIMES, 0).expect("it was encoded here");
+    let (bounds, origin) = (ALL_TIMES, Origin::Sender);
+    let request = memtable::Request { protocol, body: decoded, bounds, received_at: 0, label: None, origin };
+    let mut batch = resolve(index, request).expect("it was encoded here");
     memtable.apply(1, 0, &mut batch, |_| false);
 }
 

@@ -25,14 +25,14 @@ fn hash(token: &str) -> String {
 }
 
 /// A receiver with a tokens file.
-struct Guarded {
-    receiver: Receiver,
+pub(crate) struct Guarded {
+    pub(crate) receiver: Receiver,
     file: PathBuf,
     _directory: tempfile::TempDir,
 }
 
 impl Guarded {
-    fn start(lines: &[(&str, &str, &str)], flags: &[&str]) -> Self {
+    pub(crate) fn start(lines: &[(&str, &str, &str)], flags: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("tokens");
         allow(&file, lines);
@@ -40,11 +40,16 @@ impl Guarded {
         Self { receiver, file, _directory: directory }
     }
 
-    fn ask(&self, method: Method, path: &str, token: &str) -> Answer {
+    /// Kills it; its directory, for the next one.
+    pub(crate) fn into_directory(self) -> tempfile::TempDir {
+        self.receiver.into_directory()
+    }
+
+    pub(crate) fn ask(&self, method: Method, path: &str, token: &str) -> Answer {
         self.receiver.send(method, path, &[("Authorization", &format!("Bearer {token}"))], Vec::new())
     }
 
-    fn write(&self, protocol: Protocol, token: &str, entry: Option<&str>, request: &Request) -> Answer {
+    pub(crate) fn write(&self, protocol: Protocol, token: &str, entry: Option<&str>, request: &Request) -> Answer {
         let authorization = format!("Bearer {token}");
         let mut headers = headers(protocol).to_vec();
         headers.push(("Authorization", &authorization));

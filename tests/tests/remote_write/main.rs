@@ -13,6 +13,8 @@ mod negotiation;
 mod permissions;
 mod refusals;
 mod samples;
+mod senders;
+mod shares;
 mod tokens;
 mod web_pages;
 

@@ -39,6 +39,18 @@ pub struct ReceiverSpec {
     #[schemars(length(max = 32), inner(length(min = 1, max = 128)))]
     pub label_columns: Option<Vec<String>>,
 
+    /// A label that the receiver sets on every series to the name of its sender, such as `Prometheus/monitoring/k8s`; what the sender
+    /// itself says under that name is replaced. Default: none, and any sender of the archive may write any series. Can be changed at any
+    /// time, and is for new samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[a-zA-Z][a-zA-Z0-9_]*$"))]
+    pub sender_label: Option<String>,
+
+    /// How old a sample may be when it comes, `1d` or more; older ones are refused, and their sender drops them. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = r"^([0-9]+(w|d|h|m|s|ms))+$"))]
+    pub max_past: Option<String>,
+
     /// Requests and limits of the receiver's container. Default: requests of `100m` CPU and `512Mi` memory, a limit of `2Gi` memory.
     /// Half of the memory limit is the receiver's own budget, past which senders are asked to wait, so the limit must be `512Mi` or more.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -35,6 +35,8 @@ pub(super) fn receiver(archive: &Archive, inputs: &Inputs<'_>) -> String {
         unknown_tokens: Some(promarchive_api::UnknownTokens::Retry),
         tls_cert: tls.then(|| PathBuf::from(TLS_DIR).join("tls.crt")),
         tls_key: tls.then(|| PathBuf::from(TLS_DIR).join("tls.key")),
+        max_past: archive.receiver.max_past,
+        sender_label: archive.receiver.sender_label.clone(),
         label_columns: archive.receiver.label_columns.clone(),
         ..ReceiverConfig::default()
     };

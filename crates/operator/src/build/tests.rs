@@ -49,6 +49,9 @@ fn the_same_archive_gives_the_same_bytes_and_another_one_gives_another_hash() {
         archive(json!({"storage": {"persistentVolume": {"size": "10Gi"}}, "receiver": {"flushInterval": "1m"}}));
     let hash = |archive: &Archive, kind| of(kind, &objects(archive))["metadata"]["annotations"][APPLIED].clone();
     assert_ne!(hash(&one, Kind::Deployment), hash(&other, Kind::Deployment));
+    let named =
+        archive(json!({"storage": {"persistentVolume": {"size": "10Gi"}}, "receiver": {"senderLabel": "sender"}}));
+    assert_ne!(hash(&one, Kind::Deployment), hash(&named, Kind::Deployment), "its receiver starts anew");
     assert_eq!(hash(&one, Kind::Service), hash(&other, Kind::Service));
 }
 
@@ -91,14 +94,15 @@ fn the_pod_passes_the_restricted_level_and_sees_two_keys_of_the_secret() {
 
 #[test]
 fn the_receivers_configuration_is_one_that_it_reads() {
-    let objects = objects(&archive(
-        json!({"storage": {"persistentVolume": {"size": "10Gi"}}, "receiver": {"labelColumns": ["pod"]}}),
-    ));
+    let objects = objects(&archive(json!({"storage": {"persistentVolume": {"size": "10Gi"}}, "receiver": {
+            "labelColumns": ["pod"], "senderLabel": "sender", "maxPast": "30d"}})));
     let data = of(Kind::ConfigMap, &objects)["data"].clone();
     let config =
         promarchive_api::ReceiverConfig::from_yaml("receiver.yaml", data["receiver.yaml"].as_str().unwrap()).unwrap();
     assert_eq!(config.listen.unwrap().port(), 9201);
     assert_eq!(config.label_columns.unwrap().names(), ["pod"]);
+    assert_eq!(config.sender_label.unwrap().name(), "sender");
+    assert_eq!(config.max_past.unwrap().to_string(), "30d");
     assert_eq!(config.unknown_tokens, Some(promarchive_api::UnknownTokens::Retry));
     assert!(data["tokens"].as_str().unwrap().lines().nth(1).unwrap().ends_with(" operate"));
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Days at which it is time: a flush writes a file for each, and each takes its time. Nobody is to wait for thousands of them because
-/// one sender has samples from many years.
+/// Days far from today whose rows a flush takes, about: it writes a file for each, and each takes its time. Nobody is to wait for thousands of
+/// them because one sender has samples from many years. They are no reason to flush early: files of few rows would come of it.
 pub const MOST_DAYS: usize = 512;
 
 /// The limits of a flush policy.
@@ -37,8 +37,6 @@ pub enum Trigger {
     Interval,
     /// The memtable is full.
     Memory,
-    /// The rows are of [`MOST_DAYS`].
-    Days,
     /// The WAL is on its way to its budget.
     Wal,
 }
@@ -49,8 +47,6 @@ impl Policy {
         let age = load.age?;
         if load.memtable_bytes >= self.memtable_bytes {
             Some(Trigger::Memory)
-        } else if load.days >= MOST_DAYS {
-            Some(Trigger::Days)
         } else if load.wal_bytes >= self.wal_bytes {
             Some(Trigger::Wal)
         } else if age >= self.interval {
@@ -89,7 +85,7 @@ mod tests {
         ] {
             assert_eq!(policy.decide(load), want, "{load:?}");
         }
-        let many_days = Load { days: MOST_DAYS, ..load(Some(1), 99, 999) };
-        assert_eq!(policy.decide(many_days), Some(Trigger::Days));
+        let many_days = Load { days: 10 * MOST_DAYS, ..load(Some(1), 99, 999) };
+        assert_eq!(policy.decide(many_days), None, "they wait for the interval");
     }
 }

@@ -6,23 +6,29 @@
 mod batch;
 mod buffer;
 mod horizon;
+mod lookup;
 mod metadata;
 mod order;
 mod rank;
+mod resolve;
 mod run;
 mod series;
+mod slice;
 mod symbols;
 #[cfg(test)]
 mod tests;
+mod view;
 
-pub use batch::{Batch, ExemplarRow, resolve};
+pub use batch::{Batch, ExemplarRow};
 pub use buffer::Memtable;
 pub use horizon::{FlushId, Generation, HistogramRank, Horizon, MIN_GENERATIONS};
 pub use metadata::{MetadataIndex, MetadataRow};
 pub use order::file_order;
 pub use rank::{histogram_rank, sample_rank};
+pub use resolve::{IndexAccess, Origin, Request, Unusable, resolve};
 pub use run::{SampleRun, Samples, SortedRun};
-pub use series::{EpochGuard, Labels, SeriesIndex, SeriesRef, SeriesView};
+pub use series::{EpochGuard, SeriesIndex, SeriesRef};
+pub use view::{Labels, SeriesView};
 
 /// All that is known of series and metrics.
 #[derive(Debug)]

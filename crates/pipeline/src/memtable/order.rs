@@ -4,8 +4,8 @@
 
 use std::cmp::Ordering;
 
-use super::series::SeriesView;
 use super::symbols::Symbol;
+use super::view::SeriesView;
 use crate::schema::compare_escaped;
 
 /// The places of a view's series in the order of files.

@@ -18,7 +18,8 @@ use hashbrown::HashTable;
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
 use super::symbols::{Symbol, Symbols};
-use crate::remote_write::LabelSet;
+use super::view::SeriesView;
+use crate::remote_write::{LabelSet, SetLabel};
 
 /// Keyed hash of a series' labels, as text or as symbols: equal hashes are taken for equal labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,10 @@ impl LabelsHash {
         Self { place, check: check as u32 }
     }
 }
+
+/// A keyed hash of a label that the receiver sets; 0 for none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LabelKey([u64; 2]);
 
 /// A series by a hash of its labels.
 type Entry = (LabelsHash, SeriesRef);
@@ -77,7 +82,8 @@ pub struct SeriesIndex {
     free: Vec<SeriesRef>,
     by_labels: HashTable<Entry>,
     by_text: HashTable<Entry>,
-    secrets: [RapidSecrets; 2],
+    /// For raw bytes, and for a label that the receiver sets.
+    secrets: [RapidSecrets; 4],
     seed: u64,
     epoch: u64,
     epochs: VecDeque<(u64, Arc<()>)>,
@@ -94,7 +100,7 @@ impl SeriesIndex {
             free: Vec::new(),
             by_labels: HashTable::new(),
             by_text: HashTable::new(),
-            secrets: [17, 41].map(|turn| RapidSecrets::seed(seed.rotate_left(turn))),
+            secrets: [17, 41, 5, 29].map(|turn| RapidSecrets::seed(seed.rotate_left(turn))),
             seed,
             epoch: 0,
             epochs: VecDeque::from([(0, Arc::new(()))]),
@@ -125,6 +131,11 @@ impl SeriesIndex {
             + self.namings.capacity() * size_of::<Naming>()
             + self.by_labels.allocation_size()
             + self.by_text.allocation_size()
+    }
+
+    /// Bytes that labels take, and how many series have them.
+    pub(super) fn label_bytes(&self) -> (usize, usize) {
+        (self.symbols.text_bytes() + self.label_bytes, self.len())
     }
 
     pub(super) fn epoch_guard(&self) -> EpochGuard {
@@ -195,9 +206,25 @@ impl SeriesIndex {
         )
     }
 
-    /// Hash of the raw label bytes of a 1.0 series.
-    pub(super) fn hash_text(&self, raw: &[u8]) -> LabelsHash {
-        LabelsHash::new(self.secrets.each_ref().map(|secrets| rapidhash_v3_seeded(raw, secrets)))
+    /// What a label that the receiver sets adds to [`Self::hash_text`].
+    pub(super) fn label_key(&self, label: Option<SetLabel<'_>>) -> LabelKey {
+        let Some(label) = label else { return LabelKey([0; 2]) };
+        // No UTF-8 has the byte between them.
+        let text = [label.name().as_bytes(), &[0xff], label.value().as_bytes()].concat();
+        let [_, _, place, check] = &self.secrets;
+        LabelKey([place, check].map(|secrets| rapidhash_v3_seeded(&text, secrets)))
+    }
+
+    /// Hash of the raw label bytes of a 1.0 series, and of the label that the receiver sets on it.
+    pub(super) fn hash_text(&self, raw: &[u8], LabelKey([of_place, of_check]): LabelKey) -> LabelsHash {
+        let [place, check, ..] = &self.secrets;
+        let [place, check] = [place, check].map(|secrets| rapidhash_v3_seeded(raw, secrets));
+        LabelsHash::new([place ^ of_place, check ^ of_check])
+    }
+
+    /// Grows when series are forgotten: what is known of symbols from before does not hold any more.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// The series that was last named by raw bytes of this hash. `last` as in [`Self::find_symbols`].
@@ -312,59 +339,6 @@ impl SeriesIndex {
         };
         view.series.extend(series.map(labels));
         view.texts.extend(self.symbols.texts().skip(view.texts.len()));
-    }
-}
-
-/// Labels of series as they were at one moment.
-#[derive(Debug, Default)]
-pub struct SeriesView {
-    texts: Vec<Arc<str>>,
-    series: Vec<(SeriesRef, Arc<[Symbol]>)>,
-}
-
-impl SeriesView {
-    /// One of the series, by its place in [`Self::iter`].
-    pub fn get(&self, at: usize) -> Option<(SeriesRef, Labels<'_>)> {
-        self.series.get(at).map(|(index, symbols)| (*index, Labels { texts: &self.texts, symbols }))
-    }
-
-    /// Texts by symbol.
-    pub(super) fn texts(&self) -> &[Arc<str>] {
-        &self.texts
-    }
-
-    /// The series, each with its labels as symbols: the metric, then name and value of the others.
-    pub(super) fn symbols(&self) -> &[(SeriesRef, Arc<[Symbol]>)] {
-        &self.series
-    }
-
-    /// The series, each with its labels.
-    pub fn iter(&self) -> impl Iterator<Item = (SeriesRef, Labels<'_>)> {
-        self.series.iter().map(|(index, symbols)| (*index, Labels { texts: &self.texts, symbols }))
-    }
-}
-
-/// The labels of one series.
-#[derive(Clone, Copy, Debug)]
-pub struct Labels<'a> {
-    texts: &'a [Arc<str>],
-    symbols: &'a [Symbol],
-}
-
-impl<'a> Labels<'a> {
-    fn text(self, symbol: Symbol) -> &'a str {
-        self.texts.get(symbol as usize).map_or("", |text| text)
-    }
-
-    /// The metric's name.
-    pub fn metric(self) -> &'a str {
-        self.symbols.first().map_or("", |&metric| self.text(metric))
-    }
-
-    /// The other labels, sorted by name.
-    pub fn pairs(self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let pairs = self.symbols.get(1..).unwrap_or_default().as_chunks::<2>().0;
-        pairs.iter().map(move |&[name, value]| (self.text(name), self.text(value)))
     }
 }
 

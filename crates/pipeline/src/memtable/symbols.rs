@@ -98,6 +98,11 @@ impl Symbols {
         self.entries.iter().map(|entry| entry.text.clone())
     }
 
+    /// Bytes of all texts.
+    pub(super) fn text_bytes(&self) -> usize {
+        self.text_bytes
+    }
+
     /// Bytes held, estimated: text with its header and the allocator's rounding, entry and table slot, and the place in a view.
     pub(super) fn heap_bytes(&self) -> usize {
         const PER_TEXT: usize = 24 + size_of::<Arc<str>>();

@@ -5,17 +5,27 @@ use std::collections::BTreeMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+use prost::Message;
 
-use super::{Batch, Index, resolve};
+use super::{Batch, Index, Origin, Request, resolve};
 use crate::remote_write::hand_made::{SentExemplar, SentMetadata, SentSeries, body};
-use crate::remote_write::{Counts, EARLIEST_TIMESTAMP, Histogram, Protocol, ResetHint, Sample, TimestampBounds};
+use crate::remote_write::proto;
+use crate::remote_write::{
+    Counts, EARLIEST_TIMESTAMP, Histogram, Protocol, ResetHint, Sample, SetLabel, TimestampBounds,
+};
 use crate::schema::labels_text;
 
 const NOW: i64 = 1_763_000_000_000;
 const BOUNDS: TimestampBounds = TimestampBounds { earliest: EARLIEST_TIMESTAMP, latest: NOW };
 
 fn resolved(index: &mut Index, protocol: Protocol, series: &[SentSeries]) -> Batch {
-    resolve(index, protocol, &body(protocol, series), BOUNDS, NOW).unwrap()
+    labelled(index, protocol, series, None)
+}
+
+fn labelled(index: &mut Index, protocol: Protocol, series: &[SentSeries], label: Option<SetLabel<'_>>) -> Batch {
+    let body = body(protocol, series);
+    let origin = Origin::Sender;
+    resolve(index, Request { protocol, body: &body, bounds: BOUNDS, received_at: NOW, label, origin }).unwrap()
 }
 
 fn labels() -> impl Strategy<Value = Vec<(Vec<u8>, Vec<u8>)>> {
@@ -76,6 +86,12 @@ fn series() -> impl Strategy<Value = SentSeries> {
         })
 }
 
+/// A label that the receiver sets, or none: one that series have now and then, or one that they never have.
+fn label() -> impl Strategy<Value = Option<SetLabel<'static>>> {
+    let names: [(&str, &str); 4] = [("a", "s"), ("b", "x"), ("sender", "s"), ("zone", "")];
+    select(names.map(|(name, value)| SetLabel::new(name, value)).to_vec())
+}
+
 fn either() -> impl Strategy<Value = Protocol> {
     select(&[Protocol::V1, Protocol::V2][..])
 }
@@ -131,8 +147,8 @@ fn read(index: &Index, batch: &Batch) -> Read {
     }
 }
 
-/// Metric and canonical text of labels as sent; none if they cannot be kept. Stated anew, without the decoder.
-fn canonical(sent: &SentSeries, protocol: Protocol) -> Option<(String, String)> {
+/// Metric and canonical text of labels as sent and with the label that is set; none if they cannot be kept. Stated anew, without the decoder.
+fn canonical(sent: &SentSeries, protocol: Protocol, label: Option<SetLabel<'_>>) -> Option<(String, String)> {
     let mut set: BTreeMap<&str, &str> = BTreeMap::new();
     for (name, value) in &sent.labels {
         let (name, value) = (str::from_utf8(name).ok()?, str::from_utf8(value).ok()?);
@@ -143,8 +159,9 @@ fn canonical(sent: &SentSeries, protocol: Protocol) -> Option<(String, String)> 
     if sent.odd_reference && protocol == Protocol::V2 {
         return None;
     }
-    let metric = set.remove("__name__")?;
-    Some((metric.to_owned(), labels_text(set.into_iter())))
+    let metric = set.remove("__name__")?.to_owned();
+    let set = set.into_iter().chain(label.map(|label| (label.name(), label.value())));
+    Some((metric, labels_text(set.collect::<BTreeMap<_, _>>().into_iter())))
 }
 
 proptest! {
@@ -155,33 +172,41 @@ proptest! {
     fn known_or_not_a_request_means_the_same(
         protocol in either(),
         request in vec(series(), 0..5),
-        others in vec((either(), vec(series(), 0..5)), 0..4),
+        label in label(),
+        others in vec((either(), vec(series(), 0..5), self::label()), 0..4),
     ) {
         let mut fresh = Index::new(1);
-        let batch = resolved(&mut fresh, protocol, &request);
+        let batch = labelled(&mut fresh, protocol, &request, label);
         let first = read(&fresh, &batch);
-        let again = resolved(&mut fresh, protocol, &request);
+        let again = labelled(&mut fresh, protocol, &request, label);
         prop_assert_eq!(&read(&fresh, &again), &first);
         let mut warm = Index::new(2);
         resolved(&mut warm, Protocol::V1, &request.iter().flat_map(repaired).collect::<Vec<_>>());
-        for (protocol, other) in &others {
-            resolved(&mut warm, *protocol, other);
+        for (protocol, other, label) in &others {
+            labelled(&mut warm, *protocol, other, *label);
+            labelled(&mut warm, *protocol, &request, *label);
             warm.series.forget_unused(|series| series % 2 == 0);
         }
         for _ in 0..2 {
-            let batch = resolved(&mut warm, protocol, &request);
+            let batch = labelled(&mut warm, protocol, &request, label);
             prop_assert_eq!(&read(&warm, &batch), &first);
         }
     }
 
     #[test]
-    fn rows_belong_to_the_labels_that_were_sent(protocol in either(), request in vec(series(), 0..5)) {
+    fn rows_belong_to_the_labels_that_were_sent(
+        protocol in either(),
+        request in vec(series(), 0..5),
+        label in label(),
+        other in self::label(),
+    ) {
         let mut index = Index::new(3);
-        resolved(&mut index, Protocol::V1, &request);
-        let batch = resolved(&mut index, protocol, &request);
+        labelled(&mut index, Protocol::V1, &request, label);
+        labelled(&mut index, protocol, &request, other);
+        let batch = labelled(&mut index, protocol, &request, label);
         let mut want = Vec::new();
         for sent in &request {
-            let Some((metric, labels)) = canonical(sent, protocol) else { continue };
+            let Some((metric, labels)) = canonical(sent, protocol, label) else { continue };
             let kept = sent.samples.iter().map(|&sample| match protocol {
                 Protocol::V1 => Sample { start_timestamp: 0, ..sample },
                 Protocol::V2 => sample,
@@ -202,7 +227,7 @@ proptest! {
             resolved(&mut index, protocol, &request);
             resolved(&mut index, protocol, &reversed);
         }
-        let sets: std::collections::BTreeSet<_> = request.iter().filter_map(|sent| canonical(sent, Protocol::V1)).collect();
+        let sets: std::collections::BTreeSet<_> = request.iter().filter_map(|sent| canonical(sent, Protocol::V1, None)).collect();
         prop_assert_eq!(index.series.len(), sets.len());
     }
 }
@@ -217,6 +242,75 @@ fn many(round: usize, count: usize) -> Vec<SentSeries> {
         ..SentSeries::default()
     };
     (0..count).map(series).collect()
+}
+
+/// Others use the index between two looks at it: what a request knows of it may not hold any more.
+#[test]
+fn series_that_are_forgotten_in_the_middle_of_a_request_are_looked_up_anew() {
+    struct Forgetful<'i>(&'i mut Index, usize);
+    impl super::IndexAccess for Forgetful<'_> {
+        fn with<T>(&mut self, work: impl FnOnce(&mut Index) -> T) -> T {
+            let result = work(self.0);
+            // Another request takes the places of all labels that are free.
+            self.0.series.forget_unused(|_| false);
+            self.1 += 1;
+            resolved(self.0, Protocol::V1, &many(self.1, 3));
+            result
+        }
+    }
+    for protocol in [Protocol::V1, Protocol::V2] {
+        let mut index = Index::new(1);
+        let request = [many(0, 7), many(0, 7)].concat();
+        drop(resolved(&mut index, protocol, &request));
+        let body = body(protocol, &request);
+        let (bounds, received_at, label, origin) = (BOUNDS, NOW, None, Origin::Sender);
+        let request_again = Request { protocol, body: &body, bounds, received_at, label, origin };
+        let batch = resolve(Forgetful(&mut index, 7), request_again).unwrap();
+        let want: Vec<String> = (0..7).chain(0..7).map(|at| format!(r#"{{"instance":"instance-0-{at}"}}"#)).collect();
+        let found: Vec<String> = read(&index, &batch).samples.into_iter().map(|(_, labels, _)| labels).collect();
+        assert_eq!(found, want, "{protocol:?}");
+    }
+}
+
+/// Whether they are refused must not depend on how long a request is that was accepted once.
+#[test]
+fn a_request_of_nothing_but_entries_is_refused_when_it_comes_and_not_when_it_is_replayed() {
+    let empty = |count: usize| [0x0a, 0x00].repeat(count);
+    let resolve = |body: &[u8], origin| {
+        let mut index = Index::new(1);
+        let request = Request { protocol: Protocol::V1, body, bounds: BOUNDS, received_at: NOW, label: None, origin };
+        resolve(&mut index, request).map(|batch| (batch.series, batch.refusals.total()))
+    };
+    let most = 1 << 17;
+    assert_eq!(resolve(&empty(most), Origin::Sender).unwrap(), (1 << 17, 1 << 17));
+    let error = resolve(&empty(most + 1), Origin::Sender).unwrap_err().to_string();
+    assert!(error.contains("over 131072 series, samples and other entries in 262146 bytes"), "{error}");
+    assert_eq!(resolve(&empty(most + 1), Origin::Replay).unwrap().0, (1 << 17) + 1);
+
+    // Metadata and samples count likewise; with enough bytes for each there may be more.
+    let metadata = [0x1a, 0x00].repeat(most + 1);
+    assert!(resolve(&metadata, Origin::Sender).is_err());
+    let samples = [&[0x0a, 0x80, 0x80, 0x08][..], &[0x12, 0x00].repeat(1 << 16)].concat().repeat(3);
+    assert!(resolve(&samples, Origin::Sender).is_err());
+    let long = [&[0x0a, 0x06, 0x7a, 0x04][..], b"pad!"].concat().repeat(most + 1);
+    assert_eq!(resolve(&long, Origin::Sender).unwrap().0, (1 << 17) + 1);
+}
+
+/// New series that name one long text, written out for each.
+#[test]
+fn a_request_of_series_that_repeat_a_long_text_is_refused() {
+    const LENGTH: usize = 1_000_000;
+    let mut symbols = ["", "__name__", "up", "a", &"x".repeat(LENGTH), "b"].map(str::to_owned).to_vec();
+    let numbers = 6..600;
+    symbols.extend(numbers.clone().map(|at: u32| at.to_string()));
+    let series = |at| proto::v2::TimeSeries { labels_refs: vec![1, 2, 3, 4, 5, at], ..Default::default() };
+    let body = proto::v2::Request { symbols, timeseries: numbers.map(series).collect() }.encode_to_vec();
+    assert!(body.len() < LENGTH + (64 << 10), "{}", body.len());
+    let (protocol, bounds, received_at, label) = (Protocol::V2, BOUNDS, NOW, None);
+    let request = Request { protocol, body: &body, bounds, received_at, label, origin: Origin::Sender };
+    let unusable = resolve(&mut Index::new(1), request).unwrap_err();
+    assert!(unusable.to_string().contains("written out"), "{unusable}");
+    assert!(unusable.new_series_bytes > 0, "some are known until they are forgotten");
 }
 
 /// One text that many exemplars refer to would be written out for each.

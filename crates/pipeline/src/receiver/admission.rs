@@ -1,15 +1,15 @@
 //! The memory that requests in flight may take, given out before it is taken.
 //!
 //! Two budgets, one for bodies and one for what they decompress to and are decoded to, rows of about the same size. A request may wait for the second while it holds of
-//! the first, and nobody waits the other way round, so that they cannot wait for each other.
+//! the first, and nobody waits the other way round, so that they cannot wait for each other. Of each budget a sender gets half at most, or one
+//! request.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
 
+use super::fair::{Budget, Sender, Share};
 use super::settings::HttpSettings;
 
 /// A body that is to be longer is admitted as a whole before any of it is read; a shorter one as it comes. So those that wait for the
@@ -20,9 +20,9 @@ const FIRST_BYTES: u64 = 16 << 10;
 
 /// The budgets; waiting requests are served in the order in which they came.
 pub(super) struct Admission {
-    bodies: Arc<Semaphore>,
-    long_bodies: Arc<Semaphore>,
-    decoded: Arc<Semaphore>,
+    bodies: Arc<Budget>,
+    long_bodies: Arc<Budget>,
+    decoded: Arc<Budget>,
     decoded_bytes: u64,
     patience: Duration,
     in_flight_bytes: Gauge,
@@ -35,7 +35,8 @@ pub(super) struct Busy;
 
 /// So many bytes of a budget, given back when dropped.
 pub(super) struct Charge {
-    permit: OwnedSemaphorePermit,
+    budget: Arc<Budget>,
+    share: Share,
     in_flight_bytes: Gauge,
 }
 
@@ -48,10 +49,11 @@ impl Admission {
         let bodies = (whole * body / (body + decoded).max(1)).max(2 * body);
         let decoded = whole.saturating_sub(bodies).max(2 * decoded);
         let long_bodies = if settings.max_request_bytes > LONG_BODY_BYTES { bodies / 2 } else { 0 };
+        let budget = |bytes: u128| Arc::new(Budget::new(usize::try_from(bytes).unwrap_or(usize::MAX)));
         Self {
-            bodies: Arc::new(Semaphore::new(permits(bodies - long_bodies))),
-            long_bodies: Arc::new(Semaphore::new(permits(long_bodies))),
-            decoded: Arc::new(Semaphore::new(permits(decoded))),
+            bodies: budget(bodies - long_bodies),
+            long_bodies: budget(long_bodies),
+            decoded: budget(decoded),
             decoded_bytes: u64::try_from(decoded).unwrap_or(u64::MAX),
             patience: settings.timeouts.admission,
             in_flight_bytes,
@@ -59,64 +61,49 @@ impl Admission {
     }
 
     /// Waits for what must be free before the first byte of a body is read that is to have `bytes`.
-    pub(super) async fn body(&self, bytes: u64) -> Result<Charge, Busy> {
+    pub(super) async fn body(&self, sender: &Sender, bytes: u64) -> Result<Charge, Busy> {
         if bytes > LONG_BODY_BYTES {
-            self.take(&self.long_bodies, bytes).await
+            self.take(&self.long_bodies, sender, bytes).await
         } else {
-            self.take(&self.bodies, bytes.min(FIRST_BYTES)).await
+            self.take(&self.bodies, sender, bytes.min(FIRST_BYTES)).await
         }
     }
 
     /// Waits until a body's charge is for `bytes`, if it is for less.
     pub(super) async fn grow(&self, charge: &mut Charge, bytes: usize) -> Result<(), Busy> {
-        let more = u64::try_from(bytes.saturating_sub(charge.permit.num_permits())).unwrap_or(u64::MAX);
-        if more > 0 {
-            charge.merge(self.take(charge.permit.semaphore(), more).await?);
-        }
+        let before = charge.share.amount();
+        charge.budget.grow(&mut charge.share, bytes, self.patience).await.ok_or(Busy)?;
+        self.in_flight_bytes.inc_by(gauge(charge.share.amount() - before));
         Ok(())
     }
 
     /// Waits for what a body takes that decompresses to `bytes`: twice that, and at most the whole budget.
-    pub(super) async fn decoded(&self, bytes: u64) -> Result<Charge, Busy> {
-        self.take(&self.decoded, bytes.saturating_mul(2).min(self.decoded_bytes)).await
+    pub(super) async fn decoded(&self, sender: &Sender, bytes: u64) -> Result<Charge, Busy> {
+        self.take(&self.decoded, sender, bytes.saturating_mul(2).min(self.decoded_bytes)).await
     }
 
-    async fn take(&self, budget: &Arc<Semaphore>, bytes: u64) -> Result<Charge, Busy> {
-        let bytes = u32::try_from(bytes).map_err(|_| Busy)?;
-        match timeout(self.patience, Arc::clone(budget).acquire_many_owned(bytes)).await {
-            Ok(Ok(permit)) => {
-                self.in_flight_bytes.inc_by(i64::from(bytes));
-                Ok(Charge { permit, in_flight_bytes: self.in_flight_bytes.clone() })
-            }
-            Ok(Err(_)) | Err(_) => Err(Busy),
-        }
+    async fn take(&self, budget: &Arc<Budget>, sender: &Sender, bytes: u64) -> Result<Charge, Busy> {
+        let bytes = usize::try_from(bytes).map_err(|_| Busy)?;
+        let share = budget.take(sender, bytes, self.patience).await.ok_or(Busy)?;
+        self.in_flight_bytes.inc_by(gauge(bytes));
+        Ok(Charge { budget: Arc::clone(budget), share, in_flight_bytes: self.in_flight_bytes.clone() })
     }
 }
 
-fn permits(bytes: u128) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)
+fn gauge(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 impl Charge {
-    /// Takes over what another charge on the same budget has.
-    fn merge(&mut self, mut other: Self) {
-        if let Some(permit) = other.permit.split(other.permit.num_permits()) {
-            self.permit.merge(permit);
-        }
-    }
-
     /// Gives back what is over `bytes`.
     pub(super) fn shrink_to(&mut self, bytes: usize) {
-        let surplus = self.permit.num_permits().saturating_sub(bytes);
-        if let Some(surplus) = self.permit.split(surplus) {
-            self.in_flight_bytes.dec_by(i64::try_from(surplus.num_permits()).unwrap_or(i64::MAX));
-        }
+        self.in_flight_bytes.dec_by(gauge(self.share.shrink_to(bytes)));
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.in_flight_bytes.dec_by(i64::try_from(self.permit.num_permits()).unwrap_or(i64::MAX));
+        self.in_flight_bytes.dec_by(gauge(self.share.amount()));
     }
 }
 
@@ -125,6 +112,14 @@ mod tests {
     use super::*;
 
     const LONG: u64 = LONG_BODY_BYTES + 1;
+
+    fn a() -> Sender {
+        Sender::Named("a".into())
+    }
+
+    fn b() -> Sender {
+        Sender::Named("b".into())
+    }
 
     /// Two long bodies, the size of two long ones for short bodies, four for what they become.
     fn admission(gauge: &Gauge) -> Admission {
@@ -142,29 +137,30 @@ mod tests {
     async fn what_is_given_out_stays_in_the_budget() {
         let gauge = Gauge::default();
         let admission = admission(&gauge);
-        let first = admission.body(LONG).await.unwrap();
-        let mut second = admission.body(LONG).await.unwrap();
-        assert!(admission.body(LONG).await.is_err());
+        let first = admission.body(&a(), LONG).await.unwrap();
+        let mut second = admission.body(&b(), LONG).await.unwrap();
+        assert!(admission.body(&b(), LONG).await.is_err());
         assert_eq!(gauge.get(), 2 * LONG as i64);
 
         second.shrink_to(40);
         assert_eq!(gauge.get(), LONG as i64 + 40);
-        assert!(admission.body(LONG).await.is_err(), "forty bytes are missing");
+        assert!(admission.body(&b(), LONG).await.is_err(), "forty bytes are missing");
         drop((first, second));
         assert_eq!(gauge.get(), 0);
-        assert!(admission.body(2 * LONG).await.is_ok());
+        assert!(admission.body(&b(), 2 * LONG).await.is_ok());
     }
 
     #[tokio::test]
     async fn short_bodies_do_not_wait_for_long_ones_and_are_charged_as_they_come() {
         let gauge = Gauge::default();
         let admission = admission(&gauge);
-        let _long = admission.body(2 * LONG).await.unwrap();
+        let _long = admission.body(&a(), 2 * LONG).await.unwrap();
         let mut stuck = Vec::new();
-        for _ in 0..100 {
-            stuck.push(admission.body(LONG_BODY_BYTES).await.unwrap());
+        for _ in 0..50 {
+            stuck.push(admission.body(&a(), LONG_BODY_BYTES).await.unwrap());
+            stuck.push(admission.body(&b(), LONG_BODY_BYTES).await.unwrap());
         }
-        let mut charge = admission.body(10).await.unwrap();
+        let mut charge = admission.body(&a(), 10).await.unwrap();
         assert_eq!(gauge.get(), 2 * LONG as i64 + 100 * FIRST_BYTES as i64 + 10);
         admission.grow(&mut charge, 5).await.unwrap();
         admission.grow(&mut charge, 100_000).await.unwrap();
@@ -178,17 +174,17 @@ mod tests {
     async fn bodies_and_what_they_become_do_not_wait_for_each_other() {
         let gauge = Gauge::default();
         let admission = admission(&gauge);
-        let _bodies = admission.body(2 * LONG).await.unwrap();
-        let _one = admission.decoded(LONG).await.unwrap();
-        let _two = admission.decoded(LONG).await.unwrap();
-        assert!(admission.decoded(1).await.is_err());
+        let _bodies = admission.body(&a(), 2 * LONG).await.unwrap();
+        let _one = admission.decoded(&a(), LONG).await.unwrap();
+        let _two = admission.decoded(&b(), LONG).await.unwrap();
+        assert!(admission.decoded(&b(), 1).await.is_err());
     }
 
     #[tokio::test]
     async fn the_longest_body_gets_the_whole_budget_of_what_it_becomes() {
         let admission = admission(&Gauge::default());
-        let _longest = admission.decoded(2 * LONG).await.unwrap();
-        assert!(admission.decoded(1).await.is_err());
+        let _longest = admission.decoded(&a(), 2 * LONG).await.unwrap();
+        assert!(admission.decoded(&b(), 1).await.is_err());
     }
 
     #[tokio::test]
@@ -196,11 +192,11 @@ mod tests {
         let gauge = Gauge::default();
         let mut admission = admission(&gauge);
         admission.patience = Duration::from_secs(10);
-        let held = admission.body(2 * LONG).await.unwrap();
+        let held = admission.body(&a(), 2 * LONG).await.unwrap();
         let admission = Arc::new(admission);
         let waiting = tokio::spawn({
             let admission = Arc::clone(&admission);
-            async move { admission.body(LONG).await.is_ok() }
+            async move { admission.body(&b(), LONG).await.is_ok() }
         });
         tokio::task::yield_now().await;
         drop(held);

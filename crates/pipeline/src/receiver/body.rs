@@ -119,6 +119,7 @@ mod tests {
     use prometheus_client::metrics::gauge::Gauge;
 
     use super::*;
+    use crate::receiver::fair::Sender;
     use crate::receiver::settings::HttpSettings;
 
     fn chunked(chunks: &'static [&'static [u8]]) -> Body {
@@ -137,9 +138,13 @@ mod tests {
         Admission::new(&settings, Gauge::default())
     }
 
+    fn sender() -> Sender {
+        Sender::Named("a".into())
+    }
+
     async fn read(body: Body, limit: u64) -> Result<Bytes, (BodyError, Body)> {
         let admission = admission();
-        let mut charge = admission.body(1).await.unwrap();
+        let mut charge = admission.body(&sender(), 1).await.unwrap();
         super::read(body, limit, &admission, &mut charge).await
     }
 
@@ -168,7 +173,7 @@ mod tests {
     #[tokio::test]
     async fn grows_in_bounds() {
         let admission = admission();
-        let mut charge = admission.body(1).await.unwrap();
+        let mut charge = admission.body(&sender(), 1).await.unwrap();
         let mut held = Vec::new();
         append(&mut held, &[0; 10], 15, 15, &admission, &mut charge).await.unwrap();
         assert!(held.capacity() <= 15, "{}", held.capacity());

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::core::{Accepted, CommitGroupError, Core};
+use super::fair::Exit;
 use super::health::{Health, Part};
 use super::metrics::{Metrics, PositionLabel};
 use super::reserve::Reserve;
@@ -27,23 +28,17 @@ pub(super) struct Waiting {
     pub reply: oneshot::Sender<Result<(), String>>,
 }
 
-/// Takes groups until all senders are gone. Runs on a thread of its own: it blocks on the disk. Nothing is written that the archive's disk
+/// Takes groups until no more can come, senders by turns. Runs on a thread of its own: it blocks on the disk. Nothing is written that the archive's disk
 /// might have no space for.
-pub(super) fn run(
-    core: &Arc<Core>,
-    reserve: &Reserve,
-    mut waiting: mpsc::Receiver<Waiting>,
-    health: &Health,
-    metrics: &Metrics,
-) {
+pub(super) fn run(core: &Arc<Core>, reserve: &Reserve, waiting: &Exit<Waiting>, health: &Health, metrics: &Metrics) {
     let mut group = Vec::new();
     let mut replies = Vec::new();
-    while let Some(first) = waiting.blocking_recv() {
+    while let Some(first) = waiting.wait() {
         let mut bytes = first.accepted.body.len();
         group.push(first.accepted);
         replies.push(first.reply);
         while group.len() < GROUP_REQUESTS && bytes < GROUP_BYTES {
-            let Ok(next) = waiting.try_recv() else { break };
+            let Some(next) = waiting.next() else { break };
             bytes += next.accepted.body.len();
             group.push(next.accepted);
             replies.push(next.reply);

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use promarchive_api::Delivery;
 
+use super::fair::Sender;
 use super::tokens::Holder;
 
 /// Longest name of an entry, in bytes.
@@ -37,6 +38,14 @@ pub(super) struct Source {
     pub(super) entry: Box<str>,
     /// Where it came from.
     pub(super) address: IpAddr,
+}
+
+impl Source {
+    /// Whose requests this one counts with.
+    pub(super) fn sender(&self) -> Sender {
+        let Holder { name, .. } = &self.holder;
+        if name.is_empty() { Sender::Address(self.address) } else { Sender::Named(Arc::clone(name)) }
+    }
 }
 
 /// The samples and native histograms that a request left behind. Times are milliseconds since the epoch.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::core::{Core, FlushReport};
+use super::fair::Taken;
 use super::health::{Health, Part};
 use super::metrics::{Metrics, ResultLabel, TableLabel};
 use super::reserve::Reserve;
@@ -37,6 +38,8 @@ pub(super) struct Flusher {
     pub reserve: Arc<Reserve>,
     /// Who waits for room is told after each flush.
     pub flushed: Arc<Notify>,
+    /// What senders have taken that a flush gives back.
+    pub taken: Arc<Taken>,
     /// Time.
     pub(crate) clock: Arc<dyn Clock>,
     /// Under the WAL: tried out while the WAL is at fault.
@@ -108,12 +111,16 @@ impl Flusher {
 
     async fn flush(&self) -> Result<FlushReport, String> {
         let started = Instant::now();
+        self.taken.flush_begins(self.core.monotonic_ms());
         let mut result = self.core.flush().await;
         if result.is_err() {
             self.reserve.give_up_if_needed(self.core.wal_bytes());
             if !self.reserve.is_held() {
                 result = self.core.flush().await;
             }
+        }
+        if result.is_ok() {
+            self.taken.flushed();
         }
         self.flushed.notify_waiters();
         self.metrics.flush_duration_seconds.observe(started.elapsed().as_secs_f64());

@@ -23,6 +23,7 @@ use super::access::authorize;
 use super::admission::{Admission, Busy, Charge};
 use super::body::{self, BodyError};
 use super::deliveries::{Delivered, Marks, Source};
+use super::fair::Sender;
 use super::ingest::{Ingest, WriteError, Written};
 use super::metrics::{HttpLabels, Metrics, PathLabel, View};
 use super::settings::HttpSettings;
@@ -33,7 +34,12 @@ use crate::remote_write::{Protocol, negotiate};
 /// What HTTP needs of the core below it; a test puts its own in place of [`Ingest`].
 pub trait WriteTarget: Clone + Send + Sync + 'static {
     /// Keeps what one request holds; answers when it is durable.
-    fn write(&self, protocol: Protocol, body: Bytes) -> impl Future<Output = Result<Written, WriteError>> + Send;
+    fn write(
+        &self,
+        sender: Sender,
+        protocol: Protocol,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Written, WriteError>> + Send;
     /// Commits everything acknowledged so far; answers with a report in JSON, or why it could not, in one line.
     fn flush(&self) -> impl Future<Output = Result<String, String>> + Send;
     /// None when ready; else why not, in one line.
@@ -41,8 +47,8 @@ pub trait WriteTarget: Clone + Send + Sync + 'static {
 }
 
 impl WriteTarget for Ingest {
-    async fn write(&self, protocol: Protocol, body: Bytes) -> Result<Written, WriteError> {
-        Ingest::write(self, protocol, body).await
+    async fn write(&self, sender: Sender, protocol: Protocol, body: Bytes) -> Result<Written, WriteError> {
+        Ingest::write(self, sender, protocol, body).await
     }
 
     async fn flush(&self) -> Result<String, String> {
@@ -257,8 +263,8 @@ async fn accept<T: WriteTarget>(
     request: Request,
     started: Instant,
 ) -> Outcome {
-    let drain = drains(&request);
-    let read = read_admitted(app, request.into_body(), started + app.settings.timeouts.body).await;
+    let (drain, sender) = (drains(&request), source.sender());
+    let read = read_admitted(app, &sender, request.into_body(), started + app.settings.timeouts.body).await;
     let (body, charge) = match read {
         Ok(read) => read,
         Err((outcome, rest)) => {
@@ -272,7 +278,7 @@ async fn accept<T: WriteTarget>(
     // A declared length over the limit is the core's to refuse; it allocates nothing for it.
     let declared = snap::raw::decompress_len(&body).ok().and_then(|length| u64::try_from(length).ok());
     let declared = declared.filter(|length| *length <= app.settings.max_decoded_bytes).unwrap_or(0);
-    let decoded = match app.admission.decoded(declared).await {
+    let decoded = match app.admission.decoded(&sender, declared).await {
         Ok(decoded) => decoded,
         Err(nothing) => return busy(nothing),
     };
@@ -280,7 +286,7 @@ async fn accept<T: WriteTarget>(
     // A task of its own: a sender that goes away takes nothing back half done, and the charges last as long as the work.
     let work = tokio::spawn(async move {
         let _charges = (charge, decoded);
-        let mut written = writing.target.write(protocol, body).await;
+        let mut written = writing.target.write(sender, protocol, body).await;
         if let Some(delivered) = written.as_mut().ok().and_then(|written| written.delivered.take()) {
             writing.mark(source, delivered);
         }
@@ -299,7 +305,12 @@ async fn accept<T: WriteTarget>(
 type Unread = (Outcome, Option<Body>);
 
 /// Reads the body, after its memory has been given out.
-async fn read_admitted<T: WriteTarget>(app: &App<T>, body: Body, deadline: Instant) -> Result<(Bytes, Charge), Unread> {
+async fn read_admitted<T: WriteTarget>(
+    app: &App<T>,
+    sender: &Sender,
+    body: Body,
+    deadline: Instant,
+) -> Result<(Bytes, Charge), Unread> {
     let limit = app.settings.max_request_bytes;
     let declared = body::declared_length(&body);
     if *app.stopping.borrow() {
@@ -309,7 +320,7 @@ async fn read_admitted<T: WriteTarget>(app: &App<T>, body: Body, deadline: Insta
     if declared.is_some_and(|length| length > limit) {
         return Err((Outcome::TooLong(BodyError::TooLong { limit }.to_string()), Some(body)));
     }
-    let mut charge = match app.admission.body(declared.unwrap_or(limit)).await {
+    let mut charge = match app.admission.body(sender, declared.unwrap_or(limit)).await {
         Ok(charge) => charge,
         Err(nothing) => return Err((busy(nothing), Some(body))),
     };

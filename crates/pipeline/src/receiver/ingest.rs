@@ -1,5 +1,7 @@
 //! The handle that HTTP writes through: budgets before the work, the WAL before the answer.
 
+use std::collections::BTreeSet;
+use std::num::NonZero;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -9,22 +11,28 @@ use tokio::time::{Instant, timeout_at};
 
 use super::committer::Waiting;
 pub use super::core::FlushReport;
-use super::core::{Accepted, Core};
+use super::core::{Accepted, Core, Terms};
 use super::deliveries::Delivered;
+use super::fair::{Budget, Entrance, Holding, NotTaken, Refill, Sender, Taken, distant_days};
 use super::flusher::FlushRequest;
 use super::health::{Health, Part};
 use super::metrics::{Metrics, ProtocolLabel, ReasonLabel};
 use super::reserve::Reserve;
 use super::settings::Settings;
 use crate::flush::MOST_DAYS;
-use crate::memtable::Batch;
+use crate::memtable::{Batch, Unusable};
 use crate::remote_write::{DecodeError, Protocol, decompress};
+use crate::table::Date;
 
 /// Bodies of so many bytes and more are worked on beside the threads that answer requests.
 const LARGE_BODY: usize = 256 * 1024;
+/// The same of what they decompress to. Requests of Prometheus have less than one MiB.
+const LARGE_DECODED: usize = 2 << 20;
 /// How long a request waits for room before it is put off. A sender that comes again at once would else take the processor from the
 /// flush that makes room, and get in before those that do as they are told.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest time after which a sender is told to come again.
+const LONGEST_RETRY_S: u64 = 30;
 
 /// What one request left behind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,17 +76,19 @@ pub struct FlushError(String);
 /// Where requests go once the core is open.
 #[derive(Debug)]
 pub(super) struct Channels {
-    pub(super) waiting: mpsc::Sender<Waiting>,
+    pub(super) waiting: Entrance<Waiting>,
     pub(super) flushes: mpsc::Sender<FlushRequest>,
 }
 
 /// The limits that writes are held to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Limits {
     wal_bytes: u64,
     memory_bytes: u64,
     decoded_bytes: usize,
     max_future_ms: i64,
+    max_past_ms: Option<i64>,
+    sender_label: Option<Arc<str>>,
 }
 
 pub(super) struct Open {
@@ -92,6 +102,10 @@ pub(super) struct Open {
 struct Shared {
     open: OnceLock<Open>,
     limits: Limits,
+    /// Places to work on requests.
+    workers: Budget,
+    /// What senders have taken until the next flush.
+    taken: Arc<Taken>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
 }
@@ -105,13 +119,25 @@ pub struct Ingest {
 impl Ingest {
     /// A handle that says "not yet" until [`Self::open`].
     pub(super) fn new(settings: &Settings, health: Arc<Health>, metrics: Arc<Metrics>) -> Self {
+        let milliseconds = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
         let limits = Limits {
             wal_bytes: settings.wal_max_bytes,
             memory_bytes: settings.held_bytes(),
             decoded_bytes: usize::try_from(settings.http.max_decoded_bytes).unwrap_or(usize::MAX),
-            max_future_ms: i64::try_from(settings.max_future.as_millis()).unwrap_or(i64::MAX),
+            max_future_ms: milliseconds(settings.max_future),
+            max_past_ms: settings.max_past.map(milliseconds),
+            sender_label: settings.sender_label.as_ref().map(|label| label.name().into()),
         };
-        Self { shared: Arc::new(Shared { open: OnceLock::new(), limits, health, metrics }) }
+        // One sender can use all processors, and others come in beside it.
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let workers = Budget::new(processors.saturating_mul(2));
+        let taken = Arc::new(Taken::new(settings.flush_interval));
+        Self { shared: Arc::new(Shared { open: OnceLock::new(), limits, workers, taken, health, metrics }) }
+    }
+
+    /// What senders have taken: who flushes gives it back.
+    pub(super) fn taken(&self) -> Arc<Taken> {
+        self.shared.taken.clone()
     }
 
     /// From now on requests go to the core.
@@ -139,65 +165,137 @@ impl Ingest {
     }
 
     /// Decompresses, decodes, refuses by name, appends to the WAL, waits for the sync.
-    pub async fn write(&self, protocol: Protocol, body: Bytes) -> Result<Written, WriteError> {
+    pub async fn write(&self, sender: Sender, protocol: Protocol, body: Bytes) -> Result<Written, WriteError> {
         let (open, channels) = self.channels().map_err(Self::unavailable)?;
-        wait_for_room(open, || self.check_budgets(open)).await?;
-        let accepted = if body.len() >= LARGE_BODY {
-            let (handle, core) = (self.clone(), open.core.clone());
-            let work = tokio::task::spawn_blocking(move || handle.accept(&core, protocol, body)).await;
-            work.map_err(|e| Self::unavailable(e.to_string()))??
-        } else {
-            self.accept(&open.core, protocol, body)?
-        };
+        wait_for_room(open, || self.check_budgets(open, &sender)).await?;
+        let accepted = self.accept(open, &sender, protocol, body).await?;
+        let distant = distant_days(&accepted.batch, accepted.received_at);
+        if distant.len() > MOST_DAYS {
+            let days = distant.len();
+            return Err(WriteError::Undecodable(format!(
+                "too_many_days: its samples are of {days} days that are far from today, more than {MOST_DAYS}: send fewer days in \
+                 one request"
+            )));
+        }
         let written = self.written(protocol, &accepted);
         if accepted.batch.is_empty() {
             return Ok(written);
         }
-        wait_for_room(open, || check_days(&open.core, &accepted.batch)).await?;
+        wait_for_room(open, || self.check_days(open, &sender, &distant, accepted.received_at)).await?;
+        let (wal, rows) = (accepted.body.len() as u64, accepted.batch.heap_bytes() as u64);
+        self.shared.taken.holdings().add(&sender, Holding { wal, rows, series: 0 });
         let (reply, done) = oneshot::channel();
-        let stopping = |_| Self::unavailable("the receiver is stopping");
-        channels
-            .waiting
-            .send(Waiting { accepted, reply })
-            .await
-            .map_err(|_| Self::unavailable("the receiver is stopping"))?;
+        let stopping = || Self::unavailable("the receiver is stopping");
+        channels.waiting.put(&sender, Waiting { accepted, reply }).map_err(|not_taken| match not_taken {
+            NotTaken::Full => Self::unavailable("too many requests of this sender wait for the WAL"),
+            NotTaken::Closed => stopping(),
+        })?;
         drop(channels);
-        done.await.map_err(stopping)?.map_err(Self::unavailable)?;
+        done.await.map_err(|_| stopping())?.map_err(Self::unavailable)?;
         Ok(written)
     }
 
-    fn check_budgets(&self, open: &Open) -> Result<(), WriteError> {
+    fn check_budgets(&self, open: &Open, sender: &Sender) -> Result<(), WriteError> {
         let usage = open.core.usage();
-        let limits = self.shared.limits;
-        if usage.wal_bytes >= limits.wal_bytes {
-            let (used, limit) = (usage.wal_bytes >> 20, limits.wal_bytes >> 20);
-            return Err(Self::unavailable(format!(
-                "the WAL has {used} MiB of {limit} MiB; it shrinks with the next flush"
-            )));
-        }
+        let limits = &self.shared.limits;
+        let full = |what: &str, refill: Refill, used: u64, limit: u64| {
+            let (used, limit) = (used >> 20, limit >> 20);
+            let whose = if refill == Refill::OwnHalfIsFull { ", more than half of it by this sender" } else { "" };
+            let reason = format!("{what} {used} MiB of {limit} MiB{whose}; it shrinks with the next flush");
+            if refill == Refill::Allowed { Ok(()) } else { Err(Self::unavailable(reason)) }
+        };
+        let holdings = self.shared.taken.holdings();
+        let refill = holdings.may_fill(sender, usage.wal_bytes, |own| own.wal, limits.wal_bytes);
+        full("the WAL has", refill, usage.wal_bytes, limits.wal_bytes)?;
         // With nothing left to flush, only new rows move the horizon on, and with it the memory that it takes.
-        if usage.memtable_bytes > 0 && usage.memory_bytes() as u64 >= limits.memory_bytes {
-            let (used, limit) = (usage.memory_bytes() >> 20, limits.memory_bytes >> 20);
-            return Err(Self::unavailable(format!(
-                "memory is at {used} MiB of {limit} MiB; it shrinks with the next flush"
-            )));
+        if usage.memtable_bytes > 0 {
+            let used = usage.memory_bytes() as u64;
+            let refill = holdings.may_fill(sender, used, Holding::memory, limits.memory_bytes);
+            full("memory is at", refill, used, limits.memory_bytes)?;
         }
+        drop(holdings);
         if !open.reserve.is_held() {
             return Err(Self::unavailable("the archive's disk is full"));
         }
         Ok(())
     }
 
-    fn accept(&self, core: &Core, protocol: Protocol, body: Bytes) -> Result<Accepted, WriteError> {
+    fn check_days(&self, open: &Open, sender: &Sender, distant: &BTreeSet<Date>, now: i64) -> Result<(), WriteError> {
+        if distant.is_empty() {
+            return Ok(());
+        }
+        if open.core.has_too_many_days_for(distant, now) {
+            return Err(Self::unavailable(format!(
+                "samples of {MOST_DAYS} days that are far from today wait already; those of further days can come after the \
+                 next flush"
+            )));
+        }
+        let admitted = self.shared.taken.days().admit(sender, distant, open.core.monotonic_ms());
+        admitted.map_err(|wait| WriteError::Unavailable {
+            reason: "this sender has sent samples of many days that are far from today, and each day takes a file; those of \
+                     further days can come later"
+                .to_owned(),
+            retry_after_s: wait.as_secs().clamp(1, LONGEST_RETRY_S),
+        })
+    }
+
+    /// Works on a request, once its sender has a place for it: those that wait do not stand before the requests of others.
+    async fn accept(
+        &self,
+        open: &Open,
+        sender: &Sender,
+        protocol: Protocol,
+        body: Bytes,
+    ) -> Result<Accepted, WriteError> {
+        let decoded = snap::raw::decompress_len(&body).unwrap_or(0);
+        let place = self.shared.workers.take(sender, 1, PATIENCE).await;
+        let place = place.ok_or_else(|| Self::unavailable("too many requests of this sender are worked on"))?;
+        if body.len() < LARGE_BODY && decoded < LARGE_DECODED {
+            return self.accept_now(&open.core, sender, protocol, body);
+        }
+        let (handle, core, sender) = (self.clone(), open.core.clone(), sender.clone());
+        let work = tokio::task::spawn_blocking(move || {
+            let accepted = handle.accept_now(&core, &sender, protocol, body);
+            drop(place);
+            accepted
+        });
+        work.await.map_err(|e| Self::unavailable(e.to_string()))?
+    }
+
+    fn accept_now(
+        &self,
+        core: &Core,
+        sender: &Sender,
+        protocol: Protocol,
+        body: Bytes,
+    ) -> Result<Accepted, WriteError> {
         let refuse = |error: DecodeError| match error {
             DecodeError::TooLarge { .. } => WriteError::TooLarge(error.to_string()),
             _ => WriteError::Undecodable(error.to_string()),
         };
         let mut decoded = Vec::new();
         decompress(&body, self.shared.limits.decoded_bytes, &mut decoded).map_err(refuse)?;
-        // A clock that has gone back must not refuse what it would have taken before.
-        let accept_until = core.latest_time().saturating_add(self.shared.limits.max_future_ms);
-        core.accept(protocol, body, &decoded, accept_until).map_err(refuse)
+        let accepted = core.accept(protocol, body, &decoded, self.terms(core, sender));
+        let (Ok(Accepted { batch: Batch { new_series_bytes, .. }, .. }) | Err(Unusable { new_series_bytes, .. })) =
+            &accepted;
+        if *new_series_bytes > 0 {
+            let holding = Holding { series: *new_series_bytes as u64, ..Holding::default() };
+            self.shared.taken.holdings().add(sender, holding);
+        }
+        accepted.map_err(|unusable| refuse(unusable.cause))
+    }
+
+    /// What a request of this sender is held to if it comes now.
+    fn terms(&self, core: &Core, sender: &Sender) -> Terms {
+        let limits = &self.shared.limits;
+        let label = limits.sender_label.as_ref().zip(sender.name());
+        Terms {
+            // A clock that has gone ahead, and back again, must not refuse what it would have taken before.
+            accept_from: limits.max_past_ms.map_or(i64::MIN, |past| core.now_ms().saturating_sub(past)),
+            // Nor one that has gone back.
+            accept_until: core.latest_time().saturating_add(limits.max_future_ms),
+            label: label.map(|(name, value)| (name.clone(), value.clone())),
+        }
     }
 
     /// What will have been written once it is durable; counted.
@@ -246,13 +344,4 @@ async fn wait_for_room(open: &Open, check: impl Fn() -> Result<(), WriteError>) 
             return Err(full);
         }
     }
-}
-
-fn check_days(core: &Core, batch: &Batch) -> Result<(), WriteError> {
-    if core.has_too_many_days_for(batch) {
-        return Err(Ingest::unavailable(format!(
-            "samples of {MOST_DAYS} days wait already; those of further days can come after the next flush"
-        )));
-    }
-    Ok(())
 }

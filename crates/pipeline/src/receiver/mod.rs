@@ -11,6 +11,7 @@ mod committer;
 mod connection;
 pub mod core;
 mod deliveries;
+mod fair;
 mod flusher;
 mod health;
 mod held_slot;
@@ -29,6 +30,7 @@ mod tokens;
 mod web_page;
 
 pub use deliveries::Delivered;
+pub use fair::Sender;
 pub use http::WriteTarget;
 pub use ingest::{FlushError, FlushReport, Ingest, WriteError, Written};
 pub use lock::LockError;

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::archive_note::{self, ARCHIVE_NOTE};
 use super::committer;
 use super::core::{Core, Environment};
+use super::fair::queue;
 use super::flusher::Flusher;
 use super::health::{Health, Part};
 use super::ingest::{Channels, Ingest, Open};
@@ -269,7 +270,7 @@ fn start(
     metrics: &Arc<Metrics>,
     end: &watch::Sender<Option<String>>,
 ) -> Result<Working, ReceiverError> {
-    let (waiting, to_commit) = mpsc::channel(WAITING_REQUESTS);
+    let (waiting, to_commit) = queue(WAITING_REQUESTS);
     let (flushes, to_flush) = mpsc::channel(16);
     let reserve = Arc::new(Reserve::new(&settings.archive, settings.flush_bytes / 2));
     if let Err(error) = reserve.take() {
@@ -278,7 +279,7 @@ fn start(
     let committer = {
         let (core, reserve) = (opened.core.clone(), reserve.clone());
         let (health, metrics) = (health.clone(), metrics.clone());
-        let run = move || committer::run(&core, &reserve, to_commit, &health, &metrics);
+        let run = move || committer::run(&core, &reserve, &to_commit, &health, &metrics);
         std::thread::Builder::new().name("wal".to_owned()).spawn(run).map_err(ReceiverError::Thread)?
     };
     let flushed = Arc::new(Notify::new());
@@ -294,6 +295,7 @@ fn start(
         metrics: metrics.clone(),
         reserve: reserve.clone(),
         flushed: flushed.clone(),
+        taken: ingest.taken(),
         clock: environment.clock.clone(),
         disk: opened.disk.clone(),
         end: end.clone(),

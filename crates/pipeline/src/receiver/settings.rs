@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use promarchive_api::{ArchiveAccess, ByteSize, LabelColumns, ReceiverConfig, Timespan, UnknownTokens};
+use promarchive_api::{ArchiveAccess, ByteSize, LabelColumns, ReceiverConfig, SenderLabel, Timespan, UnknownTokens};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -17,6 +17,9 @@ const MEMORY_LIMIT: u64 = GIB;
 /// A file being encoded: itself, and a row group in several forms.
 const ENCODING_BYTES: u64 = 64 * MIB;
 const MAX_FUTURE: Duration = Duration::from_secs(86_400);
+/// Longer than any sender is off line. Less would be lost when one comes back.
+const LEAST_PAST: Duration = Duration::from_secs(86_400);
+const LONGEST_SPAN: Duration = Duration::from_secs(100 * 365 * 86_400);
 const DEDUP_HORIZON: Duration = Duration::from_secs(600);
 const MAX_REQUEST_BYTES: u64 = 32 * MIB;
 const MAX_DECODED_BYTES: u64 = 32 * MIB;
@@ -45,6 +48,10 @@ pub struct Settings {
     pub memory_limit: u64,
     /// How far in the future a timestamp may be; at least a day.
     pub max_future: Duration,
+    /// How old a sample may be when it comes, at least a day; none for as old as the tables take.
+    pub max_past: Option<Duration>,
+    /// Label that is set on every series to its sender's name.
+    pub sender_label: Option<SenderLabel>,
     /// How far back, at least, a repeated request is recognised; at least two flush intervals.
     pub dedup_horizon: Duration,
     /// Labels that are columns of their own, in column order; none given: those that the archive has, or the default.
@@ -223,6 +230,12 @@ pub enum SettingsError {
          `unknownTokens`) out"
     )]
     NoTokensToKnow,
+    /// A label for names that nobody has.
+    #[error(
+        "senderLabel is given without tokens, and without them senders have no names: give --tokens FILE (file `tokens`), or leave \
+         --sender-label (file `senderLabel`) out"
+    )]
+    NoSendersToName,
     /// A value outside of its bounds.
     #[error("{setting} is {given}: {bound}")]
     Bound {
@@ -268,6 +281,8 @@ impl Settings {
             flush_bytes: config.flush_bytes.map_or(FLUSH_BYTES.min(memory_limit / 8), |size| size.0),
             memory_limit,
             max_future: config.max_future.map_or(MAX_FUTURE, Timespan::duration),
+            max_past: config.max_past.map(Timespan::duration),
+            sender_label: config.sender_label,
             dedup_horizon: config
                 .dedup_horizon
                 .map_or(DEDUP_HORIZON.max(flush_interval.saturating_mul(2)), Timespan::duration),
@@ -292,6 +307,9 @@ impl Settings {
         }
         if settings.http.tokens.is_none() && settings.http.unknown_tokens == UnknownTokens::Retry {
             return Err(SettingsError::NoTokensToKnow);
+        }
+        if settings.http.tokens.is_none() && settings.sender_label.is_some() {
+            return Err(SettingsError::NoSendersToName);
         }
         settings.check_bounds()?;
         Ok(settings)
@@ -324,7 +342,10 @@ impl Settings {
         bytes_between("walMaxBytes", self.wal_max_bytes, MIB, u64::MAX)?;
 
         span_between("flushInterval", self.flush_interval, Duration::from_millis(100), Duration::from_secs(86_400))?;
-        span_between("maxFuture", self.max_future, MAX_FUTURE, Duration::from_secs(100 * 365 * 86_400))?;
+        span_between("maxFuture", self.max_future, MAX_FUTURE, LONGEST_SPAN)?;
+        if let Some(max_past) = self.max_past {
+            span_between("maxPast", max_past, LEAST_PAST, LONGEST_SPAN)?;
+        }
         span_between("shutdownGrace", self.shutdown_grace, Duration::from_secs(1), Duration::from_secs(3_600))?;
         span("dedupHorizon", self.dedup_horizon, self.dedup_horizon >= self.flush_interval.saturating_mul(2), || {
             format!("want at least {}, two flush intervals", timespan(self.flush_interval.saturating_mul(2)))
@@ -500,6 +521,8 @@ mod tests {
             ("listen: '[::]:9201'", "--tokens FILE"),
             ("listen: 10.0.0.1:1\ninsecure: false", "10.0.0.1:1"),
             ("unknownTokens: Retry", "unknownTokens is Retry without tokens"),
+            ("senderLabel: sender", "senderLabel is given without tokens"),
+            ("maxPast: 23h", "maxPast is 23h: want 1d to"),
             ("maxFuture: 23h", "maxFuture is 23h: want 1d to"),
             ("memoryLimit: 100Mi", "memoryLimit is 100Mi: want at least 256Mi"),
             ("flushBytes: 600Mi", "flushBytes is 600Mi: want 1 byte to 256Mi"),

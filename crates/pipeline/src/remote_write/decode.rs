@@ -63,10 +63,17 @@ impl<'a> Decoder<'a> {
     ///
     /// Broken framing of the request, or fields of the other protocol. What is in the series is not judged here.
     pub fn next_series(&mut self) -> Result<Option<&TimeSeries<'a>>, DecodeError> {
-        match self.protocol {
-            Protocol::V1 => self.next_v1(),
-            Protocol::V2 => self.next_v2(),
-        }
+        let found = read_next(self.protocol, &mut self.cursor, &mut self.series)?;
+        Ok(found.then_some(&self.series))
+    }
+
+    /// The same into a series of the caller's, whose vectors are reused; false when there is none left.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::next_series`].
+    pub fn read_series(&mut self, into: &mut TimeSeries<'a>) -> Result<bool, DecodeError> {
+        read_next(self.protocol, &mut self.cursor, into)
     }
 
     /// The metadata entries of a 1.0 request, in the order of the wire; independent of the series. In 2.0 they come
@@ -77,35 +84,47 @@ impl<'a> Decoder<'a> {
             Protocol::V2 => MetadataEntries::new(&[]),
         }
     }
+}
 
-    fn next_v1(&mut self) -> Result<Option<&TimeSeries<'a>>, DecodeError> {
-        while let Some(key) = self.cursor.key()? {
-            match key {
-                V1_SERIES => {
-                    self.series.read_v1(self.cursor.message("time series")?)?;
-                    return Ok(Some(&self.series));
-                }
-                V1_METADATA => drop(self.cursor.bytes()?),
-                V2_SYMBOLS | V2_SERIES => return Err(wrong_protocol(key, Protocol::V1)),
-                other => self.cursor.skip(other, V1_KNOWN)?,
-            }
-        }
-        Ok(None)
+#[inline]
+fn read_next<'a>(
+    protocol: Protocol,
+    cursor: &mut Cursor<'a>,
+    series: &mut TimeSeries<'a>,
+) -> Result<bool, DecodeError> {
+    match protocol {
+        Protocol::V1 => next_v1(cursor, series),
+        Protocol::V2 => next_v2(cursor, series),
     }
+}
 
-    fn next_v2(&mut self) -> Result<Option<&TimeSeries<'a>>, DecodeError> {
-        while let Some(key) = self.cursor.key()? {
-            match key {
-                V2_SERIES => {
-                    self.series.read_v2(self.cursor.message("time series")?)?;
-                    return Ok(Some(&self.series));
-                }
-                V2_SYMBOLS => drop(self.cursor.bytes()?),
-                other => self.cursor.skip(other, V2_KNOWN)?,
+fn next_v1<'a>(cursor: &mut Cursor<'a>, series: &mut TimeSeries<'a>) -> Result<bool, DecodeError> {
+    while let Some(key) = cursor.key()? {
+        match key {
+            V1_SERIES => {
+                series.read_v1(cursor.message("time series")?)?;
+                return Ok(true);
             }
+            V1_METADATA => drop(cursor.bytes()?),
+            V2_SYMBOLS | V2_SERIES => return Err(wrong_protocol(key, Protocol::V1)),
+            other => cursor.skip(other, V1_KNOWN)?,
         }
-        Ok(None)
     }
+    Ok(false)
+}
+
+fn next_v2<'a>(cursor: &mut Cursor<'a>, series: &mut TimeSeries<'a>) -> Result<bool, DecodeError> {
+    while let Some(key) = cursor.key()? {
+        match key {
+            V2_SERIES => {
+                series.read_v2(cursor.message("time series")?)?;
+                return Ok(true);
+            }
+            V2_SYMBOLS => drop(cursor.bytes()?),
+            other => cursor.skip(other, V2_KNOWN)?,
+        }
+    }
+    Ok(false)
 }
 
 fn collect_symbols(body: &[u8]) -> Result<Arc<[&[u8]]>, DecodeError> {

@@ -1,5 +1,11 @@
 //! Faults that make a whole request unreadable.
 
+/// Entries of a request that are taken without a look at its size.
+pub const FREE_ENTRIES: usize = 1 << 17;
+/// Bytes of the decoded request that entries must take on average when there are more. A series with one label and one sample of the value
+/// 0 takes 15 bytes in remote write 2.0, where nothing is shorter.
+pub const ENTRY_BYTES: usize = 8;
+
 /// A request that cannot be decoded: answer 400. Its text is one line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -17,6 +23,22 @@ pub enum DecodeError {
     /// The protobuf framing is broken.
     #[error(transparent)]
     Malformed(#[from] Malformed),
+    /// More series, samples, histograms, exemplars and metadata than a request of its size has.
+    #[error(
+        "over {entries} series, samples and other entries in {bytes} bytes: want {ENTRY_BYTES} bytes for each on average, or less than {FREE_ENTRIES} of them"
+    )]
+    TooManyEntries {
+        /// So many are in it, and more.
+        entries: usize,
+        /// Length of the decoded request.
+        bytes: usize,
+    },
+    /// New series whose labels, written out, take far more than the request: it names one text many times.
+    #[error("the labels of its new series take over {limit} bytes, written out: send fewer series per request")]
+    TooMuchLabelText {
+        /// Bytes of them that are accepted.
+        limit: usize,
+    },
     /// A 2.0 request whose `symbols[0]` is not the empty string.
     #[error("symbols[0] is not the empty string")]
     FirstSymbol,

@@ -274,8 +274,13 @@ impl<'a> LabelSet<'a> {
         let mut labels = canonical(raw, symbols)?;
         match labels.binary_search_by_key(&METRIC_NAME, |(name, _)| name) {
             Ok(at) => Ok(Self { metric: labels.remove(at).1, labels }),
-            Err(_) => Err(Invalid::new(Reason::MissingMetricName, "no __name__")),
+            Err(_) => Err(Invalid::no_metric_name()),
         }
+    }
+
+    /// Bytes of all its names and values.
+    pub fn text_bytes(&self) -> usize {
+        self.labels.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() + self.metric.len()
     }
 }
 

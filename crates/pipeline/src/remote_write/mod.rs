@@ -40,6 +40,7 @@ pub mod proto;
 mod quote;
 mod refusal;
 mod series;
+mod set_label;
 #[cfg(test)]
 mod tests;
 mod timestamp;
@@ -47,7 +48,7 @@ mod wire;
 
 pub use decode::Decoder;
 pub use decompress::decompress;
-pub use error::{DecodeError, Fault, Malformed};
+pub use error::{DecodeError, ENTRY_BYTES, FREE_ENTRIES, Fault, Malformed};
 pub use exemplar::{Exemplar, RawExemplar};
 pub use histogram::{Counts, Histogram, RawHistogram, ResetHint, Span};
 pub use labels::{LabelSet, METRIC_NAME, RawLabels, Scattered};
@@ -55,4 +56,5 @@ pub use metadata::{Metadata, MetadataEntries, MetricKind, RawMetadata, SeriesMet
 pub use negotiation::{Protocol, Unsupported, negotiate};
 pub use refusal::{Invalid, Reason, Refusals};
 pub use series::{STALE_NAN, Sample, TimeSeries};
+pub use set_label::SetLabel;
 pub use timestamp::{EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, TimestampBounds};

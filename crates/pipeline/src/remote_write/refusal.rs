@@ -42,6 +42,8 @@ reasons! {
     SeriesLimit => "series_limit",
     /// Before 1900 or after 9999.
     TimestampOutOfRange => "timestamp_out_of_range",
+    /// Older than the receiver takes (`maxPast`).
+    TimestampTooOld => "timestamp_too_old",
     /// Ahead of the receiver's clock.
     TimestampTooFarInFuture => "timestamp_too_far_in_future",
     /// A start timestamp before 1900 or after 9999.
@@ -94,6 +96,11 @@ impl Invalid {
     /// A refusal. Whoever writes the detail keeps it to one line.
     pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { reason, detail: detail.into() }
+    }
+
+    /// A series without a metric name.
+    pub fn no_metric_name() -> Self {
+        Self::new(Reason::MissingMetricName, "no __name__")
     }
 }
 

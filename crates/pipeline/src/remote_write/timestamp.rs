@@ -25,11 +25,13 @@ impl TimestampBounds {
     ///
     /// # Errors
     ///
-    /// [`Reason::TimestampOutOfRange`], or [`Reason::TimestampTooFarInFuture`].
+    /// [`Reason::TimestampOutOfRange`], [`Reason::TimestampTooOld`], or [`Reason::TimestampTooFarInFuture`].
     #[inline]
     pub fn check(&self, timestamp: i64) -> Result<(), Reason> {
-        if timestamp < self.earliest.max(EARLIEST_TIMESTAMP) || timestamp > LATEST_TIMESTAMP {
+        if !(EARLIEST_TIMESTAMP..=LATEST_TIMESTAMP).contains(&timestamp) {
             Err(Reason::TimestampOutOfRange)
+        } else if timestamp < self.earliest {
+            Err(Reason::TimestampTooOld)
         } else if timestamp > self.latest {
             Err(Reason::TimestampTooFarInFuture)
         } else {
@@ -91,6 +93,10 @@ mod tests {
             assert_eq!(bounds.check(timestamp), expected, "{timestamp}");
         }
         assert_eq!(TimestampBounds { latest: i64::MAX, ..bounds }.check(LATEST_TIMESTAMP), Ok(()));
+        let recent = TimestampBounds { earliest: now, ..bounds };
+        assert_eq!(recent.check(now), Ok(()));
+        assert_eq!(recent.check(now - 1), Err(Reason::TimestampTooOld));
+        assert_eq!(recent.check(EARLIEST_TIMESTAMP - 1), Err(Reason::TimestampOutOfRange));
         assert_eq!(bounds.check_start(0), Ok(()));
         assert_eq!(bounds.check_start(LATEST_TIMESTAMP), Ok(()));
         assert_eq!(bounds.check_start(LATEST_TIMESTAMP + 1), Err(Reason::StartTimestampOutOfRange));

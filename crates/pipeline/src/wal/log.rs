@@ -10,7 +10,7 @@ use super::error::WalError;
 use super::position::{Position, span};
 use super::record::{MAX_BODY_BYTES, Record};
 use super::recovery::{Recovery, recover};
-use super::segment::{HEADER_BYTES, Header, MAX_SEGMENT_BYTES, Salt, SegmentName};
+use super::segment::{HEADER_BYTES, Header, MAX_SEGMENT_BYTES, Salt, SegmentName, Version};
 use super::writer_id::WriterId;
 use crate::environment::Entropy;
 use crate::failpoint::{FailPoint, reach};
@@ -64,6 +64,7 @@ struct Active {
     file: Box<dyn DiskFile>,
     name: SegmentName,
     salt: Salt,
+    version: Version,
     /// The last position synced in it; zero if there is none.
     last: Position,
     /// Its length up to there.
@@ -143,22 +144,36 @@ impl Wal {
         if let Some(record) = records.iter().find(|record| record.body.len() > MAX_BODY_BYTES) {
             return Err(WalError::RecordTooLarge { length: record.body.len() });
         }
+        let version = records.iter().map(Record::version).max().unwrap_or(Version::One);
+        self.leave_older_segment(version);
         // One more than there are records, so that the position after the last exists, too.
         if self.tail.after(records.len() as u64 + 1).is_none() {
             return Err(WalError::PositionsExhausted { tail: self.tail });
         }
         let first = Position::new(self.tail.get() + 1);
         for record in records {
-            self.make_room(record.frame_bytes() as u64)?;
+            self.make_room(record, version)?;
             self.buffer_record(record);
         }
         self.commit_buffer()?;
         Ok(first..=self.tail)
     }
 
-    /// Makes sure that there is a segment that a frame of this size fits into.
-    fn make_room(&mut self, frame_bytes: u64) -> Result<(), WalError> {
+    /// Ends the segment that is written to if its version cannot hold what comes. The position of an empty one is used up, because no
+    /// other may have its name.
+    fn leave_older_segment(&mut self, version: Version) {
+        let Some(active) = self.active.as_ref().filter(|active| active.version < version) else { return };
+        if active.last == Position::ZERO {
+            let Some(next) = self.tail.next() else { return };
+            self.tail = next;
+        }
+        self.close_active();
+    }
+
+    /// Makes sure that there is a segment that a record fits into; a new one has this version.
+    fn make_room(&mut self, record: &Record<'_>, version: Version) -> Result<(), WalError> {
         if let Some(active) = &self.active {
+            let frame_bytes = record.frame_bytes(active.version) as u64;
             let filled = active.bytes.saturating_add(self.buffer.len() as u64);
             if filled <= HEADER_BYTES as u64 || filled.saturating_add(frame_bytes) <= self.segment_bytes {
                 return Ok(());
@@ -166,13 +181,13 @@ impl Wal {
             self.commit_buffer()?;
             self.close_active();
         }
-        self.create_segment()
+        self.create_segment(version)
     }
 
     fn buffer_record(&mut self, record: &Record<'_>) {
         if let Some(active) = &self.active {
             self.tail = Position::new(self.tail.get() + 1);
-            record.encode(self.tail, active.salt, &mut self.buffer);
+            record.encode(self.tail, active.salt, active.version, &mut self.buffer);
         }
     }
 
@@ -219,15 +234,15 @@ impl Wal {
     }
 
     /// Begins a new segment. If that fails its first position is used up, so that no name is given twice.
-    fn create_segment(&mut self) -> Result<(), WalError> {
+    fn create_segment(&mut self, version: Version) -> Result<(), WalError> {
         let first = self.tail.next().ok_or(WalError::PositionsExhausted { tail: self.tail })?;
         let name = SegmentName::new(first);
         let salt = Salt::new(self.entropy.next_u64());
-        let header = Header { writer: self.writer, salt, first, durable: self.durable };
+        let header = Header { version, writer: self.writer, salt, first, durable: self.durable };
         match create_with_header(&*self.disk, name, &header) {
             Ok(file) => {
                 let bytes = HEADER_BYTES as u64;
-                self.active = Some(Active { file, name, salt, last: Position::ZERO, bytes });
+                self.active = Some(Active { file, name, salt, version, last: Position::ZERO, bytes });
                 Ok(())
             }
             Err(error) => {
@@ -267,7 +282,8 @@ impl Wal {
         };
         if spent {
             self.close_active();
-            self.create_segment()?;
+            // An empty segment has the oldest version: an earlier program may go on with it.
+            self.create_segment(Version::One)?;
             self.delete_closed(through, 0)?;
         }
         Ok(())

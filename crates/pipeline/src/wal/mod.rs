@@ -11,16 +11,19 @@
 //! wal-<first position>.log.damaged   a copy of a damaged segment, for a person to look at
 //!
 //! segment   header copy (60 bytes) at 0, again at 4096, zero between; frames from 4160 to the end, with contiguous positions
-//! header    magic "promwal\n" | version u32 = 1 | checksum u32 of these 12 bytes
+//! header    magic "promwal\n" | version u32 (1 or 2) | checksum u32 of these 12 bytes
 //!           writer 16 bytes | salt u64 | first u64 | durable u64 | checksum u32 of all before
 //! frame     marker u32 | length u32 of the payload | position u64 | checksum u32 | payload
-//! payload   protocol u8 (1 or 2) | received_at i64 ms | accept_until i64 ms | body (snappy, as received)
+//! payload   protocol u8 (1 or 2) | received_at i64 ms | accept_until i64 ms | in version 2: terms | body (snappy, as received)
+//! terms     accept_from i64 ms | length u8, name | length u8, value; of a label that was set on all series, both empty for none
 //! ```
 //!
 //! - A **position** is the number of a record. Positions never restart or go back, also after a full purge; they may leave gaps
 //!   between segments, for groups that failed.
 //! - The **salt** is random and new for each segment. The marker is its lower half, and a frame's checksum runs over salt,
 //!   length, position and payload. No sender knows it, so none can hide something in a body that passes for a frame.
+//! - A segment has **version** 2 only if a record in it needs it. An empty one that a purge leaves has version 1: an earlier program can go on
+//!   with it.
 //! - **durable** is the last position that was synced when the segment was made. It is the judge over everything before:
 //!   what lies above it was never acknowledged, what is missing at or below it is lost.
 //!

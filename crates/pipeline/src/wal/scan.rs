@@ -2,7 +2,7 @@
 
 use super::position::Position;
 use super::record::Frame;
-use super::segment::{HEADER_BYTES, Header, Salt};
+use super::segment::{HEADER_BYTES, Header};
 
 /// The contents of a segment.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(super) struct Gap {
 /// Reads a segment.
 pub(super) fn scan<'a>(segment: &'a [u8], header: &Header) -> Scan<'a> {
     let mut scan = Scan { frames: Vec::new(), gaps: Vec::new(), end: HEADER_BYTES, expected: header.first };
-    while let Some((offset, frame)) = find_frame(segment, scan.end, header.salt, scan.expected) {
+    while let Some((offset, frame)) = find_frame(segment, scan.end, header, scan.expected) {
         if offset > scan.end || frame.position > scan.expected {
             let (expected, found) = (scan.expected, frame.position);
             scan.gaps.push(Gap { offset: scan.end, length: offset - scan.end, expected, found });
@@ -45,13 +45,13 @@ pub(super) fn scan<'a>(segment: &'a [u8], header: &Header) -> Scan<'a> {
 /// The first whole frame at or after `from` whose position is `expected` or later.
 ///
 /// Nobody outside knows the marker, so that it turns up by chance only, and few places are tried.
-fn find_frame(segment: &[u8], from: usize, salt: Salt, expected: Position) -> Option<(usize, Frame<'_>)> {
-    let marker = salt.marker();
+fn find_frame<'a>(segment: &'a [u8], from: usize, header: &Header, expected: Position) -> Option<(usize, Frame<'a>)> {
+    let marker = header.salt.marker();
     let mut offset = from;
     loop {
         let rest = segment.get(offset..)?;
         offset += rest.windows(marker.len()).position(|window| window == marker)?;
-        let frame = Frame::decode(segment.get(offset..)?, salt);
+        let frame = Frame::decode(segment.get(offset..)?, header.salt, header.version);
         if let Some(frame) = frame.filter(|frame| frame.position >= expected) {
             return Some((offset, frame));
         }

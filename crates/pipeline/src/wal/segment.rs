@@ -6,7 +6,6 @@ use super::position::Position;
 use super::writer_id::WriterId;
 
 const MAGIC: [u8; 8] = *b"promwal\n";
-const VERSION: u32 = 1;
 /// Magic, version, checksum of both, writer id, salt, first, durable, checksum of all before.
 const COPY_BYTES: usize = 8 + 4 + 4 + 16 + 8 + 8 + 8 + 4;
 /// The second copy of the header lies in another page than the first: one bad page does not make a segment unreadable.
@@ -15,6 +14,28 @@ const SECOND_COPY: usize = 4096;
 pub(super) const HEADER_BYTES: usize = SECOND_COPY + 64;
 /// No segment is longer, whatever the configuration says; a longer file is not one of ours.
 pub(super) const MAX_SEGMENT_BYTES: u64 = 1 << 30;
+
+/// The format of a segment's records. A segment is written in the oldest that can hold them, so that an earlier program reads it if it can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Version {
+    /// A record says when it came, and until when its samples may be.
+    One,
+    /// And from when on, and which label was set on its series.
+    Two,
+}
+
+impl Version {
+    fn number(self) -> u32 {
+        match self {
+            Self::One => 1,
+            Self::Two => 2,
+        }
+    }
+
+    fn of(number: u32) -> Option<Self> {
+        [Self::One, Self::Two].into_iter().find(|version| version.number() == number)
+    }
+}
 
 /// The name of a segment file, `wal-<first position, 20 digits>.log`: sorted by name is sorted by position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,6 +95,7 @@ impl Salt {
 /// What a segment says about itself and about those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
+    pub(super) version: Version,
     pub(super) writer: WriterId,
     pub(super) salt: Salt,
     /// The position of the first record; nothing before the segment has this one or a later one.
@@ -107,7 +129,7 @@ impl Header {
     fn encode_copy(&self) -> Vec<u8> {
         let mut copy = Vec::with_capacity(COPY_BYTES);
         copy.extend_from_slice(&MAGIC);
-        copy.extend_from_slice(&VERSION.to_le_bytes());
+        copy.extend_from_slice(&self.version.number().to_le_bytes());
         copy.extend_from_slice(&crc32c::crc32c(&copy).to_le_bytes());
         copy.extend_from_slice(&self.writer.bytes());
         copy.extend_from_slice(&self.salt.bytes());
@@ -138,11 +160,9 @@ impl Header {
 
 /// The version has a checksum of its own, at a place that no version will change: damage is not taken for a newer format.
 fn decode_copy(bytes: &[u8]) -> Result<Header, HeaderFault> {
-    let version = decode_version(bytes).ok_or(HeaderFault::Damaged)?;
-    if version != VERSION {
-        return Err(HeaderFault::Version(version));
-    }
-    decode_version_1(bytes).ok_or(HeaderFault::Damaged)
+    let number = decode_version(bytes).ok_or(HeaderFault::Damaged)?;
+    let version = Version::of(number).ok_or(HeaderFault::Version(number))?;
+    decode_known(bytes, version).ok_or(HeaderFault::Damaged)
 }
 
 fn decode_version(bytes: &[u8]) -> Option<u32> {
@@ -153,7 +173,8 @@ fn decode_version(bytes: &[u8]) -> Option<u32> {
     whole.then(|| version.first_chunk().map(|version| u32::from_le_bytes(*version)))?
 }
 
-fn decode_version_1(bytes: &[u8]) -> Option<Header> {
+/// The header is the same in all versions so far.
+fn decode_known(bytes: &[u8], version: Version) -> Option<Header> {
     let (summed, rest) = bytes.split_at_checked(COPY_BYTES - 4)?;
     let (stored, _) = rest.split_first_chunk()?;
     if crc32c::crc32c(summed) != u32::from_le_bytes(*stored) {
@@ -164,6 +185,7 @@ fn decode_version_1(bytes: &[u8]) -> Option<Header> {
     let (first, rest) = rest.split_first_chunk()?;
     let (durable, _) = rest.split_first_chunk()?;
     Some(Header {
+        version,
         writer: WriterId::from_bytes(*writer),
         salt: Salt::new(u64::from_le_bytes(*salt)),
         first: Position::new(u64::from_le_bytes(*first)),

@@ -229,6 +229,8 @@ fn stored() -> Vec<(String, Value, &'static str)> {
         ("huge-id", with("prometheuses", json!([{"id": huge}])), "give either name or selector"),
         ("negative-wal", with("receiver", json!({"walMaxBytes": "-5Gi"})), "walMaxBytes"),
         ("wrong-column", with("receiver", json!({"labelColumns": ["value"]})), "label column \"value\""),
+        ("wrong-sender-label", with("receiver", json!({"senderLabel": "le"})), "the label le has another meaning"),
+        ("short-past", with("receiver", json!({"maxPast": "1h"})), "spec.receiver.maxPast: must be from 1d"),
         ("dotted.name", with("paused", json!(false)), "metadata.name"),
         (&"n".repeat(60), with("paused", json!(false)), "metadata.name"),
         // A status of somebody's is no spec.

@@ -67,14 +67,19 @@ fn write(disk: &LossyDisk, entropy: &Arc<SeededEntropy>, script: &mut Script<'_>
 
 fn append(wal: &mut Wal, script: &mut Script<'_>, written: &mut Written) {
     let bodies: Vec<&[u8]> = (0..1 + script.byte() % 4).map(|_| script.bytes()).collect();
-    let record = |body| Record { protocol: Protocol::V1, received_at: 1, accept_until: 2, body };
     let first = wal.tail().get() + 1;
-    let acknowledged = wal.append_group(&bodies.iter().copied().map(record).collect::<Vec<_>>()).is_ok();
-    // A failure to make a segment takes a position, too: which record has which is then only known from the tail.
-    let first = if acknowledged { wal.tail().get() + 1 - bodies.len() as u64 } else { first };
+    let acknowledged = wal.append_group(&bodies.iter().copied().map(record_of).collect::<Vec<_>>()).is_ok();
+    // To make a segment may take a position, too: which record has which is then only known from the tail.
+    let first = (wal.tail().get() + 1).saturating_sub(bodies.len() as u64).max(first);
     for (position, body) in (first..=wal.tail().get()).zip(bodies) {
         written.records.insert(position, (body.to_vec(), acknowledged));
     }
+}
+
+/// Some need the newer format.
+fn record_of(body: &[u8]) -> Record<'_> {
+    let label = SetLabel::new("sender", "team").filter(|_| body.len() % 3 == 1);
+    Record { protocol: Protocol::V1, received_at: 1, accept_until: 2, accept_from: i64::MIN, label, body }
 }
 
 /// Without damage, everything acknowledged comes back, and nothing is reported.

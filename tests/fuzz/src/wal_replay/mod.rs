@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::environment::SeededEntropy;
 use crate::memory::within;
-use crate::remote_write::Protocol;
+use crate::remote_write::{Protocol, SetLabel};
 use crate::wal::{Disk, LossyDisk, Options, Position, Record, Recovery, Wal, WalError, WriterId};
 use script::Script;
 
@@ -84,7 +84,8 @@ fn open(disk: &LossyDisk, entropy: &Arc<SeededEntropy>) -> Result<Opened, WalErr
 /// What is written after a replay comes back at the next start, behind what was replayed, which is returned.
 fn assert_usable(disk: &LossyDisk, entropy: &Arc<SeededEntropy>, mut opened: Opened) -> Vec<(u64, Vec<u8>)> {
     let body = b"written after the damage";
-    let record = Record { protocol: Protocol::V2, received_at: 7, accept_until: 8, body };
+    let record =
+        Record { protocol: Protocol::V2, received_at: 7, accept_until: 8, accept_from: i64::MIN, label: None, body };
     let positions = match opened.wal.append_group(&[record]) {
         Ok(positions) => positions,
         // A header may claim that all positions are used up.

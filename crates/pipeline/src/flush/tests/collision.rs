@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::flush::{Plan, rewrite, settle};
-use crate::memtable::{Horizon, Memtable, resolve};
+use crate::memtable::{Horizon, Memtable, Origin, Request, resolve};
 use crate::remote_write::hand_made::{SentSeries, body};
 use crate::remote_write::{Protocol, TimestampBounds};
 use crate::schema::series_id;
@@ -36,7 +36,9 @@ fn series(metric: &str, value: u64) -> SentSeries {
 /// The plan of a flush of one request.
 fn planned(index: &mut Index, horizon: &Horizon, request: &[SentSeries]) -> Plan {
     let body = body(Protocol::V2, request);
-    let mut batch = resolve(index, Protocol::V2, &body, BOUNDS, 0).unwrap();
+    let (protocol, bounds, origin) = (Protocol::V2, BOUNDS, Origin::Sender);
+    let request = Request { protocol, body: &body, bounds, received_at: 0, label: None, origin };
+    let mut batch = resolve(&mut *index, request).unwrap();
     let mut memtable = Memtable::default();
     memtable.apply(1, 0, &mut batch, |_| false);
     let settled = settle(&mut memtable, horizon);

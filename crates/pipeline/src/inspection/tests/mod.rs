@@ -31,7 +31,7 @@ use super::text_column::TextColumn;
 use super::*;
 use crate::environment::{Clock, SystemEntropy};
 use crate::flush::decode::open_file;
-use crate::receiver::core::{Core, Environment};
+use crate::receiver::core::{Core, Environment, Terms};
 use crate::receiver::recovery::{OpenOptions, open};
 use crate::remote_write::{Protocol, proto::v1};
 use crate::schema::{LabelColumns, Table, arrow_schema};
@@ -173,7 +173,7 @@ async fn receiver(directory: &TempDir, wal: &str, clock: &Arc<StoppedClock>) -> 
 fn send(core: &Core, request: &v1::WriteRequest) {
     let decoded = request.encode_to_vec();
     let body = snap::raw::Encoder::new().compress_vec(&decoded).unwrap();
-    let accepted = core.accept(Protocol::V1, body.into(), &decoded, i64::MAX).unwrap();
+    let accepted = core.accept(Protocol::V1, body.into(), &decoded, Terms::until(i64::MAX)).unwrap();
     assert!(accepted.batch.refusals.is_empty(), "{:?}", accepted.batch.refusals);
     core.commit_group(&mut [accepted]).unwrap();
 }

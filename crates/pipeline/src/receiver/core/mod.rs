@@ -13,7 +13,7 @@
 
 mod flush;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,10 +22,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::deliveries::Delivered;
+use super::fair::is_distant;
 use crate::environment::{Clock, Entropy};
 use crate::flush::{Load, MOST_DAYS};
-use crate::memtable::{Batch, Horizon, Index, Memtable, resolve};
-use crate::remote_write::{DecodeError, EARLIEST_TIMESTAMP, Protocol, TimestampBounds};
+use crate::memtable::{Batch, Horizon, Index, Memtable, Origin, Request, Unusable, resolve};
+use crate::remote_write::{DecodeError, Protocol, SetLabel, TimestampBounds};
 use crate::schema::Table;
 use crate::table::{Archive, Date};
 use crate::wal::{Position, Record, Wal, WalError, WriterId};
@@ -44,6 +45,33 @@ pub struct Environment {
     pub entropy: Arc<dyn Entropy>,
 }
 
+/// What a request is held to, and what is done to it. A replay of its record does the same.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// The earliest timestamp that is accepted, milliseconds since the epoch; [`i64::MIN`] for no limit.
+    pub accept_from: i64,
+    /// The latest one.
+    pub accept_until: i64,
+    /// Name and value of a label that is set on all of its series.
+    pub label: Option<(Arc<str>, Arc<str>)>,
+}
+
+impl Terms {
+    /// Only the latest timestamp is limited.
+    pub fn until(accept_until: i64) -> Self {
+        Self { accept_from: i64::MIN, accept_until, label: None }
+    }
+
+    fn bounds(&self) -> TimestampBounds {
+        TimestampBounds { earliest: self.accept_from, latest: self.accept_until }
+    }
+
+    fn label(&self) -> Option<SetLabel<'_>> {
+        let (name, value) = self.label.as_ref()?;
+        SetLabel::new(name, value)
+    }
+}
+
 /// A request that is resolved and not durable yet.
 #[derive(Debug)]
 pub struct Accepted {
@@ -51,8 +79,8 @@ pub struct Accepted {
     pub protocol: Protocol,
     /// When it arrived, milliseconds since the epoch.
     pub received_at: i64,
-    /// The latest timestamp that it was allowed.
-    pub accept_until: i64,
+    /// What it was held to.
+    pub terms: Terms,
     /// The body as received.
     pub body: Bytes,
     /// Its rows.
@@ -149,10 +177,6 @@ pub struct Core {
     flushing: tokio::sync::Mutex<Option<Pending>>,
 }
 
-fn bounds(accept_until: i64) -> TimestampBounds {
-    TimestampBounds { earliest: EARLIEST_TIMESTAMP, latest: accept_until }
-}
-
 /// A poisoned lock means a panic elsewhere; what it guards is changed in single steps, and durability does not rest on it.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -195,37 +219,37 @@ impl Core {
         &self.archive
     }
 
+    /// The time of the clock, milliseconds since the epoch.
+    pub fn now_ms(&self) -> i64 {
+        self.environment.clock.now_ms()
+    }
+
     /// The latest time that is known to have come, milliseconds since the epoch: that of the clock, or of what was received or committed
     /// before, if the clock is behind it.
     pub fn latest_time(&self) -> i64 {
         self.environment.clock.now_ms().max(self.latest.load(Ordering::Relaxed))
     }
 
-    /// Resolves a request. `decoded` is the body decompressed. Rows after `accept_until` (milliseconds since the epoch) are refused.
-    pub fn accept(
-        &self,
-        protocol: Protocol,
-        body: Bytes,
-        decoded: &[u8],
-        accept_until: i64,
-    ) -> Result<Accepted, DecodeError> {
+    /// Resolves a request. `decoded` is the body decompressed.
+    pub fn accept(&self, protocol: Protocol, body: Bytes, decoded: &[u8], terms: Terms) -> Result<Accepted, Unusable> {
         let received_at = self.environment.clock.now_ms();
         self.latest.fetch_max(received_at, Ordering::Relaxed);
-        let mut index = locked(&self.index);
-        let batch = resolve(&mut index, protocol, decoded, bounds(accept_until), received_at)?;
+        let (bounds, label, origin) = (terms.bounds(), terms.label(), Origin::Sender);
+        let batch = resolve(&self.index, Request { protocol, body: decoded, bounds, received_at, label, origin })?;
         let delivered = batch.timestamps().map(|(first, newest)| {
+            let index = locked(&self.index);
             let replica = batch.label_in_common(&index.series, REPLICA_LABEL).unwrap_or_default().into();
             Delivered { first, newest, replica }
         });
-        drop(index);
-        Ok(Accepted { protocol, received_at, accept_until, body, batch, delivered })
+        Ok(Accepted { protocol, received_at, terms, body, batch, delivered })
     }
 
-    /// Whether rows of further days had better wait for the next flush, which has enough of them. Rows of days that it has anyway need not.
-    pub fn has_too_many_days_for(&self, batch: &Batch) -> bool {
+    /// Whether rows of these days, which are far from today, had better wait for the next flush, which has enough of such. `now` is the time to
+    /// which they are far. Rows of days that it has anyway need not.
+    pub fn has_too_many_days_for(&self, distant: &BTreeSet<Date>, now: i64) -> bool {
         let buffer = locked(&self.buffer);
         let days = buffer.live.days();
-        days.len() >= MOST_DAYS && batch.all_timestamps().any(|timestamp| !days.contains(&Date::of(timestamp)))
+        !distant.is_subset(days) && days.iter().filter(|day| is_distant(**day, now)).count() >= MOST_DAYS
     }
 
     /// Makes a group durable, then buffers its rows. Called by one thread at a time. After an error nothing of the group may be acknowledged.
@@ -235,7 +259,9 @@ impl Core {
             .map(|accepted| Record {
                 protocol: accepted.protocol,
                 received_at: accepted.received_at,
-                accept_until: accepted.accept_until,
+                accept_from: accepted.terms.accept_from,
+                accept_until: accepted.terms.accept_until,
+                label: accepted.terms.label(),
                 body: &accepted.body,
             })
             .collect();
@@ -269,8 +295,10 @@ impl Core {
 
     /// Buffers a record of the WAL again, but for the tables that hold it already. `decoded` is its body decompressed.
     pub fn replay(&self, position: Position, record: &Record<'_>, decoded: &[u8]) -> Result<(), DecodeError> {
-        let Record { protocol, received_at, accept_until, .. } = *record;
-        let mut batch = resolve(&mut locked(&self.index), protocol, decoded, bounds(accept_until), received_at)?;
+        let Record { protocol, received_at, accept_from, accept_until, label, .. } = *record;
+        let (bounds, origin) = (TimestampBounds { earliest: accept_from, latest: accept_until }, Origin::Replay);
+        let request = Request { protocol, body: decoded, bounds, received_at, label, origin };
+        let mut batch = resolve(&self.index, request).map_err(|unusable| unusable.cause)?;
         self.latest.fetch_max(received_at, Ordering::Relaxed);
         // Another process received it, so only the wall clock can say how long it has waited.
         let waited = self.environment.clock.now_ms().saturating_sub(received_at).max(0);
@@ -289,7 +317,7 @@ impl Core {
     }
 
     /// How long rows wait is measured with this clock: the other one may be set while they do.
-    fn monotonic_ms(&self) -> i64 {
+    pub fn monotonic_ms(&self) -> i64 {
         i64::try_from(self.environment.clock.monotonic_ms()).unwrap_or(i64::MAX)
     }
 

@@ -4,8 +4,10 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::rows::{Content, Place, STALE};
+use crate::receiver::core::Terms;
 use crate::remote_write::hand_made::{SentExemplar, SentMetadata, SentSeries, body};
 use crate::remote_write::{Counts, Histogram, Protocol, ResetHint, Sample, Span};
+use crate::schema::{labels_text, parse_labels_text};
 use crate::table::DAY_MS;
 
 /// When histories begin: noon of a day in 2025.
@@ -77,7 +79,16 @@ pub(super) struct Part {
 pub(super) struct Request {
     pub(super) protocol: Protocol,
     pub(super) parts: Vec<Part>,
+    /// Who sends it: the value of a label that the receiver sets, if it does.
+    sender: Option<&'static str>,
+    /// Whether only rows of the last days are taken.
+    recent: bool,
 }
+
+/// The label that says who sends.
+const SENDER: &str = "sender";
+/// From when on rows are taken that must be recent.
+const RECENT: i64 = START - DAY_MS;
 
 fn timestamp() -> impl Strategy<Value = i64> {
     prop_oneof![20 => select(&TIMESTAMPS[..]), 1 => select(&BAD_TIMESTAMPS[..])]
@@ -170,8 +181,9 @@ fn part() -> impl Strategy<Value = Part> {
 }
 
 pub(super) fn request() -> impl Strategy<Value = Request> {
-    (select(&[Protocol::V1, Protocol::V2][..]), prop::collection::vec(part(), 1..4))
-        .prop_map(|(protocol, parts)| Request { protocol, parts })
+    let sender = select(&[None, None, Some("one"), Some("two")][..]);
+    (select(&[Protocol::V1, Protocol::V2][..]), prop::collection::vec(part(), 1..4), sender, prop::bool::weighted(0.3))
+        .prop_map(|(protocol, parts, sender, recent)| Request { protocol, parts, sender, recent })
 }
 
 impl Part {
@@ -190,7 +202,7 @@ impl Part {
 
 impl Request {
     fn of(part: Part) -> Self {
-        Self { protocol: Protocol::V2, parts: vec![part] }
+        Self { protocol: Protocol::V2, parts: vec![part], sender: None, recent: false }
     }
 
     /// A request with float samples of one series only.
@@ -224,6 +236,20 @@ impl Request {
         self
     }
 
+    /// What it is held to, and the label that is set on its series.
+    pub(super) fn terms(&self, accept_until: i64) -> Terms {
+        let accept_from = if self.recent { RECENT } else { i64::MIN };
+        Terms { accept_from, accept_until, label: self.sender.map(|sender| (SENDER.into(), sender.into())) }
+    }
+
+    /// Labels as a table has them.
+    fn with_sender(&self, labels: &str) -> String {
+        let Some(sender) = self.sender else { return labels.to_owned() };
+        let mut pairs = parse_labels_text(labels).unwrap();
+        pairs.insert(SENDER.into(), sender.into());
+        labels_text(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+    }
+
     /// Decompressed.
     pub(super) fn body(&self) -> Vec<u8> {
         body(self.protocol, &self.parts.iter().map(Part::sent).collect::<Vec<_>>())
@@ -239,9 +265,13 @@ impl Request {
                 refused += (part.samples.len() + part.histograms.len() + part.exemplars.len()).max(1) as u64;
                 continue;
             };
-            let series = || (metric.to_owned(), labels.to_owned());
+            let series = || (metric.to_owned(), self.with_sender(labels));
             let mut keep = |timestamp: i64, valid: bool, row: (Place, Content)| {
-                if valid && !BAD_TIMESTAMPS.contains(&timestamp) { rows.push(row) } else { refused += 1 }
+                if valid && !BAD_TIMESTAMPS.contains(&timestamp) && (!self.recent || timestamp >= RECENT) {
+                    rows.push(row)
+                } else {
+                    refused += 1
+                }
             };
             for &sample in &part.samples {
                 let sample = Sample { start_timestamp: start(sample.start_timestamp), ..sample };

@@ -459,8 +459,9 @@ impl World {
 
 fn accept(core: &Core, request: &Request, now: i64) -> Result<Accepted, String> {
     let body = request.body();
-    let accepted =
-        core.accept(request.protocol, compressed(&body).into(), &body, now + DAY_MS).map_err(|e| e.to_string())?;
+    let accepted = core
+        .accept(request.protocol, compressed(&body).into(), &body, request.terms(now + DAY_MS))
+        .map_err(|e| e.to_string())?;
     let refused = request.rows(now).1;
     ensure!(
         accepted.batch.refusals.total() == refused,

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::record::MIN_FRAME_BYTES;
-use super::super::segment::{HEADER_BYTES, Header, Salt};
+use super::super::segment::{HEADER_BYTES, Header, Salt, Version};
 use super::*;
 
 type Replayed = (u64, Vec<u8>);
@@ -192,12 +192,12 @@ fn a_torn_tail_of_any_length_costs_only_itself() {
 fn a_newer_format_and_a_foreign_segment_are_left_alone() {
     let (files, _) = written(&[&["a"]]);
     let site = with(&files, FIRST, |bytes| {
-        bytes[8] = 2;
+        bytes[8] = 3;
         let sum = crc32c::crc32c(&bytes[..12]).to_le_bytes();
         bytes[12..16].copy_from_slice(&sum);
     });
     let error = site.try_open(0).err().expect("refused");
-    assert!(matches!(&error, WalError::UnknownVersion { version: 2, .. }) && !error.is_retryable(), "{error}");
+    assert!(matches!(&error, WalError::UnknownVersion { version: 3, .. }) && !error.is_retryable(), "{error}");
     assert!(error.to_string().contains(FIRST));
 
     let other = Site::new(77, 64 << 20);
@@ -212,7 +212,7 @@ fn a_newer_format_and_a_foreign_segment_are_left_alone() {
 /// A frame as a sender would have to forge it.
 fn forged(position: u64, salt: Salt) -> Vec<u8> {
     let mut frame = Vec::new();
-    record(b"forged").encode(Position::new(position), salt, &mut frame);
+    record(b"forged").encode(Position::new(position), salt, Version::One, &mut frame);
     frame
 }
 
