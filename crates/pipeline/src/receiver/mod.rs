@@ -22,6 +22,7 @@ mod reserve;
 mod run;
 mod server;
 mod settings;
+mod supervisor;
 mod tls;
 mod tokens;
 
@@ -37,6 +38,7 @@ pub use reserve::RESERVE_FILE;
 pub use run::{ARCHIVE_LOCK_FILE, ReceiverError, run};
 pub use server::{ServeError, Server, serve};
 pub use settings::{HttpSettings, Settings, SettingsError, Timeouts, TlsFiles};
+pub use supervisor::TASKS;
 pub use tls::TlsError;
 pub use tokens::TokensError;
 
