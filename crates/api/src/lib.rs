@@ -7,6 +7,7 @@ mod archive_location;
 mod byte_size;
 mod deliveries;
 mod label_columns;
+pub mod log_output;
 #[cfg(feature = "kubernetes")]
 pub mod metrics_archive;
 mod receiver_config;

@@ -1,7 +1,8 @@
-//! Logs go to stderr, in colour only where somebody looks at them.
+//! Logs go to stderr, in colour only where somebody looks at them. A line that cannot be written is lost and counted.
 
 use std::io::{self, IsTerminal};
 
+use promarchive_api::log_output::LogOutput;
 use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
@@ -20,7 +21,9 @@ pub(crate) fn start(level: Option<&str>) -> Result<(), Failure> {
     })?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(|| LogOutput)
+        // It would print with `eprintln!`, which panics.
+        .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_target(false)
         .init();

@@ -11,6 +11,7 @@ use promarchive_operator::build::ReceiverDefaults;
 use promarchive_operator::cache::chain;
 use promarchive_operator::crd::crd_yaml;
 use promarchive_operator::uninstall::{self, Removal};
+use promarchive_api::log_output::LogOutput;
 use promarchive_operator::{check, run};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -23,7 +24,9 @@ fn main() -> ExitCode {
     let filter = EnvFilter::try_new(&arguments.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| LogOutput)
+        // It would print with `eprintln!`, which panics.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {

@@ -4,6 +4,8 @@
 //! [`remote_write`] → [`wal`] → [`memtable`] → [`flush`] → [`table`] (with [`schema`] between), with [`receiver`] around all of them.
 //! [`inspection`] reads what they leave.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 pub mod environment;
 pub mod failpoint;
 pub mod flush;

@@ -98,6 +98,7 @@ async fn append(
 /// Throws away what is left of `body`, in the background, as far as `bytes` and `patience` go.
 ///
 /// A client that is still sending when the connection closes gets a reset, and may never see the answer that says why.
+#[expect(clippy::disallowed_methods, reason = "nothing depends on it")]
 pub(super) fn discard(body: Body, bytes: u64, patience: Duration) {
     if body.is_end_stream() {
         return;

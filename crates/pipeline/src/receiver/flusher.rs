@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::core::{Core, FlushReport};
 use super::fair::Taken;
 use super::health::{Health, Part};
 use super::metrics::{Metrics, ResultLabel, TableLabel};
 use super::reserve::Reserve;
+use super::supervisor::Supervisor;
 use crate::environment::Clock;
 use crate::flush::Policy;
 use crate::wal::Disk;
@@ -45,7 +46,7 @@ pub(super) struct Flusher {
     /// Under the WAL: tried out while the WAL is at fault.
     pub disk: Arc<dyn Disk>,
     /// Told why only a new process can go on.
-    pub end: watch::Sender<Option<String>>,
+    pub supervisor: Supervisor,
 }
 
 impl Flusher {
@@ -136,7 +137,7 @@ impl Flusher {
                 let reason = format!("the archive cannot be written, the WAL keeps what is acknowledged: {error}");
                 self.health.fault(Part::Archive, reason.clone());
                 if error.needs_restart() {
-                    self.end.send_replace(Some(reason.clone()));
+                    self.supervisor.end(reason.clone());
                 }
                 Err(reason)
             }

@@ -13,6 +13,8 @@ pub(super) enum Part {
     Archive,
     /// The space held back for flushes.
     Reserve,
+    /// A task that must work until the end.
+    Task,
     /// Told to stop.
     Stop,
 }

@@ -170,6 +170,7 @@ async fn ready<T: WriteTarget>(State(app): State<Arc<App<T>>>) -> Response {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "its end is waited for here")]
 async fn flush<T: WriteTarget>(State(app): State<Arc<App<T>>>) -> Response {
     // A task of its own: who has asked may go away, the flush goes on.
     let target = app.target.clone();
@@ -256,6 +257,7 @@ fn busy(_: Busy) -> Outcome {
     Outcome::Later { reason: "too many bytes of requests are in flight".to_owned(), retry_after_s: RETRY_SOON_S }
 }
 
+#[expect(clippy::disallowed_methods, reason = "its end is waited for here")]
 async fn accept<T: WriteTarget>(
     app: &Arc<App<T>>,
     source: Source,

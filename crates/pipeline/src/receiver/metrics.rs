@@ -10,6 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
+use promarchive_api::log_output;
 
 /// Of HTTP requests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -92,6 +93,8 @@ pub struct Metrics {
     pub sender_requests: Family<SenderLabel, Counter>,
     /// Requests with a token that is not known, or none.
     pub unknown_token_requests: Counter,
+    /// Lines of the log that could not be written.
+    pub log_lines_lost: Counter,
     /// Changed files that could not be taken up.
     pub reload_failures: Family<FileLabel, Counter>,
     /// Compressed bytes of write requests read.
@@ -200,6 +203,7 @@ impl Metrics {
                 "Requests with a token that is not in the tokens file, or none",
                 Counter::default(),
             ),
+            log_lines_lost: r.add("log_lines_lost", "Lines of the log that could not be written", Counter::default()),
             reload_failures: r.add("reload_failures", "Changed files that could not be taken up", Family::default()),
             received_bytes: r.add("received_bytes", "Compressed bytes of write requests read", Counter::default()),
             samples_received: r.add("samples_received", "Float samples received", Family::default()),
@@ -278,6 +282,7 @@ impl Metrics {
 
     /// Metrics in OpenMetrics text, version 1.0.0.
     pub fn openmetrics(&self, view: View) -> String {
+        self.log_lines_lost.inc_by(log_output::take_lost_lines());
         let mut text = String::new();
         // Writing to a string does not fail; if it did, the text would lack its end, which every parser notices.
         let _ = encode_registry(&mut text, &self.registry)

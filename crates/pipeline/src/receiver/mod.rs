@@ -25,6 +25,7 @@ mod run;
 mod server;
 mod settings;
 mod slots;
+mod supervisor;
 mod tls;
 mod tokens;
 mod web_page;
@@ -42,6 +43,7 @@ pub use reserve::RESERVE_FILE;
 pub use run::{ARCHIVE_LOCK_FILE, ReceiverError, run};
 pub use server::{ServeError, Server, serve};
 pub use settings::{HttpSettings, Settings, SettingsError, Timeouts, TlsFiles};
+pub use supervisor::TASKS;
 pub use tls::TlsError;
 pub use tokens::TokensError;
 

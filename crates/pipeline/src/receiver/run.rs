@@ -24,6 +24,7 @@ use super::recovery::{self, OpenOptions, RecoveryError};
 use super::reserve::Reserve;
 use super::server::{ServeError, Server};
 use super::settings::{Settings, SettingsError, check_apart};
+use super::supervisor::{Supervisor, Task};
 use crate::flush::Policy;
 use crate::table::{Archive, ArchiveError, DIRECTORY, Location, chain, create_root_durably};
 use crate::wal::{Disk, Options, PRIVATE_DIRECTORY, RealDisk, Recovery};
@@ -121,28 +122,32 @@ pub async fn run(
         Server::bind(settings.http.clone(), ingest.clone(), metrics.clone(), environment.clock.clone()).await?;
     let (stop, stopped) = watch::channel(None::<Instant>);
     let (end, mut ended) = watch::channel(None::<String>);
-    tokio::spawn(async move {
+    let supervisor = Supervisor::new(health.clone(), end.clone());
+    let stopping = supervisor.clone();
+    supervisor.task(Task::Stop, async move {
         tokio::select! { () = shutdown => {}, _ = ended.wait_for(Option::is_some) => {} }
+        stopping.stopping();
         stop.send_replace(Some(Instant::now()));
     });
     let until_stopped = {
         let mut stopped = stopped.clone();
         async move { drop(stopped.wait_for(Option::is_some).await) }
     };
-    let serving = tokio::spawn(server.run(until_stopped));
+    let serving = supervisor.task(Task::Server, server.supervised_by(supervisor.clone()).run(until_stopped));
     let opened = match open_until(&settings, &environment, &health, stopped.clone()).await {
         Ok(opened) => opened,
         Err(error) => {
-            drop(end);
+            supervisor.stopping();
+            supervisor.end(error.to_string());
             let _ = serving.await;
             return Err(error);
         }
     };
     let Some(opened) = opened else {
         let _ = serving.await;
-        return Ok(());
+        return ended_by(&end);
     };
-    let working = start(&settings, &environment, &opened, &ingest, &health, &metrics, &end)?;
+    let working = start(&settings, &environment, &opened, &ingest, &supervisor, &health, &metrics)?;
     health.works(Part::Start);
     tracing::info!(archive = %settings.archive.display(), wal = %settings.wal.display(), "ready");
     let result = serving.await;
@@ -151,6 +156,11 @@ pub async fn run(
     }
     let since = stopped.borrow().map_or(Duration::ZERO, |signal| signal.elapsed());
     working.stop(&ingest, settings.shutdown_grace.saturating_sub(since).max(LAST_GRACE)).await;
+    ended_by(&end)
+}
+
+/// The error of a receiver that cannot go on; none if it was told to stop.
+fn ended_by(end: &watch::Sender<Option<String>>) -> Result<(), ReceiverError> {
     let reason = end.borrow().clone();
     reason.map_or(Ok(()), |reason| Err(ReceiverError::Restart(reason)))
 }
@@ -266,9 +276,9 @@ fn start(
     environment: &Environment,
     opened: &Opened,
     ingest: &Ingest,
+    supervisor: &Supervisor,
     health: &Arc<Health>,
     metrics: &Arc<Metrics>,
-    end: &watch::Sender<Option<String>>,
 ) -> Result<Working, ReceiverError> {
     let (waiting, to_commit) = queue(WAITING_REQUESTS);
     let (flushes, to_flush) = mpsc::channel(16);
@@ -280,7 +290,7 @@ fn start(
         let (core, reserve) = (opened.core.clone(), reserve.clone());
         let (health, metrics) = (health.clone(), metrics.clone());
         let run = move || committer::run(&core, &reserve, &to_commit, &health, &metrics);
-        std::thread::Builder::new().name("wal".to_owned()).spawn(run).map_err(ReceiverError::Thread)?
+        supervisor.thread(Task::Committer, run).map_err(ReceiverError::Thread)?
     };
     let flushed = Arc::new(Notify::new());
     let flusher = Flusher {
@@ -298,9 +308,9 @@ fn start(
         taken: ingest.taken(),
         clock: environment.clock.clone(),
         disk: opened.disk.clone(),
-        end: end.clone(),
+        supervisor: supervisor.clone(),
     };
-    let flusher = tokio::spawn(flusher.run(to_flush));
+    let flusher = supervisor.task(Task::Flusher, flusher.run(to_flush));
     let channels = Mutex::new(Some(Arc::new(Channels { waiting, flushes })));
     ingest.open(Open { core: opened.core.clone(), reserve, flushed, channels });
     Ok(Working { committer, flusher, core: opened.core.clone() })

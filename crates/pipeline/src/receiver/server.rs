@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -34,6 +36,7 @@ use super::http::{App, WriteTarget, router};
 use super::metrics::Metrics;
 use super::settings::{HttpSettings, Timeouts};
 use super::slots::{Purpose, Stage};
+use super::supervisor::{Supervisor, Task};
 use super::tls::{self, TlsError};
 use super::tokens::{Tokens, TokensError};
 use crate::environment::Clock;
@@ -71,8 +74,9 @@ pub struct Server<T> {
     app: Arc<App<T>>,
     tls: Option<watch::Receiver<Arc<ServerConfig>>>,
     slots: Arc<SlotTable>,
-    /// What looks after files; ends with the server.
-    watches: JoinSet<()>,
+    /// What looks after files; begins and ends with the server.
+    watches: Vec<(Task, BoxFuture<'static, ()>)>,
+    supervisor: Supervisor,
     stop: watch::Sender<bool>,
 }
 
@@ -98,12 +102,13 @@ impl<T: WriteTarget> Server<T> {
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ServeError> {
-        let mut watches = JoinSet::new();
+        let mut watches = Vec::new();
         let tokens = match &settings.tokens {
             None => None,
             Some(file) => {
                 let (tokens, watch) = Tokens::load(file, settings.unknown_tokens).await?;
-                watches.spawn(watch.run(settings.timeouts.tokens_poll, Arc::clone(&metrics)));
+                let watch = watch.run(settings.timeouts.tokens_poll, Arc::clone(&metrics));
+                watches.push((Task::TokensWatch, watch.boxed()));
                 Some(tokens)
             }
         };
@@ -111,7 +116,8 @@ impl<T: WriteTarget> Server<T> {
             None => None,
             Some(files) => {
                 let (current, watch) = tls::load(files.clone()).await?;
-                watches.spawn(watch.run(settings.timeouts.tls_poll, Arc::clone(&metrics)));
+                let watch = watch.run(settings.timeouts.tls_poll, Arc::clone(&metrics));
+                watches.push((Task::CertificateWatch, watch.boxed()));
                 Some(current)
             }
         };
@@ -124,7 +130,12 @@ impl<T: WriteTarget> Server<T> {
         let (started, marks) = (clock.now_ms(), Mutex::new(Marks::default()));
         let slots = SlotTable::new(slot_limits(&settings), metrics.http_connections_displaced.clone());
         let app = App { target, settings, address, metrics, admission, tokens, marks, clock, started, stopping };
-        Ok(Self { listener, address, app: Arc::new(app), tls, slots, watches, stop })
+        Ok(Self { listener, address, app: Arc::new(app), tls, slots, watches, supervisor: Supervisor::default(), stop })
+    }
+
+    /// Whom it tells when one of its tasks ends too early.
+    pub(super) fn supervised_by(self, supervisor: Supervisor) -> Self {
+        Self { supervisor, ..self }
     }
 
     /// Where it listens; with port 0 given, the port that was taken.
@@ -134,7 +145,8 @@ impl<T: WriteTarget> Server<T> {
 
     /// Answers until `shutdown` resolves, then finishes what is in flight.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, address, app, tls, slots, watches, stop } = self;
+        let Self { listener, address, app, tls, slots, watches, supervisor, stop } = self;
+        let watches = start_all(watches, &supervisor);
         let scheme = if tls.is_some() { "https" } else { "http" };
         info!("listening on {scheme}://{address}");
         let timeouts = app.settings.timeouts.clone();
@@ -161,6 +173,16 @@ impl<T: WriteTarget> Server<T> {
     }
 }
 
+/// They end when the set is dropped.
+#[expect(clippy::disallowed_methods, reason = "the supervisor watches them")]
+fn start_all(watches: Vec<(Task, BoxFuture<'static, ()>)>, supervisor: &Supervisor) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    for (task, work) in watches {
+        tasks.spawn(supervisor.watched(task, work));
+    }
+    tasks
+}
+
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => "another program listens there: stop it, or choose another port with --listen",
@@ -185,6 +207,7 @@ fn slot_limits(settings: &HttpSettings) -> super::slots::Limits {
 }
 
 /// Takes connections for ever. Each gets a slot at once, for which another connection may have to close.
+#[expect(clippy::disallowed_methods, reason = "the end of a connection is its own affair")]
 async fn accept_all<T: WriteTarget>(
     listener: &TcpListener,
     app: &App<T>,
