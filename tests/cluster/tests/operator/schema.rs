@@ -131,6 +131,11 @@ fn each_rule_refuses_and_lets_pass(suite: &Suite) {
         assert!(answer.code == 422 && answer.message.contains(message), "{refused}: {answer:?}");
         change(accepted.clone()).unwrap_or_else(|answer| panic!("{accepted}: {answer:?}"));
     }
+    let dotted = json!({"spec": {"paused": true, "storage": {"persistentVolume": {"size": "1Gi"}},
+        "receiver": {"labelColumns": ["pod", "k8s.pod.name"]}}});
+    let made = suite.api.create(place.object("MetricsArchive", "promarchive.dev/v1alpha1", "dotted-column", dotted));
+    let refused = made.unwrap_err();
+    assert!(refused.code == 422 && refused.message.contains("no name may have a dot"), "{refused:?}");
     for (name, is_good) in [
         ("a".repeat(52), true),
         ("a".repeat(53), false),
@@ -190,6 +195,8 @@ fn stored() -> Vec<(String, Value, &'static str)> {
         ("huge-id", with("prometheuses", json!([{"id": huge}])), "give either name or selector"),
         ("negative-wal", with("receiver", json!({"walMaxBytes": "-5Gi"})), "walMaxBytes"),
         ("wrong-column", with("receiver", json!({"labelColumns": ["value"]})), "label column \"value\""),
+        // What a new archive cannot have, one of an earlier version may.
+        ("dotted-column", with("receiver", json!({"labelColumns": ["k8s.pod.name"]})), ""),
         ("dotted.name", with("paused", json!(false)), "metadata.name"),
         (&"n".repeat(60), with("paused", json!(false)), "metadata.name"),
         // A status of somebody's is no spec.
