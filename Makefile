@@ -27,8 +27,11 @@ TEST_ENV := PROMARCHIVE_BIN="$(PROMARCHIVE_BIN)" \
 CLUSTER_ENV := PROMARCHIVE_GO_TOOLS="$$(scripts/build-go-tools.sh)" \
 	PROMARCHIVE_CLUSTER_TOOLS="$$(scripts/cluster-tools.sh)"
 
-# Only the tests of all readers have Spark, which needs Java.
-SPARK_ENV := PROMARCHIVE_SPARK="$$(scripts/spark-env.sh)"
+# Only the tests of all readers have Spark, which needs Java, and other versions of readers.
+SPARK_ENV := PROMARCHIVE_SPARK="$$(scripts/spark-env.sh)" PROMARCHIVE_READERS="$$(scripts/readers.sh)"
+# The same with those that take long to install or to start.
+ALL_READERS_ENV := PROMARCHIVE_SPARK="$$(scripts/spark-env.sh)" PROMARCHIVE_READERS="$$(scripts/readers.sh --all)" \
+	PROMARCHIVE_ALL_READERS=1
 
 export CARGO_TARGET_DIR
 
@@ -49,7 +52,7 @@ build: rust ## Build the program, into target/ci/promarchive
 	cargo build $(CI_FLAGS) --bins
 
 .PHONY: test
-test: rust strace tools cluster-tools python spark ## All tests, with a real Prometheus, readers and Kubernetes; as root
+test: rust strace tools cluster-tools python spark readers ## All tests, with a real Prometheus, readers and Kubernetes; as root
 	$(CARGO_BUILD_FOR_TEST)
 	$(TEST_ENV) $(CLUSTER_ENV) $(SPARK_ENV) $(CARGO_TEST)
 
@@ -64,6 +67,7 @@ crash: rust strace tools python ## Kill the receiver many times, make it fail, s
 test-all: test crash ## All tests, those that take long too; as root
 	$(TEST_ENV) PROMARCHIVE_BUDGET_SECONDS=60 $(CARGO_TEST) --test budgets -- --nocapture
 	$(TEST_ENV) PROMARCHIVE_RULES=300000 PROMARCHIVE_RULES_SEED=$$(date +%s) $(CARGO_TEST) --test promtool -- --nocapture
+	$(TEST_ENV) $(ALL_READERS_ENV) $(CARGO_TEST) --test fidelity
 	$(TEST_ENV) $(CLUSTER_ENV) $(CARGO_TEST) --test end_to_end -- --ignored --nocapture
 	$(TEST_ENV) $(CLUSTER_ENV) PROMARCHIVE_STEADY_SECONDS=600 $(CARGO_TEST) --test operator -- nothing_is_written
 	archive=$$(IMAGE_PROFILE=ci scripts/image.sh) && scripts/image-buildah.sh "$$archive"
@@ -146,6 +150,10 @@ python: ## Install DuckDB, Polars, pandas and deltalake, and print the path of t
 .PHONY: spark
 spark: ## Install Spark with Delta, and print the path of its python
 	@scripts/spark-env.sh
+
+.PHONY: readers
+readers: ## Install older and newer versions of readers, and print where they are
+	@scripts/readers.sh
 
 .PHONY: clean
 clean: ## Remove what was built here; the cache outside the clone stays

@@ -3,9 +3,13 @@
 
     query.py ARCHIVE "SELECT metric, count(*) FROM samples GROUP BY metric"
 
-Every table of the archive has its name in the query. Needs `pip install duckdb
-pytz`. DuckDB downloads its delta extension at the first use, unless the wheel
-duckdb-ext-delta, which contains it, is installed as well.
+Every table of the archive has its name in the query, and the macros of
+promarchive.sql beside this file can be used. Needs `pip install duckdb pytz`.
+
+The tables are opened with DuckDB's delta extension: that of the wheel
+duckdb-ext-delta if it is installed, else the one that DuckDB has or downloads.
+Where there is none for the installed DuckDB, the package deltalake opens them
+(`pip install deltalake pyarrow`).
 """
 
 import pathlib
@@ -13,28 +17,73 @@ import sys
 
 import duckdb
 
+MACROS = pathlib.Path(__file__).with_name("promarchive.sql")
+
+
+def quoted(name):
+    return '"' + name.replace('"', '""') + '"'
+
+
+def load_extension(connection):
+    """Whether DuckDB has its delta extension now; else why not."""
+    name = f"duckdb_ext/extensions/v{duckdb.__version__}/*/delta.duckdb_extension"
+    wheels = [str(path) for folder in sys.path for path in pathlib.Path(folder).glob(name)]
+    try:
+        if wheels:
+            connection.load_extension(wheels[0])
+        else:
+            connection.install_extension("delta")
+            connection.load_extension("delta")
+    except duckdb.Error as error:
+        return str(error)
+    return None
+
+
+def open_with_extension(connection, table):
+    path = str(table).replace("'", "''")
+    connection.execute(f"CREATE VIEW {quoted(table.name)} AS SELECT * FROM delta_scan('{path}')")
+
+
+def open_with_deltalake(connection, table):
+    import deltalake
+
+    connection.register(table.name, deltalake.DeltaTable(str(table)).to_pyarrow_dataset())
+
 
 def connect(archive):
     connection = duckdb.connect()
-    name = f"duckdb_ext/extensions/v{duckdb.__version__}/*/delta.duckdb_extension"
-    installed = [str(path) for folder in sys.path for path in pathlib.Path(folder).glob(name)]
-    if installed:
-        connection.load_extension(installed[0])
-    else:
-        connection.install_extension("delta")
-        connection.load_extension("delta")
+    tables = [log.parent for log in sorted(pathlib.Path(archive).resolve().glob("*/_delta_log"))]
+    if not tables:
+        sys.exit(f"{archive}: no tables of an archive here; check the path")
+    missing = load_extension(connection)
     connection.execute("SET TimeZone = 'UTC'")
-    for log in sorted(pathlib.Path(archive).resolve().glob("*/_delta_log")):
-        table = str(log.parent).replace("'", "''")
-        connection.execute(f"CREATE VIEW \"{log.parent.name}\" AS SELECT * FROM delta_scan('{table}')")
+    for table in tables:
+        if missing is None:
+            open_with_extension(connection, table)
+            continue
+        try:
+            open_with_deltalake(connection, table)
+        except ImportError:
+            sys.exit(
+                f"DuckDB {duckdb.__version__} has no delta extension here: {missing}\n"
+                "Install what reads the tables without it: pip install deltalake pyarrow"
+            )
+    connection.execute(MACROS.read_text())
     return connection
+
+
+def main(archive, query):
+    try:
+        connection = connect(archive)
+        answer = connection.sql(query)
+        # A COPY or CREATE has no rows to show.
+        if answer is not None:
+            answer.show(max_rows=100, max_width=120)
+    except duckdb.Error as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(__doc__.strip())
-    connection = connect(sys.argv[1])
-    try:
-        connection.sql(sys.argv[2]).show(max_rows=100, max_width=120)
-    except duckdb.Error as error:
-        sys.exit(str(error))
+    main(sys.argv[1], sys.argv[2])

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Makes a Python environment with Spark (tests/spark/requirements.txt) and the
-# jars of Delta (tests/spark/pom.xml) in its folder jars/, unless it is there
-# already, and prints the path of its python. PYTHON chooses another interpreter
-# than python3, JAVA_HOME another Java than that of PATH.
+# spark-env.sh [FOLDER]: makes a Python environment with Spark (requirements.txt
+# in FOLDER, by default tests/spark) and the jars of Delta (pom.xml there) in its
+# folder jars/, unless it is there already, and prints the path of its python.
+# PYTHON chooses another interpreter than python3, JAVA_HOME another Java than
+# that of PATH.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
 
+folder=${1:-tests/spark}
 need_python
 java=${JAVA_HOME:+$JAVA_HOME/bin/}java
 command -v "$java" >/dev/null || apt_install default-jre-headless ||
@@ -18,7 +20,7 @@ case $version in
 esac
 
 key=$({
-	cat tests/spark/requirements.txt tests/spark/pom.xml
+	cat "$folder/requirements.txt" "$folder/pom.xml"
 	python_identity
 } | sha256)
 
@@ -26,15 +28,15 @@ copy_jars() {
 	command -v mvn >/dev/null || apt_install maven ||
 		die "no Maven (it fetches the jars of Delta). On Debian or Ubuntu: sudo apt-get install maven"
 	with_progress "jars of Delta" \
-		mvn --batch-mode --file tests/spark/pom.xml dependency:copy-dependencies -Djars="$1"
+		mvn --batch-mode --file "$folder/pom.xml" dependency:copy-dependencies -Djars="$1"
 	[ -n "$(ls "$1" 2>/dev/null)" ] || die "Maven has copied no jars"
 }
 
 build() {
-	say "installing Spark once, into $PROMARCHIVE_CACHE/spark (about 700 MB, two minutes)"
+	say "installing Spark ($folder) once, into $PROMARCHIVE_CACHE/spark (about 700 MB, two minutes)"
 	copy_jars "$1/jars"
 	# Spark comes as source only, and is nothing but files to be copied.
-	python_env "$1" "Spark" --no-binary pyspark -r tests/spark/requirements.txt
+	python_env "$1" "Spark" --no-binary pyspark -r "$folder/requirements.txt"
 }
 
 dir=$PROMARCHIVE_CACHE/spark/$key

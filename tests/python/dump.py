@@ -116,11 +116,16 @@ def read_spark(table, columns, where):
 def read_polars(table, columns, where):
     import polars
 
-    lazy = polars.scan_delta(table)
+    return polars_batches(polars, polars.scan_delta(table), columns, where)
+
+
+def polars_batches(polars, lazy, columns, where):
     lazy = lazy if where is None else lazy.filter(evaluate(where, pl=polars))
     frame = (lazy if columns is None else lazy.select(columns)).collect()
-    # The newest level is polars' own layout: no conversion here.
-    return batches_of(frame.to_arrow(compat_level=polars.CompatLevel.newest()))
+    # The newest level is polars' own layout: no conversion here, but not for every pyarrow.
+    views = int(pa.__version__.split(".")[0]) >= 18
+    level = polars.CompatLevel.newest() if views else polars.CompatLevel.oldest()
+    return batches_of(frame.to_arrow(compat_level=level))
 
 
 def filters(where):
@@ -145,14 +150,14 @@ def read_pandas_numpy(table, columns, where):
     import deltalake
 
     frame = deltalake.DeltaTable(table).to_pandas(columns=columns, filters=filters(where))
+    return batches_of(pa.table({name: numpy_column(frame[name]) for name in frame.columns}))
 
-    def array(column):
-        # Neither may take a NaN for a null on the way out.
-        if column.dtype.kind == "f":
-            return pa.array(column.to_numpy(), from_pandas=False)
-        return pa.array(list(column), from_pandas=False) if column.dtype == object else pa.array(column)
 
-    return batches_of(pa.table({name: array(frame[name]) for name in frame.columns}))
+def numpy_column(column):
+    # Neither may take a NaN for a null on the way out.
+    if column.dtype.kind == "f":
+        return pa.array(column.to_numpy(), from_pandas=False)
+    return pa.array(list(column), from_pandas=False) if column.dtype == object else pa.array(column)
 
 
 def read_deltalake(table, columns, where):
@@ -181,7 +186,8 @@ def rewrite(type_, leaf):
     if pa.types.is_map(type_):
         return pa.map_(rewrite(type_.key_type, leaf), rewrite(type_.item_type, leaf))
     if pa.types.is_struct(type_):
-        return pa.struct([(f.name, rewrite(f.type, leaf)) for f in type_.fields])
+        fields = [type_.field(at) for at in range(type_.num_fields)]
+        return pa.struct([(f.name, rewrite(f.type, leaf)) for f in fields])
     if hasattr(type_, "value_field"):
         return pa.list_(pa.field("item", rewrite(type_.value_type, leaf)))
     return leaf(type_)

@@ -56,6 +56,7 @@ impl Prometheus {
         fs::write(&file, config).unwrap();
         let mut command = Command::new(go_tool("prometheus"));
         command.arg("--config.file").arg(&file).arg("--storage.tsdb.path").arg(directory.join("tsdb"));
+        command.args(["--web.enable-remote-write-receiver"]);
         command.args(["--web.listen-address", "127.0.0.1:0", "--web.enable-lifecycle", "--enable-feature", features]);
         command.args(["--storage.remote.read-sample-limit", "0", "--storage.remote.flush-deadline", "10s"]);
         // Targets come and go at once, and not after 5 s.

@@ -54,9 +54,51 @@ impl Reader {
 
     /// The same of the rows that a filter lets pass, in the words of the reader's users: see `dump.py`.
     pub fn select(self, archive: &Path, table: &str, columns: &[&str], filter: &str) -> Vec<RecordBatch> {
+        let mut worker = WORKERS[self as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        let worker = worker.get_or_insert_with(|| Worker::start(&needed(self.python()), "dump.py", None));
+        worker
+            .select(self.as_str(), archive, table, columns, filter)
+            .unwrap_or_else(|error| panic!("{self:?}\n{error}"))
+    }
+}
+
+/// One a reader, shared by the tests of this process: starting one takes longer than reading a small table.
+static WORKERS: [Mutex<Option<Worker>>; Reader::ALL.len()] = [const { Mutex::new(None) }; Reader::ALL.len()];
+
+/// A Python that reads tables. It ends when its input ends, which is at the latest when this process does. After a failure it is as
+/// good as before.
+pub struct Worker {
+    /// Never waited for.
+    _child: Child,
+    jobs: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Worker {
+    /// `script` is of `tests/python`; modules in the folder `first` come before those of the Python.
+    pub fn start(python: &Path, script: &str, first: Option<&Path>) -> Self {
+        let mut command = Command::new(python);
+        command.arg(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/python")).join(script)).arg("--jobs");
+        if let Some(first) = first {
+            command.env("PYTHONPATH", first);
+        }
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (jobs, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Self { _child: child, jobs, answers }
+    }
+
+    /// The rows of a table, as [`Reader::select`] gives them; or why there are none.
+    pub fn select(
+        &mut self,
+        reader: &str,
+        archive: &Path,
+        table: &str,
+        columns: &[&str],
+        filter: &str,
+    ) -> Result<Vec<RecordBatch>, String> {
         let directory = tempfile::tempdir().unwrap();
         let output = directory.path().join("rows.arrow");
-        let mut job = vec!["--reader", self.as_str(), "--output", output.to_str().unwrap()];
+        let mut job = vec!["--reader", reader, "--output", output.to_str().unwrap()];
         let columns = columns.join(",");
         if !columns.is_empty() {
             job.extend(["--columns", &columns]);
@@ -65,34 +107,12 @@ impl Reader {
             job.extend(["--where", filter]);
         }
         job.extend([archive.to_str().unwrap(), table]);
-        let mut worker = WORKERS[self as usize].lock().unwrap_or_else(PoisonError::into_inner);
-        // A worker that failed a job is as good as before.
-        let error = worker.get_or_insert_with(|| Worker::start(self.python())).work(&job);
-        drop(worker);
-        assert!(error.is_null(), "{job:?}\n{}", error.as_str().unwrap_or_default());
+        let error = self.work(&job);
+        if !error.is_null() {
+            return Err(format!("{job:?}\n{}", error.as_str().unwrap_or_default()));
+        }
         let batches = StreamReader::try_new_buffered(File::open(&output).unwrap(), None).unwrap();
-        batches.map(Result::unwrap).collect()
-    }
-}
-
-/// One a reader, shared by the tests of this process: starting one takes longer than reading a small table.
-static WORKERS: [Mutex<Option<Worker>>; Reader::ALL.len()] = [const { Mutex::new(None) }; Reader::ALL.len()];
-
-/// A Python that does jobs. It ends when its input ends, which is at the latest when this process does.
-struct Worker {
-    /// Never waited for.
-    _child: Child,
-    jobs: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Worker {
-    fn start(python: &str) -> Self {
-        let mut command = Command::new(needed(python));
-        command.args([concat!(env!("CARGO_MANIFEST_DIR"), "/python/dump.py"), "--jobs"]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (jobs, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        Self { _child: child, jobs, answers }
+        Ok(batches.map(Result::unwrap).collect())
     }
 
     /// Does a job; the error, or null.
@@ -100,6 +120,6 @@ impl Worker {
         writeln!(self.jobs, "{}", Value::from(job)).unwrap();
         let mut answer = String::new();
         self.answers.read_line(&mut answer).unwrap();
-        serde_json::from_str(&answer).unwrap_or_else(|_| panic!("dump.py has ended: {job:?}"))
+        serde_json::from_str(&answer).unwrap_or_else(|_| panic!("the reader has ended: {job:?}"))
     }
 }

@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use arrow::array::AsArray;
 use promarchive_pipeline::remote_write::Histogram;
 use promarchive_pipeline::remote_write::Protocol::{self, V1, V2};
 use promarchive_tests::program::{Receiver, headers};
@@ -197,6 +198,35 @@ fn every_version_of_the_formats_is_taken_up() {
         flush(&receiver);
         wanted.assert_equals(&Tables::read(Reader::DuckDb, &receiver.archive()));
         assert!(receiver.terminate().success());
+    }
+}
+
+/// Names with dots are refused now. An archive that has such columns goes on.
+#[test]
+fn an_archive_with_dots_in_its_label_columns_goes_on() {
+    let mut receiver = Receiver::start(&["--label-columns", "pod,k8s_pod_name"]);
+    assert!(receiver.terminate().success());
+    for table in ["samples", "histograms", "exemplars", "metadata"] {
+        let version = receiver.archive().join(table).join("_delta_log/00000000000000000000.json");
+        let text = fs::read_to_string(&version).unwrap();
+        fs::write(&version, text.replace("k8s_pod_name", "k8s.pod.name")).unwrap();
+    }
+    let mut directory = receiver.into_directory();
+    let up = |at: i64| {
+        let series = Series::new(&[("__name__", "up"), ("k8s.pod.name", "p")]);
+        Request::of([series.sample(at, 1.0)])
+    };
+    let flags: [&[&str]; 2] = [&[], &["--label-columns", "pod,k8s.pod.name"]];
+    for (at, flags) in (T..).zip(flags) {
+        let mut receiver = Receiver::start_in(directory, flags, &[]);
+        write(&receiver, &[(V1, up(at))]);
+        receiver.flush();
+        assert!(receiver.terminate().success());
+        let batches = Reader::Polars.read(&receiver.archive(), "samples", &["k8s.pod.name"]);
+        let column = batches.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter());
+        let column: Vec<_> = column.map(|value| value.map(str::to_owned)).collect();
+        assert!(!column.is_empty() && column.iter().all(|value| value.as_deref() == Some("p")), "{column:?}");
+        directory = receiver.into_directory();
     }
 }
 

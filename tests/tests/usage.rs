@@ -40,6 +40,21 @@ fn a_wrong_flag() {
 }
 
 #[test]
+fn a_label_column_with_a_dot() {
+    let directory = tempfile::tempdir().unwrap();
+    let flags = ["receive", "--archive", "a", "--listen", "127.0.0.1:0", "--label-columns", "pod,k8s.pod.name"];
+    let (code, said) = run(directory.path(), &flags);
+    let error = said.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
+    assert_eq!(code, 1, "{said}");
+    for part in ["\"k8s.pod.name\" has a dot", "DuckDB", r#"labels->>'$."k8s.pod.name"'"#, "\"k8s_pod_name\""] {
+        assert!(error.contains(part), "{part}: {said}");
+    }
+    for made in ["a", "a.wal"] {
+        assert!(!directory.path().join(made).exists(), "{made} was made before all was checked");
+    }
+}
+
+#[test]
 fn a_wrong_configuration_file() {
     let directory = tempfile::tempdir().unwrap();
     for (text, parts) in [

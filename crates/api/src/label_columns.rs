@@ -76,6 +76,18 @@ pub enum LabelColumnsError {
         /// The first offending character.
         character: char,
     },
+    /// Names in a new archive have no dot.
+    #[error(
+        "label column \"{name}\" has a dot: DuckDB and ClickHouse cannot filter by such a column. Take it out and read the label from \
+         the column `labels` (in DuckDB: labels->>'$.\"{name}\"'), or rename the label where it is scraped or sent, to \"{without}\", \
+         and name that"
+    )]
+    Dot {
+        /// The name as given.
+        name: String,
+        /// The same with underscores.
+        without: String,
+    },
     /// Too long for a column name.
     #[error("label column \"{name}…\" is longer than {LONGEST_BYTES} bytes: take it out")]
     TooLong {
@@ -104,6 +116,12 @@ impl LabelColumns {
             }
         }
         Ok(Self(names))
+    }
+
+    /// Whether a new archive may have them. Archives of earlier versions may have names with dots; they keep them.
+    pub fn check_for_new_archive(&self) -> Result<(), LabelColumnsError> {
+        let Some(name) = self.0.iter().find(|name| name.contains('.')) else { return Ok(()) };
+        Err(LabelColumnsError::Dot { name: name.clone(), without: name.replace('.', "_") })
     }
 
     /// The names, in column order.
@@ -209,6 +227,12 @@ mod tests {
             let refused = LabelColumns::new(vec![format!("a{character}b")]);
             assert!(matches!(refused, Err(LabelColumnsError::Character { .. })), "{character:?}");
         }
+        let dotted: LabelColumns = "pod,k8s.pod.name".parse().unwrap();
+        let error = dotted.check_for_new_archive().unwrap_err().to_string();
+        for part in ["label column \"k8s.pod.name\" has a dot", "labels->>'$.\"k8s.pod.name\"'", "\"k8s_pod_name\""] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        assert_eq!(LabelColumns::default().check_for_new_archive(), Ok(()));
         let many = (0..33).map(|n| format!("l{n}")).collect();
         assert_eq!(LabelColumns::new(many), Err(LabelColumnsError::TooMany { given: 33 }));
         let long = "x".repeat(129);

@@ -83,6 +83,11 @@ impl Archive {
         self.tables[&(name(reader), table)].get(metric).map_or(&[], Vec::as_slice)
     }
 
+    /// All rows of a table, by metric.
+    pub fn all_rows(&self, reader: Reader, table: &'static str) -> &BTreeMap<String, Vec<Row>> {
+        &self.tables[&(name(reader), table)]
+    }
+
     /// Why a case was refused, if it was.
     pub fn refusal(&self, metric: &str) -> Option<&str> {
         self.refusals.get(metric).map(String::as_str)

@@ -16,10 +16,11 @@ use crate::value::{Row, Value};
 const SAME: &str = "=";
 
 /// The whole page.
-pub fn page(sections: &[Section], archives: &[Archive]) -> String {
+pub fn page(sections: &[Section], archives: &[Archive], matrix: &str) -> String {
     let mut page = include_str!("page.md").replace("{versions}", &versions());
     let tables: Vec<String> = sections.iter().map(|section| table(section, archives)).collect();
     page = page.replace("{sections}", &tables.join("\n"));
+    page = page.replace("{matrix}", matrix);
     // The filters are about the readers; one protocol is enough.
     page = page.replace("{queries}", &queries(&archives[0]));
     page.replace("{filters}", &QUERIES.iter().map(words).collect::<Vec<_>>().join("\n\n"))

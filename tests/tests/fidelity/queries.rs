@@ -42,7 +42,8 @@ fn bits(second: i64) -> u64 {
 pub fn series() -> Vec<Series> {
     let one = |metric: &str, instance: &str| {
         let mode = if instance == "a" { "idle" } else { "user" };
-        let series = Series::new(&[("__name__", metric), ("instance", instance), ("mode", mode)]);
+        let pod = format!("p-{instance}");
+        let series = Series::new(&[("__name__", metric), ("instance", instance), ("k8s.pod", &pod), ("mode", mode)]);
         (0..SECONDS).fold(series, |series, second| series.bits(T + second * 1000, bits(second)))
     };
     vec![one("filters", "a"), one("filters", "b"), one("filters_other", "a")]
@@ -53,7 +54,7 @@ fn number(bits: u64) -> Option<f64> {
 }
 
 /// 2023-11-14T22:13:20Z is second 0.
-pub const QUERIES: [Query; 11] = [
+pub const QUERIES: [Query; 12] = [
     Query {
         question: "One metric",
         sql: "metric = 'filters'",
@@ -77,6 +78,14 @@ pub const QUERIES: [Query; 11] = [
         polars: r#"(pl.col("metric") == "filters") & (pl.col("labels").str.json_path_match("$.mode") == "idle")"#,
         pandas: r#"(pc.field("metric") == "filters") & pc.match_substring(pc.field("labels"), '"mode":"idle"')"#,
         wanted: |instance, _, _| instance == "a",
+    },
+    Query {
+        question: "By a label with a dot in its name",
+        sql: r#"metric = 'filters' AND (labels->>'$."k8s.pod"') = 'p-b'"#,
+        spark: Some(r#"metric = 'filters' AND get_json_object(labels, "$['k8s.pod']") = 'p-b'"#),
+        polars: r#"(pl.col("metric") == "filters") & (pl.col("labels").str.json_path_match("$['k8s.pod']") == "p-b")"#,
+        pandas: r#"(pc.field("metric") == "filters") & pc.match_substring(pc.field("labels"), '"k8s.pod":"p-b"')"#,
+        wanted: |instance, _, _| instance == "b",
     },
     Query {
         question: "A range of time, ends included",

@@ -25,7 +25,7 @@ pub enum Value {
 pub type Row = BTreeMap<String, Value>;
 
 /// All columns; by itself `dump.py` gives fewer of this table.
-const SAMPLES: [&str; 13] = [
+pub const SAMPLES: [&str; 13] = [
     "metric",
     "labels",
     "namespace",
@@ -49,8 +49,13 @@ pub fn read(reader: Reader, archive: &Path, table: &str) -> BTreeMap<String, Vec
 /// The same of the rows that a filter lets pass.
 pub fn select(reader: Reader, archive: &Path, table: &str, filter: &str) -> BTreeMap<String, Vec<Row>> {
     let columns: &[&str] = if table == "samples" { &SAMPLES } else { &[] };
+    by_metric(&reader.select(archive, table, columns, filter))
+}
+
+/// The rows by metric, in the order of their timestamps.
+pub fn by_metric(batches: &[RecordBatch]) -> BTreeMap<String, Vec<Row>> {
     let mut all: BTreeMap<String, Vec<Row>> = BTreeMap::new();
-    for row in reader.select(archive, table, columns, filter).iter().flat_map(rows) {
+    for row in batches.iter().flat_map(rows) {
         let Some(Value::Text(metric)) = row.get("metric") else { panic!("no metric: {row:?}") };
         all.entry(metric.clone()).or_default().push(row);
     }

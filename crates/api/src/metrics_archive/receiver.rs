@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
         .message("tls cannot be changed: every sender would have to begin anew; make a new archive"),
     validation = Rule::new("(has(self.labelColumns) ? self.labelColumns : ['']) == (has(oldSelf.labelColumns) ? oldSelf.labelColumns : [''])")
         .message("labelColumns cannot be changed: the tables have been made with them; make a new archive"),
+    validation = Rule::new("oldSelf.hasValue() || !has(self.labelColumns) || self.labelColumns.all(name, !name.contains('.'))")
+        .optional_old_self(true)
+        .message("labelColumns: no name may have a dot, because DuckDB and ClickHouse cannot filter by such a column; leave it out, or let the Prometheus rename the label"),
 )]
 pub struct ReceiverSpec {
     /// `SelfSigned`: the operator makes a certificate authority for this archive, and the senders get its certificate.
@@ -34,7 +37,7 @@ pub struct ReceiverSpec {
     pub wal_max_bytes: Option<String>,
 
     /// Labels that become columns of their own in the tables, besides `labels`, which has all of them. Default:
-    /// `namespace`, `pod`, `container`, `node`, `job`, `instance`. An empty list means none. Cannot be changed later.
+    /// `namespace`, `pod`, `container`, `node`, `job`, `instance`. An empty list means none. Names with a dot are refused. Cannot be changed later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 128)))]
     pub label_columns: Option<Vec<String>>,

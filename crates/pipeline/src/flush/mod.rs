@@ -13,7 +13,7 @@ mod supersede;
 #[cfg(test)]
 mod tests;
 
-pub use encode::{EncodeError, EncodedFile, FileEncoder};
+pub use encode::{ColumnOrdersError, EncodeError, EncodedFile, FileEncoder};
 pub use job::{FlushError, Job, TableReport, Unfinished, place, read};
 pub use plan::{FilePlan, Plan, SupersedingFiles};
 pub use policy::{Load, MOST_DAYS, Policy, Trigger};

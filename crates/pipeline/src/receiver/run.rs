@@ -191,6 +191,12 @@ async fn open_until(
 
 async fn open(settings: &Settings, environment: &Environment) -> Result<Opened, ReceiverError> {
     let location = Location::at(&settings.archive)?;
+    // What a new archive cannot have is refused before anything is made.
+    if let Some(label_columns) = &settings.label_columns
+        && !location.has_tables().map_err(|source| failed(location.directory(), source))?
+    {
+        label_columns.check_for_new_archive().map_err(ArchiveError::from)?;
+    }
     make_directory(&settings.wal, PRIVATE_DIRECTORY)?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(&settings.wal).map_err(|source| failed(&settings.wal, source))?);
     expect_archive(disk.as_ref(), &location, &settings.wal)?;

@@ -79,18 +79,17 @@ fn remove(file: &DataFile, time: i64) -> Value {
     }})
 }
 
-/// Statistics as Delta wants them; a long text is cut so that it stays a bound.
+/// Statistics as Delta wants them. A long text is cut so that it stays a bound. A column always has both bounds: deltalake, and so pandas,
+/// takes a bound that is not there for null, and then finds no row of the file by a filter.
 fn stats_json(stats: &FileStats) -> Value {
+    let metric = stats.metric.as_ref().map(|(min, max)| ("metric", json!(lower_bound(min)), json!(upper_bound(max))));
+    let timestamp =
+        stats.timestamp.map(|(min, max)| ("timestamp", json!(iso_timestamp(min)), json!(iso_timestamp(max))));
     let [mut mins, mut maxs, mut nulls] = [(); 3].map(|()| Map::new());
-    if let Some((min, max)) = &stats.metric {
-        mins.insert("metric".to_owned(), json!(lower_bound(min)));
-        maxs.extend(upper_bound(max).map(|max| ("metric".to_owned(), json!(max))));
-        nulls.insert("metric".to_owned(), json!(0));
-    }
-    if let Some((min, max)) = stats.timestamp {
-        mins.insert("timestamp".to_owned(), json!(iso_timestamp(min)));
-        maxs.insert("timestamp".to_owned(), json!(iso_timestamp(max)));
-        nulls.insert("timestamp".to_owned(), json!(0));
+    for (column, min, max) in metric.into_iter().chain(timestamp) {
+        mins.insert(column.to_owned(), min);
+        maxs.insert(column.to_owned(), max);
+        nulls.insert(column.to_owned(), json!(0));
     }
     json!({"numRecords": stats.rows, "minValues": mins, "maxValues": maxs, "nullCount": nulls})
 }
@@ -120,21 +119,27 @@ fn lower_bound(text: &str) -> &str {
     cut(text)
 }
 
-/// A text that is not smaller and not much longer than [`MAX_STATS_TEXT`]; `None` if there is none.
-fn upper_bound(text: &str) -> Option<String> {
+/// A text that is not smaller, and as short as [`MAX_STATS_TEXT`] allows. It is longer only if the text begins with so many U+10FFFF that
+/// no text of that length is larger: then it ends where a character can be raised, and is the whole text if none can.
+fn upper_bound(text: &str) -> String {
     let prefix = cut(text);
     if prefix.len() == text.len() {
-        return Some(text.to_owned());
+        return text.to_owned();
     }
-    // The last character that has a successor is raised; what follows it is dropped.
-    let mut chars: Vec<char> = prefix.chars().collect();
-    while let Some(last) = chars.pop() {
-        if let Some(next) = char::from_u32(last as u32 + 1) {
-            chars.push(next);
-            return Some(chars.into_iter().collect());
-        }
-    }
-    None
+    let raised = |at: usize, character: char| {
+        let mut bound = text.get(..at).unwrap_or_default().to_owned();
+        bound.push(successor(character)?);
+        Some(bound)
+    };
+    // The last character of the prefix that has a successor is raised; what follows it is dropped.
+    let inside = prefix.char_indices().rev().find_map(|(at, character)| raised(at, character));
+    let bound = inside.or_else(|| text.char_indices().find_map(|(at, character)| raised(at, character)));
+    bound.unwrap_or_else(|| text.to_owned())
+}
+
+/// The next character; surrogates are none.
+fn successor(character: char) -> Option<char> {
+    (character..=char::MAX).nth(1)
 }
 
 fn iso_timestamp(ms: i64) -> String {
@@ -152,6 +157,8 @@ fn parse_iso(text: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -161,14 +168,37 @@ mod tests {
         assert_eq!(parse_stats(&stats_json(&stats).to_string()), Some(stats));
     }
 
-    #[test]
-    fn cut_texts_stay_bounds() {
-        for text in ["é".repeat(200), "a".repeat(500), "\u{10FFFF}".repeat(100)] {
-            assert!(lower_bound(&text) <= text.as_str());
-            if let Some(upper) = upper_bound(&text) {
-                assert!(upper.as_str() > text.as_str());
-                assert!(upper.len() < MAX_STATS_TEXT + 8);
+    /// Names of characters at the edges of UTF-8 and of the cut, long and short.
+    fn names() -> impl Strategy<Value = String> {
+        let character =
+            prop::sample::select(vec!['a', 'é', '\u{D7FF}', '\u{E000}', '\u{FFFF}', '\u{10000}', char::MAX]);
+        let runs = prop::collection::vec((character, 1..80_usize), 1..4);
+        runs.prop_map(|runs| {
+            runs.into_iter().flat_map(|(character, times)| std::iter::repeat_n(character, times)).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_column_has_both_bounds(one in names(), other in names(), time in any::<i32>()) {
+            let (min, max) = if one <= other { (one, other) } else { (other, one) };
+            let stats = FileStats {
+                rows: 3,
+                metric: Some((min.clone(), max.clone())),
+                timestamp: Some((time.into(), i64::from(time) + 1)),
+            };
+            let json = stats_json(&stats);
+            for side in ["minValues", "maxValues", "nullCount"] {
+                prop_assert_eq!(json[side].as_object().unwrap().keys().collect::<Vec<_>>(), ["metric", "timestamp"]);
             }
+            let read = parse_stats(&json.to_string()).unwrap();
+            prop_assert_eq!(read.timestamp, stats.timestamp);
+            let (lower, upper) = read.metric.unwrap();
+            prop_assert!(lower <= min && max <= upper, "{lower:?} {upper:?}");
+            prop_assert!(lower.len() <= MAX_STATS_TEXT);
+            let short = upper.len() < MAX_STATS_TEXT + 8;
+            prop_assert!(short || cut(&max).chars().all(|character| character == char::MAX), "{max:?}");
+            prop_assert!(upper.len() <= max.len() + 4, "{upper:?}");
         }
     }
 }

@@ -169,7 +169,12 @@ impl Archive {
                 let (found, wanted) = (found.names().join(","), wanted.names().join(","));
                 return Err(ArchiveError::LabelColumnsDiffer { found, wanted });
             }
-            (found, wanted) => found.or(wanted).unwrap_or_default(),
+            (Some(found), _) => found,
+            (None, wanted) => {
+                let new = wanted.unwrap_or_default();
+                new.check_for_new_archive()?;
+                new
+            }
         };
         archive.create_missing(clock, entropy).await?;
         Ok(archive)

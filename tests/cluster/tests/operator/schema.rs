@@ -170,6 +170,11 @@ fn each_rule_refuses_and_lets_pass(suite: &Suite) {
         assert!(answer.code == 422 && answer.message.contains(message), "{refused}: {answer:?}");
         change(accepted.clone()).unwrap_or_else(|answer| panic!("{accepted}: {answer:?}"));
     }
+    let dotted = json!({"spec": {"paused": true, "storage": {"persistentVolume": {"size": "1Gi"}},
+        "receiver": {"labelColumns": ["pod", "k8s.pod.name"]}}});
+    let made = suite.api.create(place.object("MetricsArchive", "promarchive.dev/v1alpha1", "dotted-column", dotted));
+    let refused = made.unwrap_err();
+    assert!(refused.code == 422 && refused.message.contains("no name may have a dot"), "{refused:?}");
     for (name, is_good) in [
         ("a".repeat(52), true),
         ("a".repeat(53), false),
@@ -231,6 +236,8 @@ fn stored() -> Vec<(String, Value, &'static str)> {
         ("wrong-column", with("receiver", json!({"labelColumns": ["value"]})), "label column \"value\""),
         ("wrong-sender-label", with("receiver", json!({"senderLabel": "le"})), "the label le has another meaning"),
         ("short-past", with("receiver", json!({"maxPast": "1h"})), "spec.receiver.maxPast: must be from 1d"),
+        // What a new archive cannot have, one of an earlier version may.
+        ("dotted-column", with("receiver", json!({"labelColumns": ["k8s.pod.name"]})), ""),
         ("dotted.name", with("paused", json!(false)), "metadata.name"),
         (&"n".repeat(60), with("paused", json!(false)), "metadata.name"),
         // A status of somebody's is no spec.

@@ -6,8 +6,10 @@
 //! so that a row group's dictionaries are small.
 //!
 //! Encodings follow measurements (`docs/explanation/files.md`): timestamps DELTA_BINARY_PACKED, values plain, zstd level 3; statistics and
-//! page index on metric and timestamp only, never on values: NaN breaks pruning in readers.
+//! page index on metric and timestamp only, never on values: NaN breaks pruning in readers. Columns of doubles get the order that every
+//! reader knows.
 
+mod column_orders;
 mod dictionary;
 mod keys;
 mod own_columns;
@@ -15,5 +17,6 @@ mod run_column;
 mod runs;
 mod writer;
 
+pub use column_orders::ColumnOrdersError;
 pub(super) use writer::writer_properties;
 pub use writer::{EncodeError, EncodedFile, FileEncoder};

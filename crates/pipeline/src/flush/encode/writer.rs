@@ -14,6 +14,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
+use super::column_orders::{ColumnOrdersError, mark_doubles_for_every_reader};
 use super::keys::KeyColumns;
 use super::own_columns::{ExemplarColumns, HistogramColumns, MetadataColumns, SampleColumns};
 use crate::memtable::{ExemplarRow, Labels, MetadataRow};
@@ -49,6 +50,9 @@ pub enum EncodeError {
     /// From Parquet.
     #[error("encoding a file: {0}")]
     Parquet(#[from] ParquetError),
+    /// The Parquet library wrote an end that this program does not know.
+    #[error("encoding a file: {0}")]
+    ColumnOrders(#[from] ColumnOrdersError),
 }
 
 /// A whole Parquet file.
@@ -261,7 +265,9 @@ impl FileEncoder {
     /// Ends the file.
     pub fn finish(mut self) -> Result<EncodedFile, EncodeError> {
         self.end_group()?;
-        Ok(EncodedFile { bytes: self.file.into_inner()?, stats: self.stats })
+        let mut bytes = self.file.into_inner()?;
+        mark_doubles_for_every_reader(&mut bytes)?;
+        Ok(EncodedFile { bytes, stats: self.stats })
     }
 }
 
