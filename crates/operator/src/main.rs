@@ -7,11 +7,11 @@ use std::process::ExitCode;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
+use promarchive_api::log_output::LogOutput;
 use promarchive_operator::build::ReceiverDefaults;
 use promarchive_operator::cache::chain;
 use promarchive_operator::crd::crd_yaml;
 use promarchive_operator::uninstall::{self, Removal};
-use promarchive_api::log_output::LogOutput;
 use promarchive_operator::{check, run};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;

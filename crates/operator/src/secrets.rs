@@ -274,7 +274,8 @@ const MOST_AUTHORITIES: usize = 2;
 
 fn are_certificates(pem: &[u8]) -> bool {
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).take(MOST_AUTHORITIES + 1).collect();
-    let is_root = |certificate: &CertificateDer<'_>| RootCertStore::empty().add(certificate.clone().into_owned()).is_ok();
+    let is_root =
+        |certificate: &CertificateDer<'_>| RootCertStore::empty().add(certificate.clone().into_owned()).is_ok();
     all.is_ok_and(|all| (1..=MOST_AUTHORITIES).contains(&all.len()) && all.iter().all(is_root))
 }
 
