@@ -225,7 +225,7 @@ shutdownGrace: 20s
         assert_eq!(ReceiverConfig::from_yaml("again", &written).unwrap(), config, "{written}");
         assert_eq!(
             written.lines().filter(|line| !line.starts_with("- ")).count(),
-            20,
+            22,
             "every field is written: {written}"
         );
     }

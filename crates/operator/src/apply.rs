@@ -222,6 +222,8 @@ fn orphans(caches: &Caches, archive: &ArchiveName, uid: &str, desired: &[Desired
     all.filter(|(kind, object)| {
         object.namespace().as_ref() == Some(&archive.namespace)
             && belongs(object, *kind, archive, uid)
+            // The admission policy lets nothing go that has another name: somebody else gave it our owner.
+            && [archive.receiver(), archive.snippet()].contains(&object.name_any())
             && object.metadata.deletion_timestamp.is_none()
             && !desired.iter().any(|wanted| wanted.kind == *kind && wanted.name == object.name_any())
     })

@@ -156,7 +156,7 @@ words! {
         Configured,
         /// Nothing is chosen at the moment.
         NoPrometheusSelected,
-        /// A Prometheus that is named does not exist.
+        /// A Prometheus that is named does not exist, or is in another namespace and does not consent.
         PrometheusNotFound,
         /// The Prometheus Operator's kind is not installed.
         KindNotInstalled,
@@ -180,7 +180,7 @@ words! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
     #[schemars(with = "String")]
     PrometheusState {
-        /// The namespace or the object must consent first.
+        /// Only in statuses that earlier versions wrote: nothing is said of a Prometheus that does not consent.
         NoConsent,
         /// The object belongs to OpenShift's cluster monitoring, which undoes every change.
         OwnedByOpenShift,

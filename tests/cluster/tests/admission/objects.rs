@@ -213,7 +213,7 @@ fn denied_metadata(kind: &str) -> Vec<(&'static str, Value, &'static str)> {
         ("labels", of_others, LABELS),
         ("labels", labels("other"), LABELS),
         ("finalizers", json!(["example.org/x"]), FINALIZERS),
-        ("ownerReferences", json!([ours, owner("v1", "ConfigMap", "x")]), OWNED),
+        ("ownerReferences", json!([ours, {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "2"}]), OWNED),
         ("ownerReferences", json!([owner("v1", "ConfigMap", "new")]), OWNED),
         ("ownerReferences", json!([owner("example.org/v1", "MetricsArchive", "new")]), OWNED),
         ("ownerReferences", json!([owner("promarchive.dev/v1alpha1", "MetricsArchive", "other")]), OWNED),

@@ -14,14 +14,15 @@ pub(crate) const ALONE: &[Case] =
 fn nothing_is_changed_while_a_policy_is_not_in_force(suite: &Suite) {
     let place = Place::new(suite, "guard");
     place.prometheus("main", Some(json!([foreign("a")])));
-    place.archive("lab", json!([named("main")]));
     // As a kustomize overlay with another namespace left it: the policy is about a ServiceAccount that is not there.
     let elsewhere = "request.userInfo.username == 'system:serviceaccount:elsewhere:promarchive-operator'";
     let patch = json!([{"op": "replace", "path": "/spec/matchConditions/0/expression", "value": elsewhere}]);
     let policy = ["patch", "validatingadmissionpolicy", "promarchive-operator-own-objects", "--type=json", "--patch"];
     suite.cluster.kubectl(policy.into_iter().chain([patch.to_string().as_str()])).unwrap();
     let operator = Operator::run(suite, "guarded", &["--admission-check-interval=1s"], None);
+    // The API server takes a changed policy up some time after it was written.
     is_not_ready(suite, &operator, "own-objects");
+    place.archive("lab", json!([named("main")]));
     eventually("an Event on the archive", PATIENCE, || {
         let events = suite.api.list("events", "guard", "");
         let is_it = |event: &serde_json::Value| {

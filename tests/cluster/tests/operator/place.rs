@@ -168,6 +168,16 @@ impl<'a> Place<'a> {
         self.runs(&format!("prometheus-{prometheus}-0"));
     }
 
+    /// The Prometheus has no pod any more, if it had one.
+    pub(crate) fn no_pod(&self, prometheus: &str) {
+        let name = format!("prometheus-{prometheus}");
+        if self.suite.api.get("statefulsets", &self.namespace, &name).is_some() {
+            let none = json!({"spec": {"replicas": 0}});
+            self.suite.api.merge("statefulsets", &self.namespace, &name, none).unwrap();
+            self.gone("pods", &format!("{name}-0"), PATIENCE);
+        }
+    }
+
     /// Says that the container of this pod runs.
     pub(crate) fn runs(&self, pod: &str) {
         let running = json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}});

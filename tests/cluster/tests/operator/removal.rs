@@ -161,6 +161,7 @@ fn of_a_namespace_of_senders(suite: &Suite) {
     place.archive("lab", json!([item]));
     place.entry("main", "lab");
     eventually("the entry there", 60, || theirs.list("main").pop().ok_or_else(|| "none".to_owned()));
+    place.condition("lab", "ReceiverAvailable", "True", "Available");
     suite.api.delete("namespaces", "", "removal-senders");
     eventually("the namespace gone", 60, || match suite.api.get("namespaces", "", "removal-senders") {
         None => Ok(()),
