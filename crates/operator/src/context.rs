@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use kube::Client;
 use promarchive_api::Timespan;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::build::ReceiverDefaults;
 use crate::cache::Caches;
@@ -40,7 +41,15 @@ pub struct Context {
     pub unsettled: Since<(String, String)>,
     /// Senders that are to go, and since when.
     pub draining: Since<(ArchiveName, PrometheusName)>,
+    /// Archives that are too long to be looked at beside many others.
+    pub long_looks: Semaphore,
+    /// Prometheus objects that all looks have in memory with their content.
+    senders: Arc<Semaphore>,
 }
+
+const LONG_LOOKS: usize = 2;
+/// So many at a time; a look that needs more has them alone.
+const SENDERS_IN_MEMORY: u32 = 64;
 
 impl Context {
     /// Nothing is remembered yet.
@@ -57,7 +66,15 @@ impl Context {
             unlisted: Since::default(),
             unsettled: Since::default(),
             draining: Since::default(),
+            long_looks: Semaphore::new(LONG_LOOKS),
+            senders: Arc::new(Semaphore::new(SENDERS_IN_MEMORY as usize)),
         }
+    }
+
+    /// Waits until so many Prometheus objects may be in memory with their content.
+    pub async fn senders(&self, count: u32) -> Option<OwnedSemaphorePermit> {
+        // It is never closed.
+        self.senders.clone().acquire_many_owned(count.min(SENDERS_IN_MEMORY)).await.ok()
     }
 
     /// Forgets an archive that is gone.
@@ -66,6 +83,7 @@ impl Context {
         self.draining.forget(|(of, _)| of == archive);
         self.denied.forget(|(of, _)| of == archive);
         self.unlisted.end(archive);
+        self.events.forget(archive);
     }
 }
 
@@ -98,7 +116,9 @@ impl<K: Eq + Hash, V: Clone> Since<K, V> {
 
     /// It is so since now.
     pub fn renew(&self, key: K, said: V) {
-        self.entries().insert(key, (Instant::now(), said));
+        let mut entries = self.entries();
+        make_room(&mut entries);
+        entries.insert(key, (Instant::now(), said));
     }
 
     /// It is not so.
@@ -115,6 +135,22 @@ impl<K: Eq + Hash, V: Clone> Since<K, V> {
 impl<K: Eq + Hash> Since<K> {
     /// For how long it has been so; it is so from now on, if it was not.
     pub fn begin(&self, key: K) -> Duration {
-        self.entries().entry(key).or_insert_with(|| (Instant::now(), ())).0.elapsed()
+        let mut entries = self.entries();
+        make_room(&mut entries);
+        entries.entry(key).or_insert_with(|| (Instant::now(), ())).0.elapsed()
     }
+}
+
+/// So much is remembered of one thing. It only saves requests and bounds waits.
+const MOST_ENTRIES: usize = 4096;
+
+/// Forgets the older half of what is too much.
+fn make_room<K: Eq + Hash, V>(entries: &mut HashMap<K, (Instant, V)>) {
+    if entries.len() < MOST_ENTRIES {
+        return;
+    }
+    let mut times: Vec<Instant> = entries.values().map(|(since, _)| *since).collect();
+    let (_, middle, _) = times.select_nth_unstable(MOST_ENTRIES / 2);
+    let middle = *middle;
+    entries.retain(|_, (since, _)| *since > middle);
 }

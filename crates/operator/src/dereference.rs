@@ -1,21 +1,24 @@
 //! Everything that one look at an archive depends on, gathered. IO; decides nothing.
 
+mod pods;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod as KubernetesPod;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, DynamicObject, ListParams};
+use kube::api::DynamicObject;
 use promarchive_api::Deliveries;
 use promarchive_api::metrics_archive::{PrometheusKind, PrometheusState, TlsMode};
 use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::warn;
 
 use crate::apply::belongs;
-use crate::cache::Source;
+use crate::cache::{ReadError, Source, chain};
 use crate::context::Context;
-use crate::credentials::SenderToken;
+use crate::credentials::{SecretData, SenderToken};
 use crate::delivery::{self, Pod, Receiving};
-use crate::entry::PrometheusName;
+use crate::entry::{ArchiveName, PrometheusName};
 use crate::kind::Kind;
 use crate::names::ALLOW_ARCHIVES;
 use crate::prometheus::Prometheus;
@@ -26,8 +29,8 @@ use crate::senders::{self, Sender};
 use crate::status::is_available;
 use crate::validate::{Archive, Claim};
 
-/// Label that the Prometheus Operator puts on its pods: the name of the object.
-const PROMETHEUS_LABEL: &str = "operator.prometheus.io/name";
+/// Prometheus objects of one archive that are looked at. Each of them has pods, so there are never that many.
+const MOST_SENDERS: usize = 256;
 
 /// Everything that one look at an archive depends on.
 pub struct Found<'a> {
@@ -37,6 +40,8 @@ pub struct Found<'a> {
     pub deployment: Option<Arc<DynamicObject>>,
     /// The receiver's Service.
     pub service: Option<Arc<DynamicObject>>,
+    /// The receiver's ConfigMap.
+    pub config: Option<Arc<DynamicObject>>,
     /// Every Prometheus that has to do with the archive.
     pub senders: Vec<Sender<'a>>,
     /// Pods of each.
@@ -53,6 +58,8 @@ pub struct Found<'a> {
     pub without_secret: BTreeSet<String>,
     /// What was said of each Prometheus last time, and since when (ms since 1970), by uid.
     pub before: BTreeMap<String, (PrometheusState, i64)>,
+    /// What lets so many Prometheus objects be in memory.
+    _senders: Option<OwnedSemaphorePermit>,
 }
 
 impl Found<'_> {
@@ -96,40 +103,82 @@ pub async fn dereference<'a>(
     archive: &'a Archive,
     object: &DynamicObject,
 ) -> Result<Found<'a>, LookError> {
-    let caches = &context.caches;
-    // An object of that name that is somebody else's says nothing, and gets no token.
-    let child = |kind: Kind, name: &str| {
-        let found = caches.get(Source::Child(kind), &archive.id.namespace, name);
-        found.filter(|found| belongs(found, kind, &archive.id, &archive.uid))
+    let service = child(context, archive, Kind::Service, &archive.id.receiver()).await?;
+    let deployment = child(context, archive, Kind::Deployment, &archive.id.receiver()).await?;
+    let config = child(context, archive, Kind::ConfigMap, &archive.id.receiver()).await?;
+    let endpoint = match service.as_deref() {
+        Some(service) => endpoint(context, archive, service).await?,
+        None => None,
     };
-    let all = prometheuses(context);
-    let senders = senders::senders(archive, &all, |namespace| consent(context, namespace));
-    let service = child(Kind::Service, &archive.id.receiver());
-    let deployment = child(Kind::Deployment, &archive.id.receiver());
-    let endpoint = service.as_deref().and_then(|service| endpoint(context, archive, service));
     let available = deployment.as_deref().is_some_and(is_available);
     let answer = match &endpoint {
         Some(endpoint) if available => Some(context.receivers.deliveries(endpoint).await),
         _ => None,
     };
-    let namespaces: BTreeSet<&str> = senders.iter().map(|sender| sender.prometheus.namespace.as_str()).collect();
+    let records = prometheus_records(context);
+    let mut missing = senders::missing(archive, &records);
+    let chosen: Vec<_> = records.into_iter().filter(|one| concerns(context, archive, one)).collect();
+    let namespaces: BTreeSet<String> = chosen.iter().take(MOST_SENDERS).map(|one| one.namespace.clone()).collect();
     let mut pods = BTreeMap::new();
     for namespace in namespaces {
-        list_pods(context, namespace, &mut pods).await?;
+        pods::list(context, &namespace, &mut pods).await?;
+    }
+    let few = u32::try_from(chosen.len()).unwrap_or(u32::MAX);
+    let room = context.senders(few).await;
+    let mut all = Vec::new();
+    for prometheus in &chosen {
+        let name = format!("{} {}/{}", prometheus.kind.as_str(), prometheus.namespace, prometheus.name);
+        if all.len() == MOST_SENDERS {
+            missing.push(format!("{name} (there are more than {MOST_SENDERS})"));
+            break;
+        }
+        match with_content(context, prometheus).await {
+            Ok(found) => all.extend(found),
+            Err(ReadError::TooLong(error)) => missing.push(format!("{name} ({error})")),
+            Err(ReadError::Request(source)) => return Err(LookError::Request { what: "read a Prometheus", source }),
+        }
     }
     Ok(Found {
         claim: claim(context, archive).await?,
-        missing: senders::missing(archive, &all),
+        missing,
         deployment,
         service,
-        senders,
+        config,
+        senders: senders::senders(archive, &all, |namespace| consent(context, namespace)),
         pods,
         endpoint,
         answer,
         is_receiver_coming: false,
         without_secret: BTreeSet::new(),
         before: said_before(object),
+        _senders: room,
     })
+}
+
+/// An object of the archive. One of that name that is somebody else's says nothing, and gets no token.
+async fn child(
+    context: &Context,
+    archive: &Archive,
+    kind: Kind,
+    name: &str,
+) -> Result<Option<Arc<DynamicObject>>, LookError> {
+    let (source, namespace) = (Source::Child(kind), archive.id.namespace.as_str());
+    let is_ours = |found: &DynamicObject| belongs(found, kind, &archive.id, &archive.uid);
+    if context.caches.get(source, namespace, name).is_some_and(|record| !is_ours(&record)) {
+        return Ok(None);
+    }
+    match context.caches.read(source, namespace, name).await {
+        Ok(found) => Ok(found.filter(|found| is_ours(found))),
+        // Nothing that we made is so long; it is about to be set right.
+        Err(ReadError::TooLong(_)) => Ok(None),
+        Err(ReadError::Request(source)) => Err(LookError::Request { what: "read an object of the archive", source }),
+    }
+}
+
+/// Whether `archive` chooses this Prometheus, or has an entry in it.
+fn concerns(context: &Context, archive: &Archive, record: &Prometheus) -> bool {
+    archive.selections.iter().any(|selection| senders::chooses(selection, record))
+        || context.caches.is_mentioned(Source::Prometheus(record.kind), &record.namespace, &record.name, &archive.id)
 }
 
 fn said_before(object: &DynamicObject) -> BTreeMap<String, (PrometheusState, i64)> {
@@ -142,13 +191,41 @@ fn said_before(object: &DynamicObject) -> BTreeMap<String, (PrometheusState, i64
     all.filter_map(said).collect()
 }
 
-/// Every Prometheus and PrometheusAgent within the operator's scope.
-pub fn prometheuses(context: &Context) -> Vec<Prometheus> {
+/// Every Prometheus and PrometheusAgent within the operator's scope, without its spec.
+pub fn prometheus_records(context: &Context) -> Vec<Prometheus> {
     let of = |kind: PrometheusKind| {
         let objects = context.caches.all(Source::Prometheus(kind));
         objects.into_iter().map(move |object| Prometheus::new(kind, object))
     };
     PrometheusKind::ALL.into_iter().flat_map(of).collect()
+}
+
+/// With its spec; none if it is not there any more.
+pub async fn with_content(context: &Context, record: &Prometheus) -> Result<Option<Prometheus>, ReadError> {
+    let Prometheus { kind, namespace, name, .. } = record;
+    let found = context.caches.read(Source::Prometheus(*kind), namespace, name).await?;
+    Ok(found.map(|object| Prometheus::new(*kind, object)))
+}
+
+/// Every Prometheus with an entry of an archive that `is_meant`, with its spec. One that cannot be read is left for the next time.
+pub async fn prometheuses_with_entry(context: &Context, is_meant: impl Fn(&ArchiveName) -> bool) -> Vec<Prometheus> {
+    let mut all = Vec::new();
+    for kind in PrometheusKind::ALL {
+        for (record, archives) in context.caches.mentions(Source::Prometheus(kind)) {
+            if !archives.iter().any(&is_meant) {
+                continue;
+            }
+            let record = Prometheus::new(kind, record);
+            match with_content(context, &record).await {
+                Ok(found) => all.extend(found),
+                Err(error) => {
+                    let (namespace, name) = (&record.namespace, &record.name);
+                    warn!(namespace, name, error = %chain(&error), "a Prometheus cannot be read; trying again");
+                }
+            }
+        }
+    }
+    all
 }
 
 /// Whether nothing new can be made in `namespace`, because it is gone or going. Not known of namespaces that are not watched.
@@ -163,10 +240,18 @@ fn consent(context: &Context, namespace: &str) -> Option<String> {
     namespace.metadata.annotations.as_ref()?.get(ALLOW_ARCHIVES).cloned()
 }
 
-fn endpoint(context: &Context, archive: &Archive, service: &DynamicObject) -> Option<Endpoint> {
+async fn endpoint(
+    context: &Context,
+    archive: &Archive,
+    service: &DynamicObject,
+) -> Result<Option<Endpoint>, LookError> {
+    let own = secrets::data(&context.caches, &archive.id.namespace).await?;
+    Ok(endpoint_with(archive, service, &own))
+}
+
+fn endpoint_with(archive: &Archive, service: &DynamicObject, own: &SecretData) -> Option<Endpoint> {
     let address = service.data.pointer("/spec/clusterIP")?.as_str()?.parse().ok()?;
-    let own = secrets::data(&context.caches, &archive.id.namespace);
-    let token = SenderToken::read(&own, &archive.id.secret_key("operator"))?.token;
+    let token = SenderToken::read(own, &archive.id.secret_key("operator"))?.token;
     let ca = match archive.receiver.tls {
         TlsMode::Disabled => None,
         TlsMode::SelfSigned => Some(String::from_utf8(own.get(&archive.id.secret_key("ca.crt"))?.clone()).ok()?),
@@ -175,57 +260,15 @@ fn endpoint(context: &Context, archive: &Archive, service: &DynamicObject) -> Op
 }
 
 async fn claim(context: &Context, archive: &Archive) -> Result<Option<Arc<DynamicObject>>, LookError> {
-    let kind = Kind::PersistentVolumeClaim;
-    let name = match &archive.claim {
-        Claim::New { .. } => {
-            return Ok(context.caches.get(Source::Child(kind), &archive.id.namespace, &archive.id.claim()));
-        }
-        Claim::Existing(name) => name,
+    let source = Source::Child(Kind::PersistentVolumeClaim);
+    let found = match &archive.claim {
+        Claim::New { .. } => context.caches.read(source, &archive.id.namespace, &archive.id.claim()).await,
+        // Somebody else's, without our label: not in the cache.
+        Claim::Existing(name) => context.caches.read_now(source, &archive.id.namespace, name).await,
     };
-    // Somebody else's, without our label: not in the cache.
-    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &archive.id.namespace, &kind.resource());
-    let found = api.get_opt(name).await;
-    found.map(|claim| claim.map(Arc::new)).map_err(|source| LookError::Request { what: "read the claim", source })
-}
-
-/// Adds the pods of every Prometheus of `namespace` to `all`.
-async fn list_pods(
-    context: &Context,
-    namespace: &str,
-    all: &mut BTreeMap<PrometheusName, Vec<Pod>>,
-) -> Result<(), LookError> {
-    let api: Api<KubernetesPod> = Api::namespaced(context.client.clone(), namespace);
-    // From the API server's own cache: this is asked often.
-    let list = api.list(&ListParams::default().labels(PROMETHEUS_LABEL).match_any()).await;
-    let list = list.map_err(|source| LookError::Request { what: "list the pods of a Prometheus", source })?;
-    for object in &list.items {
-        let label = |name: &str| object.metadata.labels.as_ref()?.get(name).map(String::as_str);
-        let kind = match label("app.kubernetes.io/name") {
-            Some("prometheus") => PrometheusKind::Prometheus,
-            Some("prometheus-agent") => PrometheusKind::PrometheusAgent,
-            _ => continue,
-        };
-        if let (Some(name), Some(pod)) = (label(PROMETHEUS_LABEL), pod(object)) {
-            let of = PrometheusName { kind, namespace: namespace.to_owned(), name: name.to_owned() };
-            all.entry(of).or_default().push(pod);
-        }
+    match found {
+        Ok(found) => Ok(found),
+        Err(ReadError::TooLong(_)) => Ok(None),
+        Err(ReadError::Request(source)) => Err(LookError::Request { what: "read the claim", source }),
     }
-    Ok(())
-}
-
-fn pod(pod: &KubernetesPod) -> Option<Pod> {
-    let status = serde_json::to_value(pod.status.as_ref()?).ok()?;
-    let list =
-        |field: &str| status.get(field).and_then(Value::as_array).into_iter().flatten().cloned().collect::<Vec<_>>();
-    let addresses = list("podIPs").iter().filter_map(|ip| ip["ip"].as_str().map(ToOwned::to_owned)).collect();
-    let container = list("containerStatuses").into_iter().find(|container| container["name"] == "prometheus");
-    let started = container.as_ref().and_then(|container| container.pointer("/state/running/startedAt")?.as_str());
-    let started = started.and_then(|time| time.parse::<Timestamp>().ok()).map(Timestamp::as_millisecond);
-    let ended = matches!(status.get("phase").and_then(Value::as_str), Some("Succeeded" | "Failed"));
-    Some(Pod {
-        name: pod.metadata.name.clone()?,
-        addresses,
-        started,
-        terminating: ended || pod.metadata.deletion_timestamp.is_some(),
-    })
 }

@@ -4,13 +4,13 @@
 use std::collections::BTreeSet;
 
 use kube::ResourceExt;
-use kube::api::{Api, DynamicObject};
+use promarchive_api::metrics_archive::PrometheusKind;
 use tracing::{info, warn};
 
 use crate::cache::Source;
 use crate::context::Context;
 use crate::credentials::SecretData;
-use crate::dereference::prometheuses;
+use crate::dereference::prometheuses_with_entry;
 use crate::entry::{self, ArchiveName};
 use crate::{removal, secrets};
 
@@ -35,10 +35,9 @@ pub async fn sweep(context: &Context) -> bool {
     let is_orphan = |archive: &ArchiveName| gone.contains(archive);
     let mut changed = false;
     let referenced = take_entries_out(context, &is_orphan, &mut changed).await;
-    for secret in context.caches.all(Source::Secret) {
+    for (secret, archives) in context.caches.mentions(Source::Secret) {
         let namespace = secret.namespace().unwrap_or_default();
-        let keys = secrets::data(&context.caches, &namespace);
-        let gone: BTreeSet<ArchiveName> = keys.keys().filter_map(|key| archive_of(key)).filter(is_orphan).collect();
+        let gone: BTreeSet<ArchiveName> = archives.into_iter().filter(is_orphan).collect();
         // A Secret that an entry names and that lacks the key stops the Prometheus Operator's work on that object.
         for archive in gone.difference(&referenced) {
             info!(%archive, namespace, "the archive is gone: taking its keys out of the Secret");
@@ -56,22 +55,15 @@ pub async fn sweep(context: &Context) -> bool {
 
 /// Archives that have an entry or a key anywhere.
 fn mentioned(context: &Context) -> BTreeSet<ArchiveName> {
-    let mut all = BTreeSet::new();
-    for prometheus in prometheuses(context) {
-        all.extend(entry::names(prometheus.remote_write().unwrap_or_default()).map(|name| name.archive().clone()));
-    }
-    for secret in context.caches.all(Source::Secret) {
-        let keys = secrets::data(&context.caches, &secret.namespace().unwrap_or_default());
-        all.extend(keys.keys().filter_map(|key| archive_of(key)));
-    }
-    all
+    let with_entries = PrometheusKind::ALL.map(Source::Prometheus);
+    let sources = with_entries.into_iter().chain([Source::Secret]);
+    sources.flat_map(|source| context.caches.mentions(source)).flat_map(|(_, archives)| archives).collect()
 }
 
 /// Asks the API server: a local copy that is behind must not cost anybody an entry.
 async fn is_gone(context: &Context, archive: &ArchiveName) -> bool {
-    let api: Api<DynamicObject> =
-        Api::namespaced_with(context.client.clone(), &archive.namespace, &Source::Archive.resource());
-    matches!(api.get_opt(&archive.name).await, Ok(None))
+    let there = context.caches.exists_now(Source::Archive, &archive.namespace, &archive.name).await;
+    there.is_ok_and(|there| !there)
 }
 
 /// Gives the archives whose entries were there.
@@ -81,7 +73,8 @@ async fn take_entries_out(
     changed: &mut bool,
 ) -> BTreeSet<ArchiveName> {
     let mut all = BTreeSet::new();
-    for prometheus in prometheuses(context).into_iter().filter(|prometheus| !prometheus.is_deleting()) {
+    let with_orphans = prometheuses_with_entry(context, is_orphan).await;
+    for prometheus in with_orphans.into_iter().filter(|prometheus| !prometheus.is_deleting()) {
         let list = prometheus.remote_write().unwrap_or_default();
         let gone: BTreeSet<ArchiveName> =
             entry::orphans(list, |archive| !is_orphan(archive)).iter().map(|name| name.archive().clone()).collect();
@@ -93,10 +86,4 @@ async fn take_entries_out(
         all.extend(gone);
     }
     all
-}
-
-/// Whose key it is: `<namespace>.<archive>.…`
-fn archive_of(key: &str) -> Option<ArchiveName> {
-    let mut parts = key.splitn(3, '.');
-    Some(ArchiveName::new(parts.next()?, parts.next()?)).filter(|_| parts.next().is_some())
 }

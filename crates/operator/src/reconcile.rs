@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
-use promarchive_api::metrics_archive::{ConditionStatus, MetricsArchive, PrometheusKind, PrometheusState, Reason};
+use promarchive_api::metrics_archive::{
+    ConditionStatus, MetricsArchive, MetricsArchiveStatus, PrometheusKind, PrometheusState, Reason,
+};
 use time::OffsetDateTime;
 use tracing::warn;
 
 use crate::apply::{Applier, ApplyError};
 use crate::build::{self, Inputs};
-use crate::cache::Source;
+use crate::cache::{ReadError, Source, TooLong};
 use crate::configure::Configured;
 use crate::context::Context;
 use crate::dereference::{Found, dereference, is_ending};
@@ -46,8 +48,20 @@ pub async fn reconcile(context: Arc<Context>, id: ArchiveName) -> Next {
         context.forget(&id);
         return Next::Forget;
     };
+    let is_long = context.caches.is_long(Source::Archive, &id.namespace, &id.name);
+    let turn = is_long.then(|| context.long_looks.try_acquire());
+    if matches!(turn, Some(Err(_))) {
+        // It does not keep a place from a short one while it waits.
+        return Next::After(SOON);
+    }
     let began = Instant::now();
-    let looked = look(&context, &id, &object).await;
+    let looked = match context.caches.read(Source::Archive, &id.namespace, &id.name).await {
+        Ok(Some(object)) => look(&context, &id, &object).await,
+        // The watch is about to say so, too.
+        Ok(None) => Ok(Next::Retry),
+        Err(ReadError::TooLong(error)) => too_long(&context, &id, &object, &error).await,
+        Err(ReadError::Request(source)) => Err(LookError::Request { what: "read the archive", source }),
+    };
     METRICS.look_seconds.observe(began.elapsed().as_secs_f64());
     let next = looked.unwrap_or_else(|error| {
         warn!(archive = %id, error = %crate::cache::chain(&error), "trying again");
@@ -69,6 +83,9 @@ pub enum LookError {
         /// Why not.
         source: kube::Error,
     },
+    /// A Secret could not be read.
+    #[error(transparent)]
+    Secret(#[from] crate::secrets::SecretError),
     /// No certificate or token could be made.
     #[error(transparent)]
     Credentials(#[from] crate::secrets::CredentialsError),
@@ -85,7 +102,10 @@ async fn look(context: &Context, id: &ArchiveName, object: &DynamicObject) -> Re
     };
     let valid = match valid {
         Ok(valid) => valid,
-        Err(_) if deleting => return removal::remove(context, &removal::unreadable(context, id, object), object).await,
+        Err(_) if deleting => {
+            let archive = removal::unreadable(context, id, object).await?;
+            return removal::remove(context, &archive, object).await;
+        }
         Err(fault) => {
             let found = Findings::only(generation, Finding::bad(Reason::InvalidSpec, fault));
             status_writer::write(context, object, &found).await?;
@@ -114,6 +134,33 @@ async fn look(context: &Context, id: &ArchiveName, object: &DynamicObject) -> Re
     keep(context, &valid, object).await
 }
 
+/// What was said of an archive.
+#[derive(serde::Deserialize)]
+struct Said {
+    status: Option<MetricsArchiveStatus>,
+}
+
+/// An archive whose content is too long is one that nobody can read.
+async fn too_long(
+    context: &Context,
+    id: &ArchiveName,
+    record: &DynamicObject,
+    error: &TooLong,
+) -> Result<Next, LookError> {
+    if record.metadata.deletion_timestamp.is_some() {
+        let archive = removal::unreadable(context, id, record).await?;
+        return removal::remove(context, &archive, record).await;
+    }
+    let said = context.caches.requests.get_as::<Said>(Source::Archive, &id.namespace, &id.name).await;
+    let said = said.map_err(|source| LookError::Request { what: "read the status", source })?;
+    // Else the same would be written at every look.
+    let data = serde_json::json!({"status": said.and_then(|said| said.status)});
+    let record = DynamicObject { data, ..record.clone() };
+    let found = Findings::only(record.metadata.generation, Finding::bad(Reason::InvalidSpec, error.to_string()));
+    status_writer::write(context, &record, &found).await?;
+    Ok(Next::After(STEADY))
+}
+
 /// What has not been listed must not be taken for absent. Said in the status when it takes longer than usual.
 async fn wait_for_lists(
     context: &Context,
@@ -134,7 +181,7 @@ async fn keep(context: &Context, archive: &Archive, object: &DynamicObject) -> R
     let mut found = dereference(context, archive, object).await?;
     let entitled = found.senders.iter().filter(|sender| Sender::is_entitled(sender)).map(configure::name_of).collect();
     let with_entry = found.senders.iter().map(configure::name_of).collect();
-    let leaving = configure::still_delivering(context, archive, &found, &entitled);
+    let leaving = configure::still_delivering(&found, &entitled);
     let senders: BTreeSet<_> = entitled.iter().chain(&leaving).cloned().collect();
     let stored = crate::secrets::stored(context, archive, &senders).await?;
     // Nothing new can be made in a namespace that ends; what is there holds to its end.
@@ -164,7 +211,7 @@ async fn keep(context: &Context, archive: &Archive, object: &DynamicObject) -> R
     failpoint::reach(FailPoint::AfterSecrets);
     let snippets = configure::snippets(context, archive, &found);
     let tokens = credentials.senders.iter().map(|(name, token)| (name.sender(), token.clone())).collect();
-    let carried = configure::carried(context, archive, &found);
+    let carried = configure::carried(&found);
     // Who sends, and who may still be sending.
     let reach = credentials.senders.keys().chain(&leaving).map(|sender| sender.namespace.clone()).collect();
     let inputs = Inputs {

@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 use tracing::info;
 
 use crate::apply::ApplyError;
-use crate::cache::{Caches, Source};
+use crate::cache::{Caches, ReadError, Source};
 use crate::context::Context;
 use crate::credentials::{Authority, CertificateError, NoRandomness, SecretData, SenderToken, new_token};
 
@@ -47,8 +47,30 @@ pub enum CredentialsError {
 }
 
 /// The data of the Secret of `namespace`; empty if there is none.
-pub fn data(caches: &Caches, namespace: &str) -> SecretData {
-    caches.get(Source::Secret, namespace, SECRET_NAME).map(|secret| decoded(&secret)).unwrap_or_default()
+pub async fn data(caches: &Caches, namespace: &str) -> Result<SecretData, SecretError> {
+    let found = caches.read(Source::Secret, namespace, SECRET_NAME).await;
+    let found = found.map_err(|error| SecretError { namespace: namespace.to_owned(), error })?;
+    Ok(found.map(|secret| decoded(&secret)).unwrap_or_default())
+}
+
+/// A Secret could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the Secret {SECRET_NAME} of the namespace {namespace} cannot be read: {error}")]
+pub struct SecretError {
+    namespace: String,
+    error: ReadError,
+}
+
+impl From<SecretError> for ApplyError {
+    fn from(failed: SecretError) -> Self {
+        match failed.error {
+            ReadError::Request(error) => Self::request("Secret", SECRET_NAME, &error),
+            // Nothing that is tried again helps.
+            ReadError::TooLong(error) => {
+                Self::Request { kind: "Secret".into(), name: SECRET_NAME.into(), reason: error.to_string(), code: 413 }
+            }
+        }
+    }
 }
 
 fn decoded(secret: &DynamicObject) -> SecretData {
@@ -71,12 +93,10 @@ pub async fn stored(
     }
     let mut all = BTreeMap::new();
     for (namespace, keys) in needed {
-        let mut found = data(&context.caches, namespace);
+        let mut found = data(&context.caches, namespace).await?;
         if !keys.iter().all(|key| found.contains_key(key)) {
-            let api: Api<DynamicObject> =
-                Api::namespaced_with(context.client.clone(), namespace, &Source::Secret.resource());
-            let secret = api.get_opt(SECRET_NAME).await;
-            let secret = secret.map_err(|source| LookError::Request { what: "read the Secret", source })?;
+            let secret = context.caches.read_now(Source::Secret, namespace, SECRET_NAME).await;
+            let secret = secret.map_err(|error| SecretError { namespace: namespace.to_owned(), error })?;
             found = secret.map(|secret| decoded(&secret)).unwrap_or_default();
         }
         all.insert(namespace.to_owned(), found);
@@ -86,10 +106,8 @@ pub async fn stored(
 
 /// Namespaces whose Secret has keys of `archive`.
 pub fn namespaces_with_keys(caches: &Caches, archive: &ArchiveName) -> BTreeSet<String> {
-    let all = caches.all(Source::Secret);
-    let with_keys =
-        all.iter().filter(|secret| decoded(secret).keys().any(|key| key.starts_with(&archive.secret_prefix())));
-    with_keys.filter_map(|secret| secret.metadata.namespace.clone()).collect()
+    let with_keys = caches.mentioning(Source::Secret, archive);
+    with_keys.iter().filter_map(|secret| secret.metadata.namespace.clone()).collect()
 }
 
 impl Credentials {
@@ -145,19 +163,28 @@ impl Credentials {
         keep: &BTreeSet<PrometheusName>,
     ) -> Vec<(String, ApplyError)> {
         let mut wanted = self.data(archive);
+        let mut errors = Vec::new();
         for namespace in namespaces_with_keys(caches, archive) {
             let wanted = wanted.entry(namespace.clone()).or_default();
             let kept =
                 keep.iter().filter(|sender| sender.namespace == namespace && !self.senders.contains_key(*sender));
             let kept: Vec<String> = kept.map(|sender| format!("{}.", sender.secret_key(archive))).collect();
-            for (key, value) in data(caches, &namespace) {
-                let is_named = key == ca_key(archive) || kept.iter().any(|prefix| key.starts_with(prefix));
-                if !kept.is_empty() && is_named {
-                    wanted.entry(key).or_insert(value);
+            if kept.is_empty() {
+                continue;
+            }
+            match data(caches, &namespace).await {
+                Ok(found) => {
+                    let is_named =
+                        |key: &String| *key == ca_key(archive) || kept.iter().any(|prefix| key.starts_with(prefix));
+                    for (key, value) in found.into_iter().filter(|(key, _)| is_named(key)) {
+                        wanted.entry(key).or_insert(value);
+                    }
                 }
+                Err(error) => errors.push((namespace, error.into())),
             }
         }
-        let mut errors = Vec::new();
+        // What is to be kept there is not known.
+        wanted.retain(|namespace, _| errors.iter().all(|(failed, _)| failed != namespace));
         for (namespace, wanted) in wanted {
             if let Err(error) = write(client, caches, archive, &namespace, &wanted).await {
                 errors.push((namespace, error));
@@ -195,15 +222,15 @@ pub async fn write(
     namespace: &str,
     wanted: &SecretData,
 ) -> Result<(), ApplyError> {
-    let found: SecretData =
-        data(caches, namespace).into_iter().filter(|(key, _)| key.starts_with(&archive.secret_prefix())).collect();
+    let all = data(caches, namespace).await?;
+    let count = all.len();
+    let found: SecretData = all.into_iter().filter(|(key, _)| key.starts_with(&archive.secret_prefix())).collect();
     if found == *wanted {
         return Ok(());
     }
     info!(%archive, namespace, keys = wanted.len(), before = found.len(), "changing what the archive has in the Secret {SECRET_NAME}");
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    if wanted.is_empty() && found.len() == data(caches, namespace).len() {
-        return delete(&api, caches, namespace).await;
+    if wanted.is_empty() && found.len() == count {
+        return delete(&Api::namespaced(client.clone(), namespace), caches, namespace).await;
     }
     let encoded: BTreeMap<&String, ByteString> =
         wanted.iter().map(|(key, value)| (key, ByteString(value.clone()))).collect();
@@ -215,7 +242,8 @@ pub async fn write(
         "data": encoded,
     });
     let params = PatchParams::apply(&archive.secret_manager()).force();
-    api.patch(SECRET_NAME, &params, &Patch::Apply(secret))
+    caches
+        .patch(Source::Secret, (namespace, SECRET_NAME), &params, &Patch::Apply(secret))
         .await
         .map(drop)
         .map_err(|error| ApplyError::request("Secret", SECRET_NAME, &error))

@@ -9,12 +9,13 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams};
 use kube::{Client, ResourceExt};
+use promarchive_api::metrics_archive::PrometheusKind;
 use tracing::{info, warn};
 
 use crate::build::ReceiverDefaults;
 use crate::cache::{Caches, Source, chain};
 use crate::context::Context;
-use crate::dereference::prometheuses;
+use crate::dereference::prometheuses_with_entry;
 use crate::entry::{self, ArchiveName};
 use crate::names::FINALIZER;
 use crate::removal;
@@ -127,11 +128,12 @@ async fn end_operator(client: &Client, namespace: &str, name: &str, end: Instant
 
 /// How many objects had entries of ours.
 async fn take_entries_out(context: &Context) -> usize {
-    let mut left = 0;
-    for prometheus in prometheuses(context) {
+    let mentions = |kind| context.caches.mentions(Source::Prometheus(kind));
+    let all = PrometheusKind::ALL.into_iter().flat_map(mentions);
+    let left = all.filter(|(_, archives)| !archives.is_empty()).count();
+    for prometheus in prometheuses_with_entry(context, |_| true).await {
         let names: std::collections::BTreeSet<ArchiveName> =
             entry::names(prometheus.remote_write().unwrap_or_default()).map(|name| name.archive().clone()).collect();
-        left += usize::from(!names.is_empty());
         // One a round: each patch needs the resource version that the one before made.
         if let Some(archive) = names.first() {
             removal::take_out(context, archive, &prometheus).await;

@@ -4,36 +4,26 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::name_of;
-use crate::cache::Source;
-use crate::context::Context;
 use crate::credentials::{SenderToken, TokenLine, token_hash, token_lines};
 use crate::delivery;
 use crate::dereference::Found;
 use crate::entry::PrometheusName;
-use crate::kind::Kind;
-use crate::validate::Archive;
 
 /// Longer than a Prometheus takes from reading a changed configuration to the end of the old queue.
 const LAST_FLUSH: Duration = Duration::from_secs(90);
 
 /// Senders without a right to send whose last samples may still be on their way: they keep their tokens until then.
-pub fn still_delivering(
-    context: &Context,
-    archive: &Archive,
-    found: &Found<'_>,
-    entitled: &BTreeSet<PrometheusName>,
-) -> BTreeSet<PrometheusName> {
+pub fn still_delivering(found: &Found<'_>, entitled: &BTreeSet<PrometheusName>) -> BTreeSet<PrometheusName> {
     let with_entry = found.senders.iter().filter(|sender| sender.consents).map(name_of);
-    let known = carried(context, archive, found);
+    let known = carried(found);
     let leaving = known.iter().filter_map(|(name, _)| PrometheusName::parse_sender(name));
     with_entry.chain(leaving).filter(|name| !entitled.contains(name)).collect()
 }
 
 /// Lines of the present tokens file of senders that may still be delivering: all but those that may not, and those of which the
 /// receiver says that nothing has come for long. While it says nothing, nobody is taken out.
-pub fn carried(context: &Context, archive: &Archive, found: &Found<'_>) -> Vec<TokenLine> {
-    let file = context.caches.get(Source::Child(Kind::ConfigMap), &archive.id.namespace, &archive.id.receiver());
-    let text = file.as_deref().and_then(|file| file.data.pointer("/data/tokens")?.as_str()).unwrap_or_default();
+pub fn carried(found: &Found<'_>) -> Vec<TokenLine> {
+    let text = found.config.as_deref().and_then(|file| file.data.pointer("/data/tokens")?.as_str()).unwrap_or_default();
     let is_refused =
         |name: &str| found.senders.iter().any(|sender| !sender.consents && name_of(sender).sender() == name);
     let is_over = |name: &str| {
