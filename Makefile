@@ -65,7 +65,7 @@ test-all: test crash ## All tests, those that take long too; as root
 	$(TEST_ENV) PROMARCHIVE_BUDGET_SECONDS=60 $(CARGO_TEST) --test budgets -- --nocapture
 	$(TEST_ENV) $(CLUSTER_ENV) $(CARGO_TEST) --test end_to_end -- --ignored --nocapture
 	$(TEST_ENV) $(CLUSTER_ENV) PROMARCHIVE_STEADY_SECONDS=600 $(CARGO_TEST) --test operator -- nothing_is_written
-	$(TEST_ENV) $(CLUSTER_ENV) PROMARCHIVE_HOSTILE_OBJECTS=1000 $(CARGO_TEST) --test operator -- hostile
+	$(TEST_ENV) $(CLUSTER_ENV) PROMARCHIVE_CROWD=1000 $(CARGO_TEST) --test operator -- crowd
 	archive=$$(IMAGE_PROFILE=ci scripts/image.sh) && scripts/image-buildah.sh "$$archive"
 
 .PHONY: bench

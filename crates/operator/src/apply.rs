@@ -115,11 +115,15 @@ impl Applier<'_> {
             // Not ours as far as the cache goes; it may be somebody else's, or too new.
             None => context.caches.read_now(source, place.0, place.1).await,
         };
+        let mut long = None;
         let live = match live {
             Ok(live) => live,
             Err(ReadError::Request(error)) => return Err(failed(error)),
             // It is nowhere as it should be; whose it is is known all the same, if it has our label.
-            Err(ReadError::TooLong(_)) if record.is_some() => record,
+            Err(ReadError::TooLong(error)) if record.is_some() => {
+                long = Some(error);
+                record
+            }
             Err(ReadError::TooLong(_)) => return Err(ApplyError::NameTaken { kind: *kind, name: name.clone() }),
         };
         let difference = match &live {
@@ -137,13 +141,16 @@ impl Applier<'_> {
         };
         let attempt = (live.as_ref().and_then(|live| live.uid()).unwrap_or_default(), hash_of(object));
         if context.unsettled.said_within(&attempt, AFTER_NO_EFFECT).is_some() {
-            return Ok(());
+            return long.map_or(Ok(()), |error| Err(too_long(*kind, name, &error)));
         }
         info!(%archive, ?kind, name, place = difference, "is not as it should be: applying");
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let answer = match context.caches.patch(source, place, &params, &Patch::Apply(object)).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return Err(self.too_long(kind, name, attempt, &error)),
+            Ok(Err(error)) => {
+                context.unsettled.renew(attempt, ());
+                return Err(too_long(*kind, name, &error));
+            }
             // Beside what somebody else put into a list it may be invalid.
             Err(kube::Error::Api(status)) if status.code == 422 && live.is_some() => match &live {
                 Some(live) => DynamicObject::clone(live),
@@ -158,7 +165,7 @@ impl Applier<'_> {
         let answer = context.caches.patch(source, place, &patch_params(), &correction).await.map_err(failed)?;
         let answer = match answer {
             Ok(answer) => answer,
-            Err(error) => return Err(self.too_long(kind, name, attempt, &error)),
+            Err(error) => return Err(too_long(*kind, name, &error)),
         };
         if let Some(difference) = missing_in(object, &answer) {
             warn!(%archive, ?kind, name, place = difference, "something in the cluster changes it at once: left so for 5 minutes");
@@ -168,13 +175,10 @@ impl Applier<'_> {
     }
 }
 
-impl Applier<'_> {
-    /// Somebody made it so long that nobody can tell what is in it.
-    fn too_long(&self, kind: &Kind, name: &str, attempt: (String, String), error: &TooLong) -> ApplyError {
-        self.context.unsettled.renew(attempt, ());
-        let (kind, reason) = (format!("{kind:?}"), format!("{error}. Delete it, and it is made anew"));
-        ApplyError::Request { kind, name: name.to_owned(), reason, code: 413 }
-    }
+/// Somebody made it so long that nobody can tell what is in it.
+fn too_long(kind: Kind, name: &str, error: &TooLong) -> ApplyError {
+    let (kind, reason) = (format!("{kind:?}"), format!("{error}. Delete it, and it is made anew"));
+    ApplyError::Request { kind, name: name.to_owned(), reason, code: 413 }
 }
 
 /// Where `live` is not as `object` asks. The items of a list say nothing of their kind.

@@ -133,7 +133,9 @@ impl<C: Fn(Changed)> Follower<'_, C> {
         let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
         let known = store.get(&key).filter(|kept| {
             let (old, new) = (&kept.record.metadata, &read.metadata);
-            old.uid == new.uid && old.resource_version == new.resource_version
+            // One that had no room may have some now.
+            let is_whole = kept.text.is_some() || !kept.is_short;
+            is_whole && old.uid == new.uid && old.resource_version == new.resource_version
         });
         let kept = known.cloned().unwrap_or_else(|| Arc::new(Kept::new(read, &self.caches.room)));
         (key, kept)
@@ -182,7 +184,7 @@ impl<C: Fn(Changed)> Follower<'_, C> {
                 Said::Changed(read) => *version = self.take(*read),
                 Said::Gone(read) => *version = self.remove(*read),
                 Said::Bookmark(at) => *version = at,
-                Said::Error(status) => return Err(Error::Api(Box::new(status))),
+                Said::Error(status) => return Err(Error::Api(status)),
             }
         }
         Ok(())

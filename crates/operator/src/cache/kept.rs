@@ -331,7 +331,7 @@ pub(super) enum Said {
     /// All up to here was said.
     Bookmark(String),
     /// The watch cannot go on.
-    Error(kube::core::Status),
+    Error(Box<kube::core::Status>),
 }
 
 /// Reads one line of a watch.
