@@ -7,17 +7,18 @@ use std::process::ExitCode;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
+use promarchive_api::log_output::LogOutput;
 use promarchive_operator::build::ReceiverDefaults;
 use promarchive_operator::cache::chain;
 use promarchive_operator::crd::crd_yaml;
 use promarchive_operator::uninstall::{self, Removal};
-use promarchive_api::log_output::LogOutput;
 use promarchive_operator::{check, run};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    promarchive_allocator::give_back_early();
     let arguments = Arguments::parse();
     // Two crates of the tree could each bring a provider; rustls wants to be told.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
+use promarchive_api::log_output;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
@@ -10,7 +11,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
-use promarchive_api::log_output;
 
 /// Of HTTP requests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
