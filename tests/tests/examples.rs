@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use promarchive_pipeline::remote_write::Counts;
 use promarchive_pipeline::remote_write::Protocol::{V1, V2};
 use promarchive_tests::program::{Receiver, headers, http_client, needed, now_ms};
 use promarchive_tests::prometheus::Prometheus;
@@ -273,11 +274,12 @@ fn demo() -> Request {
     for le in ["0.1", "1", "+Inf"] {
         all.push(counter(&[("__name__", "promarchive_http_request_duration_seconds_bucket"), ("le", le)]));
     }
-    for (at, more) in [(now - MINUTE, 0), (now, 1)] {
+    for (at, more) in [(now - MINUTE, 0_i64), (now, 1)] {
         let labels = [("__name__", "prometheus_http_request_duration_seconds"), ("handler", "/metrics")];
         let mut histogram = integer_histogram(at);
-        if let promarchive_pipeline::remote_write::Counts::Integer { positive, .. } = &mut histogram.counts {
+        if let Counts::Integer { count, positive, .. } = &mut histogram.counts {
             positive.iter_mut().for_each(|count| *count += 10 * more);
+            *count += 40 * more.unsigned_abs();
         }
         all.push(Series::new(&labels).histogram(histogram));
     }

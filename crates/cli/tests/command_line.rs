@@ -149,13 +149,15 @@ fn get(address: &str, path: &str) -> String {
 
 /// Asks whether it is ready until the answer holds this text.
 fn until_ready_says(address: &str, text: &str) {
+    let mut answer = String::new();
     for _ in 0..400 {
-        if get(address, "/-/ready").contains(text) {
+        answer = get(address, "/-/ready");
+        if answer.contains(text) {
             return;
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    panic!("it never says {text:?}, but {}", get(address, "/-/ready"));
+    assert!(answer.contains(text), "it never says {text:?}, but {answer}");
 }
 
 #[test]

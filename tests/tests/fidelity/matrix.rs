@@ -202,7 +202,6 @@ pub const VERSIONS: &[Version] = &[
 /// The table of the page. `page` is the page as it stands.
 pub fn table(archive: &Archive, page: &str) -> String {
     let installed = installed();
-    let of = |environment: &str| VERSIONS.iter().enumerate().filter(move |(_, one)| one.environment == environment);
     let environments: BTreeSet<&str> = VERSIONS.iter().map(|version| version.environment).collect();
     let (lines, faults) = (Mutex::new(BTreeMap::new()), Mutex::new(Vec::new()));
     let work: Vec<(&str, &Place)> =
@@ -243,6 +242,11 @@ pub fn table(archive: &Archive, page: &str) -> String {
     table.push(String::new());
     table.extend(notes.into_iter().map(|(names, why)| format!("- **{}**: {why}.", names.join("; "))));
     table.join("\n")
+}
+
+/// The versions of an environment, with their places.
+fn of(environment: &str) -> impl Iterator<Item = (usize, &'static Version)> {
+    VERSIONS.iter().enumerate().filter(move |(_, one)| one.environment == environment)
 }
 
 /// How the Python of an environment is started.

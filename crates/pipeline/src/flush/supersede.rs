@@ -11,7 +11,7 @@ use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::file::metadata::ParquetMetaDataReader;
 
 use super::decode::{DecodeFileError, Text, open_file};
-use super::encode::{EncodeError, writer_properties};
+use super::encode::{EncodeError, mark_doubles_for_every_reader, writer_properties};
 use crate::schema::{LabelColumns, Table, arrow_schema};
 
 /// Why a file could not be written again.
@@ -66,7 +66,8 @@ pub fn rewrite(
         }
         writer.flush()?;
     }
-    let rewritten = writer.into_inner()?;
+    let mut rewritten = writer.into_inner()?;
+    mark_doubles_for_every_reader(&mut rewritten).map_err(EncodeError::from)?;
     Ok((replaced > 0).then_some(rewritten))
 }
 

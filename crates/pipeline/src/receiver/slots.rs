@@ -101,11 +101,12 @@ impl<T> Slots<T> {
 
     /// What a new connection's slot is for, and which slot makes room for it.
     fn decide(&self, origin: IpAddr, stage: Stage) -> (Purpose, Option<SlotId>) {
+        type Choice<'a, T> = &'a dyn Fn(&Slot<T>) -> bool;
         let any = |slot: &Slot<T>| slot.purpose == Purpose::Any;
         let of_origin = |slot: &Slot<T>| any(slot) && slot.origin == origin;
         let handshake = |slot: &Slot<T>| any(slot) && slot.stage == Stage::Handshake;
         let probe = |slot: &Slot<T>| slot.purpose == Purpose::Probe;
-        let crowd: Option<&dyn Fn(&Slot<T>) -> bool> = if self.count(of_origin) >= self.limits.per_address {
+        let crowd: Option<Choice<'_, T>> = if self.count(of_origin) >= self.limits.per_address {
             Some(&of_origin)
         } else if stage == Stage::Handshake && self.count(handshake) >= self.limits.handshakes {
             Some(&handshake)

@@ -82,7 +82,7 @@ impl Supervisor {
     }
 
     /// Wraps `work`, for whoever starts it: the receiver ends when it ends.
-    pub(super) fn watched<T>(&self, task: Task, work: impl Future<Output = T>) -> impl Future<Output = T> {
+    pub(super) fn watched<T, W: Future<Output = T>>(&self, task: Task, work: W) -> impl Future<Output = T> + use<T, W> {
         let watched = self.watch(task);
         async move {
             let _watched = watched;

@@ -55,9 +55,12 @@ fn the_operator_is_held_to_what_it_is_for() {
     the_expressions_have_no_faults(&cluster);
 }
 
+/// A request that a policy denies, and the answer.
+type Probe<'a> = &'a dyn Fn() -> Result<(), String>;
+
 /// A policy is in force some time after it is written, each by itself.
 fn wait_for_policies(cluster: &Cluster, operator: &Requests) {
-    let denied: [(&str, &dyn Fn() -> Result<(), String>); 4] = [
+    let denied: [(&str, Probe<'_>); 4] = [
         ("prometheuses", &|| prometheuses::denied(operator)),
         ("own-objects", &|| objects::denied(operator)),
         ("receivers", &|| receivers::denied(operator)),

@@ -26,7 +26,7 @@ pub enum ColumnOrdersError {
 use ColumnOrdersError::Unexpected;
 
 /// Marks every column of doubles of a whole file with `TYPE_ORDER`. After an error the file is not fit for use.
-pub(super) fn mark_doubles_for_every_reader(file: &mut [u8]) -> Result<(), ColumnOrdersError> {
+pub(in crate::flush) fn mark_doubles_for_every_reader(file: &mut [u8]) -> Result<(), ColumnOrdersError> {
     let footer = footer_of(file)?;
     let library = ParquetMetaDataReader::decode_metadata(footer)?;
     let found = library.file_metadata().column_orders().ok_or(Unexpected("has no column orders"))?.clone();

@@ -18,5 +18,6 @@ mod runs;
 mod writer;
 
 pub use column_orders::ColumnOrdersError;
+pub(super) use column_orders::mark_doubles_for_every_reader;
 pub(super) use writer::writer_properties;
 pub use writer::{EncodeError, EncodedFile, FileEncoder};
