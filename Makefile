@@ -70,6 +70,7 @@ test-all: test crash ## All tests, those that take long too; as root
 	$(TEST_ENV) $(ALL_READERS_ENV) $(CARGO_TEST) --test fidelity
 	$(TEST_ENV) $(CLUSTER_ENV) $(CARGO_TEST) --test end_to_end -- --ignored --nocapture
 	$(TEST_ENV) $(CLUSTER_ENV) PROMARCHIVE_STEADY_SECONDS=600 $(CARGO_TEST) --test operator -- nothing_is_written
+	$(TEST_ENV) $(CLUSTER_ENV) PROMARCHIVE_CROWD=1000 $(CARGO_TEST) --test operator -- crowd
 	archive=$$(IMAGE_PROFILE=ci scripts/image.sh) && scripts/image-buildah.sh "$$archive"
 
 .PHONY: bench

@@ -50,7 +50,7 @@ generate() {
 	mkdir -p "$out"/config/{rbac,policy,operator,remove}
 	render serviceaccount rbac >"$out/config/rbac/rbac.yaml"
 	render policies/{prometheuses,archives,own-objects,receivers} >"$out/config/policy/policy.yaml"
-	render deployment service >"$out/config/operator/operator.yaml"
+	render deployment service networkpolicy >"$out/config/operator/operator.yaml"
 	render removal >"$out/config/remove/remove.yaml"
 }
 

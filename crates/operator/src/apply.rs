@@ -11,7 +11,7 @@ use serde_json::Value;
 use tracing::{info, warn};
 
 use crate::build::Desired;
-use crate::cache::{Caches, Source, chain};
+use crate::cache::{Caches, ReadError, Source, TooLong, chain};
 use crate::context::Context;
 use crate::drift::{correction, difference};
 use crate::entry::ArchiveName;
@@ -113,14 +113,26 @@ impl Applier<'_> {
         let Desired { kind, name, object } = desired;
         let Self { context, archive, uid } = self;
         let failed = |error: kube::Error| ApplyError::request(format!("{kind:?}"), name, &error);
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(context.client.clone(), &archive.namespace, &kind.resource());
-        let live = match context.caches.get(Source::Child(*kind), &archive.namespace, name) {
-            Some(live) => Some(live),
+        let source = Source::Child(*kind);
+        let place = (archive.namespace.as_str(), name.as_str());
+        let record = context.caches.get(source, place.0, place.1);
+        let live = match record.as_ref().filter(|record| belongs(record, *kind, archive, uid)) {
+            Some(_) => context.caches.read(source, place.0, place.1).await,
             // Not ours as far as the cache goes; it may be somebody else's, or too new.
-            None => api.get_opt(name).await.map_err(failed)?.map(Arc::new),
+            None => context.caches.read_now(source, place.0, place.1).await,
         };
-        let place = match &live {
+        let mut long = None;
+        let live = match live {
+            Ok(live) => live,
+            Err(ReadError::Request(error)) => return Err(failed(error)),
+            // It is nowhere as it should be; whose it is is known all the same, if it has our label.
+            Err(ReadError::TooLong(error)) if record.is_some() => {
+                long = Some(error);
+                record
+            }
+            Err(ReadError::TooLong(_)) => return Err(ApplyError::NameTaken { kind: *kind, name: name.clone() }),
+        };
+        let difference = match &live {
             None => "all of it".to_owned(),
             Some(live) if live.metadata.deletion_timestamp.is_some() || is_left_behind(live, archive, uid) => {
                 return Err(ApplyError::Ending { kind: *kind, name: name.clone() });
@@ -129,18 +141,22 @@ impl Applier<'_> {
                 return Err(ApplyError::NameTaken { kind: *kind, name: name.clone() });
             }
             Some(live) => match needs_apply(object, live) {
-                Some(place) => place,
+                Some(difference) => difference,
                 None => return Ok(()),
             },
         };
         let attempt = (live.as_ref().and_then(|live| live.uid()).unwrap_or_default(), hash_of(object));
         if context.unsettled.said_within(&attempt, AFTER_NO_EFFECT).is_some() {
-            return Ok(());
+            return long.map_or(Ok(()), |error| Err(too_long(*kind, name, &error)));
         }
-        info!(%archive, ?kind, name, place, "is not as it should be: applying");
+        info!(%archive, ?kind, name, place = difference, "is not as it should be: applying");
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let answer = match api.patch(name, &params, &Patch::Apply(object)).await {
-            Ok(answer) => answer,
+        let answer = match context.caches.patch(source, place, &params, &Patch::Apply(object)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
+                context.unsettled.renew(attempt, ());
+                return Err(too_long(*kind, name, &error));
+            }
             // Beside what somebody else put into a list it may be invalid.
             Err(kube::Error::Api(status)) if status.code == 422 && live.is_some() => match &live {
                 Some(live) => DynamicObject::clone(live),
@@ -148,17 +164,27 @@ impl Applier<'_> {
             },
             Err(error) => return Err(failed(error)),
         };
-        let Some(place) = missing_in(object, &answer) else { return Ok(()) };
+        let Some(difference) = missing_in(object, &answer) else { return Ok(()) };
         let written = serde_json::to_value(&answer).unwrap_or_default();
-        info!(%archive, ?kind, name, place, "somebody else owns what is too much: taking it out");
-        let answer = api.patch(name, &patch_params(), &Patch::Merge(correction(object, &written))).await;
-        let answer = answer.map_err(failed)?;
-        if let Some(place) = missing_in(object, &answer) {
-            warn!(%archive, ?kind, name, place, "something in the cluster changes it at once: left so for 5 minutes");
+        info!(%archive, ?kind, name, place = difference, "somebody else owns what is too much: taking it out");
+        let correction = Patch::Merge(correction(object, &written));
+        let answer = context.caches.patch(source, place, &patch_params(), &correction).await.map_err(failed)?;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return Err(too_long(*kind, name, &error)),
+        };
+        if let Some(difference) = missing_in(object, &answer) {
+            warn!(%archive, ?kind, name, place = difference, "something in the cluster changes it at once: left so for 5 minutes");
             context.unsettled.renew(attempt, ());
         }
         Ok(())
     }
+}
+
+/// Somebody made it so long that nobody can tell what is in it.
+fn too_long(kind: Kind, name: &str, error: &TooLong) -> ApplyError {
+    let (kind, reason) = (format!("{kind:?}"), format!("{error}. Delete it, and it is made anew"));
+    ApplyError::Request { kind, name: name.to_owned(), reason, code: 413 }
 }
 
 /// Where `live` is not as `object` asks. The items of a list say nothing of their kind.

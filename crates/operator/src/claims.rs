@@ -73,11 +73,9 @@ pub fn refusal_of_own(own: &Contender, name: &str, others: &[Contender]) -> Opti
     Some(Refusal::OfArchive(other.archive.name.clone()))
 }
 
-/// The claim that an archive names, or that is made for it.
-pub fn named(archive: &DynamicObject) -> String {
-    let named = archive.data.pointer("/spec/storage/persistentVolume/existingClaim").and_then(Value::as_str);
-    let made = || ArchiveName::new(archive.namespace().unwrap_or_default(), archive.name_any()).claim();
-    named.map_or_else(made, ToOwned::to_owned)
+/// The claim that `archive` names as an `existing` one, or that is made for it.
+pub fn name_of(archive: &ArchiveName, existing: Option<String>) -> String {
+    existing.unwrap_or_else(|| archive.claim())
 }
 
 /// Name of the archive that the operator made `claim` for.

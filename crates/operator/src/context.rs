@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use kube::Client;
 use promarchive_api::Timespan;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::build::ReceiverDefaults;
 use crate::cache::Caches;
@@ -16,8 +17,9 @@ use crate::guard::Guard;
 use crate::receiver_client::ReceiverClient;
 use crate::scope::Scope;
 
-/// Names of archives are in keys that anybody may write into a Secret of theirs.
-const MOST_SETTLED: usize = 50_000;
+/// More than of other things, for each of these costs a request to the API server at every look. Names of archives are in keys that
+/// anybody may write into a Secret of theirs, so there has to be an end.
+const MOST_SETTLED: usize = 16_384;
 
 /// What every look at an archive shares. What is remembered here only saves requests and bounds waits: after a restart the
 /// operator comes to the same end without it.
@@ -50,7 +52,15 @@ pub struct Context {
     pub settled: Since<(ArchiveName, String), u64>,
     /// Senders that are to go, and since when.
     pub draining: Since<(ArchiveName, PrometheusName)>,
+    /// Archives that are too long to be looked at beside many others.
+    pub long_looks: Semaphore,
+    /// Prometheus objects that all looks have in memory with their content.
+    senders: Arc<Semaphore>,
 }
+
+const LONG_LOOKS: usize = 2;
+/// So many at a time; a look that needs more has them alone.
+const SENDERS_IN_MEMORY: u32 = 64;
 
 impl Context {
     /// Nothing is remembered yet.
@@ -77,7 +87,15 @@ impl Context {
             unsettled: Since::default(),
             settled: Since::bounded(MOST_SETTLED),
             draining: Since::default(),
+            long_looks: Semaphore::new(LONG_LOOKS),
+            senders: Arc::new(Semaphore::new(SENDERS_IN_MEMORY as usize)),
         }
+    }
+
+    /// Waits until so many Prometheus objects may be in memory with their content.
+    pub async fn senders(&self, count: u32) -> Option<OwnedSemaphorePermit> {
+        // It is never closed.
+        self.senders.clone().acquire_many_owned(count.min(SENDERS_IN_MEMORY)).await.ok()
     }
 
     /// Forgets an archive that is gone.
@@ -88,6 +106,7 @@ impl Context {
         self.unknown_consent.forget(|(of, _)| of == archive);
         self.settled.forget(|(of, _)| of == archive);
         self.unlisted.end(archive);
+        self.events.forget(archive);
     }
 }
 
@@ -100,12 +119,12 @@ pub struct Since<K, V = ()> {
 
 impl<K, V> Default for Since<K, V> {
     fn default() -> Self {
-        Self::bounded(usize::MAX)
+        Self::bounded(MOST_ENTRIES)
     }
 }
 
 impl<K, V> Since<K, V> {
-    /// One that forgets everything when it has more than `most` entries.
+    /// One that forgets the older half when it has `most` entries.
     fn bounded(most: usize) -> Self {
         Self { entries: Mutex::default(), most }
     }
@@ -129,9 +148,7 @@ impl<K: Eq + Hash, V: Clone> Since<K, V> {
     /// It is so since now.
     pub fn renew(&self, key: K, said: V) {
         let mut entries = self.entries();
-        if entries.len() >= self.most {
-            entries.clear();
-        }
+        make_room(&mut entries, self.most);
         entries.insert(key, (Instant::now(), said));
     }
 
@@ -149,6 +166,22 @@ impl<K: Eq + Hash, V: Clone> Since<K, V> {
 impl<K: Eq + Hash> Since<K> {
     /// For how long it has been so; it is so from now on, if it was not.
     pub fn begin(&self, key: K) -> Duration {
-        self.entries().entry(key).or_insert_with(|| (Instant::now(), ())).0.elapsed()
+        let mut entries = self.entries();
+        make_room(&mut entries, self.most);
+        entries.entry(key).or_insert_with(|| (Instant::now(), ())).0.elapsed()
     }
+}
+
+/// So much is remembered of one thing. It only saves requests and bounds waits.
+const MOST_ENTRIES: usize = 4096;
+
+/// Forgets the older half of what is too much.
+fn make_room<K: Eq + Hash, V>(entries: &mut HashMap<K, (Instant, V)>, most: usize) {
+    if entries.len() < most {
+        return;
+    }
+    let mut times: Vec<Instant> = entries.values().map(|(since, _)| *since).collect();
+    let (_, middle, _) = times.select_nth_unstable(most / 2);
+    let middle = *middle;
+    entries.retain(|_, (since, _)| *since > middle);
 }

@@ -1,21 +1,25 @@
 //! Everything that one look at an archive depends on, gathered. IO; decides nothing.
 
+mod pods;
+mod volume;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod as KubernetesPod;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::{Api, DynamicObject, ListParams};
+use kube::api::DynamicObject;
 use promarchive_api::Deliveries;
 use promarchive_api::metrics_archive::{PrometheusKind, PrometheusState, TlsMode};
 use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::warn;
 
-use crate::apply::{belongs, is_controlled_by};
+use crate::apply::is_controlled_by;
 use crate::build;
-use crate::cache::Source;
-use crate::claims::{self, Contender, Refusal};
+use crate::cache::{ReadError, Source, chain};
+use crate::claims::Refusal;
 use crate::consent::Consents;
 use crate::context::Context;
 use crate::credentials::{Authority, OperatorToken};
@@ -30,12 +34,12 @@ use crate::reconcile::LookError;
 use crate::secrets;
 use crate::senders::{self, Sender};
 use crate::status::is_available;
-use crate::validate::{Archive, Claim};
+use crate::validate::Archive;
 
-/// Label that the Prometheus Operator puts on its pods: the name of the object.
-const PROMETHEUS_LABEL: &str = "operator.prometheus.io/name";
-/// Pods can be large, and anybody's can have that label.
-const PODS_AT_A_TIME: u32 = 100;
+pub use volume::claim;
+
+/// Prometheus objects of one archive that are looked at. Each of them has pods, so there are never that many.
+const MOST_SENDERS: usize = 256;
 
 /// Everything that one look at an archive depends on.
 pub struct Found<'a> {
@@ -69,6 +73,8 @@ pub struct Found<'a> {
     pub without_secret: BTreeSet<String>,
     /// What was said of each Prometheus last time, and since when (ms since 1970), by uid.
     pub before: BTreeMap<String, (PrometheusState, i64)>,
+    /// What lets so many Prometheus objects be in memory.
+    _senders: Option<OwnedSemaphorePermit>,
 }
 
 impl Found<'_> {
@@ -117,29 +123,33 @@ pub async fn dereference<'a>(
     archive: &'a Archive,
     object: &DynamicObject,
 ) -> Result<Found<'a>, LookError> {
-    // An object of that name that is somebody else's says nothing, and gets no token.
-    let child = |kind: Kind, name: &str| own_object(context, &archive.id, &archive.uid, kind, name);
-    let consents = consents(context, &archive.id);
-    let with_entry = consents.all().filter(|prometheus| senders::has_entry_of(prometheus, &archive.id));
-    let with_entry = with_entry.map(Prometheus::full_name).collect();
-    let refused = consents.withheld.iter().map(|prometheus| prometheus.full_name().sender()).collect();
-    let senders = senders::senders(archive, &consents.given);
-    let missing = senders::missing(archive, &consents.given);
-    let service = child(Kind::Service, &archive.id.receiver());
-    let deployment = child(Kind::Deployment, &archive.id.receiver());
-    let endpoints = service.as_deref().map(|service| endpoints(context, archive, service)).unwrap_or_default();
-    let tokens = child(Kind::ConfigMap, &archive.id.receiver());
+    let child = async |kind: Kind| own_object(context, &archive.id, &archive.uid, kind, &archive.id.receiver()).await;
+    let (service, deployment, tokens) =
+        (child(Kind::Service).await?, child(Kind::Deployment).await?, child(Kind::ConfigMap).await?);
+    let endpoints = match service.as_deref() {
+        Some(service) => endpoints(context, archive, service).await?,
+        None => Vec::new(),
+    };
     let available = deployment.as_deref().is_some_and(is_available);
     let (endpoint, answer) = ask(context, endpoints, available).await;
-    let namespaces: BTreeSet<&str> = senders.iter().map(|sender| sender.prometheus.namespace.as_str()).collect();
+    let consents = consents(context, &archive.id);
+    let with_entry = consents.all().filter(|record| has_entry(context, &archive.id, record));
+    let with_entry = with_entry.map(Prometheus::full_name).collect();
+    let refused = consents.withheld.iter().map(|record| record.full_name().sender()).collect();
+    let mut missing = senders::missing(archive, &consents.given);
+    let chosen = chosen(context, archive, consents.given);
+    let namespaces: BTreeSet<&str> = chosen.iter().take(MOST_SENDERS).map(|one| one.namespace.as_str()).collect();
     let mut pods = BTreeMap::new();
     for namespace in namespaces {
-        list_pods(context, namespace, &mut pods).await?;
+        pods::list(context, namespace, &mut pods).await?;
     }
     let claim = claim(context, archive).await?;
+    let refusal = volume::refusal(context, archive, object, claim.as_deref()).await?;
+    let room = context.senders(u32::try_from(chosen.len()).unwrap_or(u32::MAX)).await;
+    let senders = senders::senders(archive, &contents(context, &chosen, &mut missing).await?);
     Ok(Found {
-        refusal: refusal(context, archive, object, claim.as_deref()).await?,
         claim,
+        refusal,
         missing,
         deployment,
         service,
@@ -153,7 +163,40 @@ pub async fn dereference<'a>(
         is_receiver_coming: false,
         without_secret: BTreeSet::new(),
         before: said_before(object),
+        _senders: room,
     })
+}
+
+/// Of those that consent, the ones that `archive` has to do with: first those with an entry, which must never be forgotten.
+fn chosen(context: &Context, archive: &Archive, consenting: Vec<Prometheus>) -> Vec<Prometheus> {
+    let (mut chosen, others): (Vec<_>, Vec<_>) =
+        consenting.into_iter().partition(|record| has_entry(context, &archive.id, record));
+    let is_chosen =
+        |record: &Prometheus| archive.selections.iter().any(|selection| senders::chooses(selection, record));
+    chosen.extend(others.into_iter().filter(is_chosen));
+    chosen
+}
+
+/// The same with their specs. What cannot be looked at is noted in `missing`, as a message.
+async fn contents(
+    context: &Context,
+    chosen: &[Prometheus],
+    missing: &mut Vec<String>,
+) -> Result<Vec<Prometheus>, LookError> {
+    let mut all = Vec::new();
+    for record in chosen {
+        let name = record.full_name();
+        if all.len() == MOST_SENDERS {
+            missing.push(format!("{name} is left out: an archive has {MOST_SENDERS} Prometheus objects at most"));
+            break;
+        }
+        match with_content(context, record).await {
+            Ok(found) => all.extend(found),
+            Err(ReadError::TooLong(error)) => missing.push(format!("{name} is left out: {error}")),
+            Err(ReadError::Request(source)) => return Err(LookError::Request { what: "read a Prometheus", source }),
+        }
+    }
+    Ok(all)
 }
 
 fn said_before(object: &DynamicObject) -> BTreeMap<String, (PrometheusState, i64)> {
@@ -166,13 +209,43 @@ fn said_before(object: &DynamicObject) -> BTreeMap<String, (PrometheusState, i64
     all.filter_map(said).collect()
 }
 
-/// Every Prometheus and PrometheusAgent within the operator's scope.
-pub fn prometheuses(context: &Context) -> Vec<Prometheus> {
+/// Every Prometheus and PrometheusAgent within the operator's scope, without its spec.
+pub fn prometheus_records(context: &Context) -> Vec<Prometheus> {
     let of = |kind: PrometheusKind| {
         let objects = context.caches.all(Source::Prometheus(kind));
         objects.into_iter().map(move |object| Prometheus::new(kind, object))
     };
     PrometheusKind::ALL.into_iter().flat_map(of).collect()
+}
+
+/// Whether an entry of `archive` is in a Prometheus whose spec is not needed for that.
+pub fn has_entry(context: &Context, archive: &ArchiveName, record: &Prometheus) -> bool {
+    context.caches.is_mentioned(Source::Prometheus(record.kind), &record.namespace, &record.name, archive)
+}
+
+/// Every Prometheus with an entry of an archive that `is_meant`, without its spec.
+pub fn records_with_entry(context: &Context, is_meant: impl Fn(&ArchiveName) -> bool) -> Vec<Prometheus> {
+    let of = |kind: PrometheusKind| {
+        let objects = context.caches.mentions(Source::Prometheus(kind), &is_meant);
+        objects.into_iter().map(move |(object, _)| Prometheus::new(kind, object))
+    };
+    PrometheusKind::ALL.into_iter().flat_map(of).collect()
+}
+
+/// With its spec; none if it is not there any more.
+pub async fn with_content(context: &Context, record: &Prometheus) -> Result<Option<Prometheus>, ReadError> {
+    let Prometheus { kind, namespace, name, .. } = record;
+    let found = context.caches.read(Source::Prometheus(*kind), namespace, name).await?;
+    Ok(found.map(|object| Prometheus::new(*kind, object)))
+}
+
+/// The same; none, too, if it cannot be read. That is left for the next time.
+pub async fn with_content_now(context: &Context, record: &Prometheus) -> Option<Prometheus> {
+    with_content(context, record).await.unwrap_or_else(|error| {
+        let (namespace, name) = (&record.namespace, &record.name);
+        warn!(namespace, name, error = %chain(&error), "a Prometheus cannot be read; trying again");
+        None
+    })
 }
 
 /// Whether nothing new can be made in `namespace`, because it is gone or going. Not known of namespaces that are not watched.
@@ -188,37 +261,48 @@ pub fn is_terminating(context: &Context, namespace: &str) -> bool {
     found.is_some_and(|found| found.metadata.deletion_timestamp.is_some())
 }
 
-/// What every Prometheus says to `archive`.
+/// What every Prometheus says to `archive`. Specs are not needed for it, and not there.
 pub fn consents(context: &Context, archive: &ArchiveName) -> Consents {
-    Consents::of(archive, prometheuses(context), |namespace| {
+    Consents::of(archive, prometheus_records(context), |namespace| {
         let namespace = context.caches.get(Source::Namespace, "", namespace)?;
         Some(namespace.annotations().get(ALLOW_ARCHIVES).cloned().unwrap_or_default())
     })
 }
 
 /// An object of the archive's own. One of that name that is somebody else's says nothing.
-pub fn own_object(
+pub async fn own_object(
     context: &Context,
     archive: &ArchiveName,
     uid: &str,
     kind: Kind,
     name: &str,
-) -> Option<Arc<DynamicObject>> {
-    let found = context.caches.get(Source::Child(kind), &archive.namespace, name);
-    found.filter(|found| is_controlled_by(found, archive, uid))
+) -> Result<Option<Arc<DynamicObject>>, LookError> {
+    let source = Source::Child(kind);
+    let is_its = |found: &DynamicObject| is_controlled_by(found, archive, uid);
+    if context.caches.get(source, &archive.namespace, name).is_some_and(|record| !is_its(&record)) {
+        return Ok(None);
+    }
+    match context.caches.read(source, &archive.namespace, name).await {
+        Ok(found) => Ok(found.filter(|found| is_its(found))),
+        // Nothing that the operator makes is so long; it is about to be set right.
+        Err(ReadError::TooLong(_)) => Ok(None),
+        Err(ReadError::Request(source)) => Err(LookError::Request { what: "read an object of the archive", source }),
+    }
 }
 
 /// How the receiver may be reached, what proves more first: while a token or the authority changes, the receiver may know the new one
 /// already or not. The operator shows its token only to a Service that leads to the receiver's pods.
-fn endpoints(context: &Context, archive: &Archive, service: &DynamicObject) -> Vec<Endpoint> {
+async fn endpoints(context: &Context, archive: &Archive, service: &DynamicObject) -> Result<Vec<Endpoint>, LookError> {
     let spec = service.data.get("spec").unwrap_or(&Value::Null);
     if difference(&json!({"spec": build::service_spec(archive)}), &json!({ "spec": spec })).is_some() {
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    let own = secrets::data(&context.caches, &archive.id.namespace);
+    let own = secrets::data(&context.caches, &archive.id.namespace).await?;
     let address = service.data.pointer("/spec/clusterIP").and_then(Value::as_str);
     let address = address.and_then(|text| text.parse::<IpAddr>().ok());
-    let (Some(address), Some(operator)) = (address, OperatorToken::read(&archive.id, &own)) else { return Vec::new() };
+    let (Some(address), Some(operator)) = (address, OperatorToken::read(&archive.id, &own)) else {
+        return Ok(Vec::new());
+    };
     let roots = match archive.receiver.tls {
         TlsMode::Disabled => vec![None],
         TlsMode::SelfSigned => {
@@ -232,13 +316,15 @@ fn endpoints(context: &Context, archive: &Archive, service: &DynamicObject) -> V
         ca,
         token: token.to_owned(),
     };
-    let (Some(newest), Some(surest)) = (roots.first(), roots.last()) else { return Vec::new() };
+    let (Some(newest), Some(surest)) = (roots.first(), roots.last()) else {
+        return Ok(Vec::new());
+    };
     let mut all = vec![
         with(newest.clone(), operator.next.as_deref().unwrap_or(&operator.token)),
         with(surest.clone(), &operator.token),
     ];
     all.dedup();
-    all
+    Ok(all)
 }
 
 /// Asks the receiver, if it is `available`, by one of `endpoints` after the other until it answers.
@@ -260,129 +346,4 @@ async fn ask(
         }
     }
     asked
-}
-
-/// The claim that the archive names, or that is made for it.
-pub async fn claim(context: &Context, archive: &Archive) -> Result<Option<Arc<DynamicObject>>, LookError> {
-    let kind = Kind::PersistentVolumeClaim;
-    match &archive.claim {
-        Claim::Existing(name) => read(context, kind, &archive.id.namespace, name).await,
-        Claim::New { .. } => {
-            let name = archive.id.claim();
-            let found = match context.caches.get(Source::Child(kind), &archive.id.namespace, &name) {
-                Some(found) => Some(found),
-                None => read(context, kind, &archive.id.namespace, &name).await?,
-            };
-            Ok(found.filter(|found| belongs(found, kind, &archive.id, &archive.uid)))
-        }
-    }
-}
-
-/// Asks the API server: somebody else's object is not in the cache, and one of ours may be too new.
-async fn read(
-    context: &Context,
-    kind: Kind,
-    namespace: &str,
-    name: &str,
-) -> Result<Option<Arc<DynamicObject>>, LookError> {
-    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &kind.resource());
-    let found = api.get_opt(name).await.map_err(|source| LookError::Request { what: "read an object", source })?;
-    Ok(found.map(Arc::new))
-}
-
-/// Why the receiver may not mount the claim. Whether a claim of the operator's own name is its own is judged when it is applied.
-async fn refusal(
-    context: &Context,
-    archive: &Archive,
-    object: &DynamicObject,
-    claim: Option<&DynamicObject>,
-) -> Result<Option<Refusal>, LookError> {
-    let name = claims::named(object);
-    let mut others = Vec::new();
-    for other in context.caches.all(Source::Archive) {
-        let (namespace, uid) = (&other.metadata.namespace, other.metadata.uid.as_ref());
-        if namespace.as_ref() == Some(&archive.id.namespace)
-            && uid != Some(&archive.uid)
-            && claims::named(&other) == name
-        {
-            others.push(contender(context, &other).await?);
-        }
-    }
-    Ok(match &archive.claim {
-        Claim::New { .. } if others.is_empty() => None,
-        Claim::New { .. } => claims::refusal_of_own(&contender(context, object).await?, &name, &others),
-        Claim::Existing(name) => claims::refusal(&contender(context, object).await?, name, claim, &others),
-    })
-}
-
-/// An archive as far as it has to do with the claim that it names. Its spec may be one that cannot be read.
-async fn contender(context: &Context, object: &DynamicObject) -> Result<Contender, LookError> {
-    let kind = Kind::Deployment;
-    let id = ArchiveName::new(object.namespace().unwrap_or_default(), object.name_any());
-    let deployment = match context.caches.get(Source::Child(kind), &id.namespace, &id.receiver()) {
-        Some(deployment) => Some(deployment),
-        None => read(context, kind, &id.namespace, &id.receiver()).await?,
-    };
-    let own = deployment.filter(|deployment| belongs(deployment, kind, &id, &object.uid().unwrap_or_default()));
-    Ok(Contender {
-        created: object.creation_timestamp().map(|time| time.0),
-        mounted: own.as_deref().and_then(claims::mounted),
-        claim: claims::named(object),
-        archive: id,
-    })
-}
-
-/// Adds the pods of every Prometheus of `namespace` to `all`.
-async fn list_pods(
-    context: &Context,
-    namespace: &str,
-    all: &mut BTreeMap<PrometheusName, Vec<Pod>>,
-) -> Result<(), LookError> {
-    let api: Api<KubernetesPod> = Api::namespaced(context.client.clone(), namespace);
-    let mut params = ListParams::default().labels(PROMETHEUS_LABEL).limit(PODS_AT_A_TIME);
-    loop {
-        let list = api.list(&params).await;
-        let list = list.map_err(|source| LookError::Request { what: "list the pods of a Prometheus", source })?;
-        for object in &list.items {
-            if let Some((of, pod)) = owner(namespace, object).zip(pod(object)) {
-                all.entry(of).or_default().push(pod);
-            }
-        }
-        match list.metadata.continue_.filter(|next| !next.is_empty()) {
-            Some(next) => params = params.continue_token(&next),
-            None => return Ok(()),
-        }
-    }
-}
-
-/// The Prometheus that a pod is of: by its labels, and by the controller that made it.
-fn owner(namespace: &str, pod: &KubernetesPod) -> Option<PrometheusName> {
-    let label = |name: &str| pod.metadata.labels.as_ref()?.get(name).map(String::as_str);
-    let kind = match label("app.kubernetes.io/name")? {
-        "prometheus" => PrometheusKind::Prometheus,
-        "prometheus-agent" => PrometheusKind::PrometheusAgent,
-        _ => return None,
-    };
-    let of = PrometheusName { kind, namespace: namespace.to_owned(), name: label(PROMETHEUS_LABEL)?.to_owned() };
-    let owners = pod.metadata.owner_references.iter().flatten();
-    let mut controllers =
-        owners.filter(|owner| owner.controller == Some(true) && owner.api_version.starts_with("apps/"));
-    controllers.any(|owner| delivery::is_controller_of(&of, &owner.kind, &owner.name)).then_some(of)
-}
-
-fn pod(pod: &KubernetesPod) -> Option<Pod> {
-    let status = serde_json::to_value(pod.status.as_ref()?).ok()?;
-    let list =
-        |field: &str| status.get(field).and_then(Value::as_array).into_iter().flatten().cloned().collect::<Vec<_>>();
-    let addresses = list("podIPs").iter().filter_map(|ip| ip["ip"].as_str().map(ToOwned::to_owned)).collect();
-    let container = list("containerStatuses").into_iter().find(|container| container["name"] == "prometheus");
-    let started = container.as_ref().and_then(|container| container.pointer("/state/running/startedAt")?.as_str());
-    let started = started.and_then(|time| time.parse::<Timestamp>().ok()).map(Timestamp::as_millisecond);
-    let ended = matches!(status.get("phase").and_then(Value::as_str), Some("Succeeded" | "Failed"));
-    Some(Pod {
-        name: pod.metadata.name.clone()?,
-        addresses,
-        started,
-        terminating: ended || pod.metadata.deletion_timestamp.is_some(),
-    })
 }

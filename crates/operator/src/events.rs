@@ -1,26 +1,49 @@
 //! Events on archives, for `kubectl describe`. Written when something changed, never while all is well.
 
+use std::sync::{Mutex, PoisonError};
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::DynamicObject;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::{Client, Resource};
+use kube::{Client, Resource, ResourceExt};
 use promarchive_api::metrics_archive::MetricsArchiveStatus;
 use tracing::warn;
 
 use crate::cache::Source;
 use crate::context::Since;
+use crate::entry::ArchiveName;
+
+/// Longest text of an Event.
+const LONGEST_NOTE: usize = 900;
+/// A recorder remembers every Event for six minutes. After so many it is replaced: some Events are then counted anew.
+const REMEMBERED: usize = 256;
 
 /// Writes Events.
 pub struct Events {
-    recorder: Recorder,
-    said: Since<String, String>,
+    client: Client,
+    /// What writes them, and how many it has written.
+    recorder: Mutex<(Recorder, usize)>,
+    said: Since<ArchiveName, String>,
 }
 
 impl Events {
     /// For the operator.
     pub fn new(client: Client) -> Self {
-        let reporter = Reporter { controller: "promarchive-operator".into(), instance: None };
-        Self { recorder: Recorder::new(client, reporter), said: Since::default() }
+        Self { recorder: Mutex::new((recorder(&client), 0)), client, said: Since::default() }
+    }
+
+    /// Forgets an archive that is gone.
+    pub fn forget(&self, archive: &ArchiveName) {
+        self.said.end(archive);
+    }
+
+    fn recorder(&self) -> Recorder {
+        let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        if recorder.1 == REMEMBERED {
+            *recorder = (self::recorder(&self.client), 0);
+        }
+        recorder.1 += 1;
+        recorder.0.clone()
     }
 
     /// Writes one. An Event that cannot be written is no fault of the archive.
@@ -28,23 +51,29 @@ impl Events {
         let event = Event {
             type_: if warning { EventType::Warning } else { EventType::Normal },
             reason: reason.to_owned(),
-            note: Some(note.chars().take(900).collect()),
+            note: Some(note.chars().take(LONGEST_NOTE).collect()),
             action: action.to_owned(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, &reference(archive)).await {
+        if let Err(error) = self.recorder().publish(&event, &reference(archive)).await {
             warn!(reason, error = %crate::cache::chain(&error), "an Event could not be written");
         }
     }
 
     /// Writes a warning, unless it was the last one about this object.
     pub async fn say_once(&self, archive: &DynamicObject, reason: &str, note: String) {
-        let uid = archive.metadata.uid.clone().unwrap_or_default();
-        if self.said.said(&uid).as_ref() != Some(&note) {
-            self.said.renew(uid, note.clone());
+        let name = ArchiveName::new(archive.namespace().unwrap_or_default(), archive.name_any());
+        let note: String = note.chars().take(LONGEST_NOTE).collect();
+        if self.said.said(&name).as_ref() != Some(&note) {
+            self.said.renew(name, note.clone());
             self.write(archive, true, reason, "Reconcile", note).await;
         }
     }
+}
+
+fn recorder(client: &Client) -> Recorder {
+    let reporter = Reporter { controller: "promarchive-operator".into(), instance: None };
+    Recorder::new(client.clone(), reporter)
 }
 
 /// The object that an Event is about; what a list answers says nothing of its kind.

@@ -9,12 +9,11 @@ mod probe;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use kube::Client;
 use tracing::{error, info};
 
-use crate::cache::Source;
+use crate::cache::{Caches, Source};
 use crate::context::{Context, Since};
-use crate::dereference::prometheuses;
+use crate::dereference::prometheus_records;
 use crate::metrics::{METRICS, PolicyLabel};
 use crate::prometheus::Prometheus;
 use crate::scope::Scope;
@@ -106,21 +105,21 @@ impl Guard {
         }
         let archives = context.caches.all(Source::Archive);
         if let Some(archive) = archives.iter().find(|archive| archive.metadata.deletion_timestamp.is_none()) {
-            verdicts.push((Policy::Archives, self.ask(&context.client, &Probe::archive(archive)).await));
+            verdicts.push((Policy::Archives, self.ask(&context.caches, &Probe::archive(archive)).await));
         }
-        let prometheuses = prometheuses(context);
+        let prometheuses = prometheus_records(context);
         if let Some(prometheus) = prometheuses.iter().find(|prometheus| !prometheus.is_deleting()) {
-            verdicts.push((Policy::Prometheuses, self.ask(&context.client, &Probe::prometheus(prometheus)).await));
+            verdicts.push((Policy::Prometheuses, self.ask(&context.caches, &Probe::prometheus(prometheus)).await));
         }
         self.conclude(&verdicts)
     }
 
     /// Whether `prometheus` may be patched: the policy on Prometheus objects is in force, or was a few minutes ago. If not, why not.
-    pub async fn allows_patch(&self, client: &Client, prometheus: &Prometheus) -> Result<(), String> {
+    pub async fn allows_patch(&self, caches: &Caches, prometheus: &Prometheus) -> Result<(), String> {
         if !self.required || self.proven.said_within(&Policy::Prometheuses, PROOF_LASTS).is_some() {
             return Ok(());
         }
-        let verdict = self.ask(client, &Probe::prometheus(prometheus)).await;
+        let verdict = self.ask(caches, &Probe::prometheus(prometheus)).await;
         if verdict != Verdict::Missing {
             // What stops the question stops the patch as well.
             return Ok(());
@@ -141,7 +140,7 @@ impl Guard {
         for namespace in namespaces {
             let probe =
                 if policy == Policy::Receivers { Probe::receiver(namespace) } else { Probe::own_object(namespace) };
-            verdict = self.ask(&context.client, &probe).await;
+            verdict = self.ask(&context.caches, &probe).await;
             if !matches!(verdict, Verdict::Unknown(_)) {
                 break;
             }
@@ -149,8 +148,8 @@ impl Guard {
         verdict
     }
 
-    async fn ask(&self, client: &Client, probe: &Probe) -> Verdict {
-        let verdict = probe.ask(client).await;
+    async fn ask(&self, caches: &Caches, probe: &Probe) -> Verdict {
+        let verdict = probe.ask(caches).await;
         let gauge = METRICS.policies.get_or_create(&PolicyLabel { policy: probe.policy().as_str() });
         match verdict {
             Verdict::InForce => {

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    promarchive_allocator::give_back_early();
     let arguments = Arguments::parse();
     // Two crates of the tree could each bring a provider; rustls wants to be told.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::api::{Api, DynamicObject, Patch};
+use kube::api::Patch;
 use tracing::{info, warn};
 
-use crate::cache::{Source, chain};
+use crate::cache::{ReadError, Source, chain};
 use crate::context::Context;
 use crate::entry::{self, ArchiveName, Operation, Plan};
 use crate::failpoint::{self, FailPoint};
@@ -52,7 +52,7 @@ pub async fn patch(
         if let Some(before) = context.denied.said_within(&key, AFTER_REFUSAL) {
             return Outcome::Refused(before);
         }
-        if let Err(unguarded) = context.guard.allows_patch(&context.client, &now).await {
+        if let Err(unguarded) = context.guard.allows_patch(&context.caches, &now).await {
             return Outcome::Refused(unguarded);
         }
         failpoint::reach(points[0]);
@@ -60,7 +60,7 @@ pub async fn patch(
             Ok(written) => {
                 failpoint::reach(points[1]);
                 METRICS.patches.inc();
-                let before = plan(&written).operations;
+                let before = written.map(|written| plan(&written).operations).unwrap_or_default();
                 // What the entry is now and was not asked to be: a definition that does not know a field drops it without an error.
                 let is_pruned = before.iter().any(|operation| matches!(operation, Operation::Replace(..)));
                 if !is_pruned {
@@ -111,31 +111,32 @@ fn refuse(context: &Context, key: (ArchiveName, String), text: String) -> Outcom
     Outcome::Refused(text)
 }
 
-fn api(context: &Context, prometheus: &Prometheus) -> Api<DynamicObject> {
-    let resource = Source::Prometheus(prometheus.kind).resource();
-    Api::namespaced_with(context.client.clone(), &prometheus.namespace, &resource)
-}
-
-async fn read(context: &Context, prometheus: &Prometheus) -> kube::Result<Option<Prometheus>> {
-    let found = api(context, prometheus).get_opt(&prometheus.name).await?;
+async fn read(context: &Context, prometheus: &Prometheus) -> Result<Option<Prometheus>, ReadError> {
+    let Prometheus { kind, namespace, name, .. } = prometheus;
+    let found = context.caches.read_now(Source::Prometheus(*kind), namespace, name).await?;
     // One of the same name that is another object is not ours to patch now.
     let same = found.filter(|found| found.metadata.uid.as_deref() == Some(&prometheus.uid()));
-    Ok(same.map(|found| Prometheus::new(prometheus.kind, Arc::new(found))))
+    Ok(same.map(|found| Prometheus::new(*kind, found)))
 }
 
+/// Gives the object as it is then; none if it is too long to be looked at.
 async fn send(
     context: &Context,
     archive: &ArchiveName,
     prometheus: &Prometheus,
     plan: &Plan,
-) -> kube::Result<Prometheus> {
+) -> kube::Result<Option<Prometheus>> {
     let Prometheus { kind, namespace, name, .. } = prometheus;
     let operations = entry::json_patch(plan, &prometheus.resource_version(), prometheus.remote_write().is_none());
     let operations: json_patch::Patch = serde_json::from_value(operations.into()).map_err(kube::Error::SerdeError)?;
-    let answer = api(context, prometheus).patch(name, &patch_params(), &Patch::<()>::Json(operations)).await?;
+    let patch = Patch::<()>::Json(operations);
+    let answer = context
+        .caches
+        .patch(Source::Prometheus(*kind), (namespace.as_str(), name.as_str()), &patch_params(), &patch)
+        .await?;
     let changes: Vec<String> = plan.operations.iter().map(summary).collect();
     info!(%archive, kind = kind.as_str(), namespace, name, ?changes, "patched spec.remoteWrite");
-    Ok(Prometheus::new(*kind, Arc::new(answer)))
+    Ok(answer.ok().map(|object| Prometheus::new(*kind, Arc::new(object))))
 }
 
 fn summary(operation: &Operation) -> String {

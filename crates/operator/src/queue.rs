@@ -2,8 +2,9 @@
 //! and after a failure with a growing pause. No archive is looked at twice at a time, and none waits for another
 //! beyond the number of workers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -33,27 +34,38 @@ pub enum Next {
 /// Asks for looks.
 #[derive(Clone, Debug)]
 pub struct Trigger {
-    sender: UnboundedSender<ArchiveName>,
+    sender: UnboundedSender<()>,
+    pending: Pending,
 }
+
+/// What is asked for and not taken up yet: each archive once, however often it is asked for.
+type Pending = Arc<Mutex<BTreeSet<ArchiveName>>>;
 
 impl Trigger {
     /// Asks for a look at `archive`, soon.
     pub fn ask(&self, archive: ArchiveName) {
-        // Nobody listens any more only when the operator ends.
-        let _ = self.sender.send(archive);
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = pending.is_empty();
+        pending.insert(archive);
+        if is_first {
+            // Nobody listens any more only when the operator ends.
+            let _ = self.sender.send(());
+        }
     }
 }
 
 /// What was asked for.
 #[derive(Debug)]
 pub struct Asked {
-    receiver: UnboundedReceiver<ArchiveName>,
+    receiver: UnboundedReceiver<()>,
+    pending: Pending,
 }
 
 /// Both ends.
 pub fn queue() -> (Trigger, Asked) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    (Trigger { sender }, Asked { receiver })
+    let pending = Pending::default();
+    (Trigger { sender, pending: pending.clone() }, Asked { receiver, pending })
 }
 
 #[derive(Default)]
@@ -77,6 +89,10 @@ impl Slot {
 }
 
 impl Asked {
+    fn take(&self) -> BTreeSet<ArchiveName> {
+        std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Looks at archives with `look` for as long as anybody can ask.
     pub async fn work<F, L>(mut self, look: L)
     where
@@ -113,7 +129,7 @@ impl Asked {
             };
             tokio::select! {
                 asked = self.receiver.recv() => match asked {
-                    Some(archive) => slots.entry(archive).or_default().ask(Instant::now()),
+                    Some(()) => self.take().into_iter().for_each(|one| slots.entry(one).or_default().ask(Instant::now())),
                     None => return,
                 },
                 Some(done) = running.join_next() => {
@@ -197,6 +213,17 @@ mod tests {
         trigger.ask(archive("a"));
         tokio::time::sleep(SECOND * 10).await;
         assert_eq!(log.lock().unwrap().iter().map(|(_, at)| at.as_secs()).collect::<Vec<_>>(), [0, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_asked_for_a_million_times_is_remembered_once() {
+        let (trigger, asked) = queue();
+        for at in 0..1_000_000 {
+            trigger.ask(archive(if at % 2 == 0 { "a" } else { "b" }));
+        }
+        assert_eq!((asked.receiver.len(), asked.take().len()), (1, 2));
+        trigger.ask(archive("a"));
+        assert_eq!((asked.receiver.len(), asked.take().len()), (2, 1), "what comes later is heard");
     }
 
     #[tokio::test(start_paused = true)]

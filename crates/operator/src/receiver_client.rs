@@ -21,8 +21,10 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A flush writes files; it may take its time.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
-/// As many marks and senders as a receiver has, and more.
-const LONGEST_ANSWER_BYTES: usize = 4 << 20;
+/// A receiver keeps 4,096 marks, of less than 400 bytes each. Many answers are read at a time.
+const LONGEST_ANSWER_BYTES: usize = 2 << 20;
+/// Connections that are kept.
+const MOST_CLIENTS: usize = 256;
 
 /// How a receiver is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -107,6 +109,11 @@ impl ReceiverClient {
             return Ok(client.clone());
         }
         let client = connect(endpoint).map_err(|e| unreachable(endpoint, &crate::cache::chain(&e)))?;
+        if clients.len() >= MOST_CLIENTS
+            && let Some(other) = clients.keys().next().cloned()
+        {
+            clients.remove(&other);
+        }
         clients.insert(endpoint.archive.clone(), (endpoint.clone(), client.clone()));
         Ok(client)
     }

@@ -7,17 +7,19 @@ use std::time::{Duration, Instant};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
-use promarchive_api::metrics_archive::{ConditionStatus, MetricsArchive, PrometheusKind, PrometheusState, Reason};
+use promarchive_api::metrics_archive::{
+    ConditionStatus, MetricsArchive, MetricsArchiveStatus, PrometheusKind, PrometheusState, Reason,
+};
 use time::OffsetDateTime;
 use tracing::warn;
 
 use crate::apply::{Applier, ApplyError};
 use crate::build::{self, Inputs};
-use crate::cache::Source;
+use crate::cache::{ReadError, Source, TooLong};
 use crate::configure::Configured;
 use crate::context::Context;
 use crate::dereference::{Found, dereference, is_ending, is_terminating};
-use crate::entry::{ArchiveName, PrometheusName};
+use crate::entry::ArchiveName;
 use crate::failpoint::{self, FailPoint};
 use crate::guard::Standing;
 use crate::kind::Kind;
@@ -60,6 +62,12 @@ pub async fn reconcile(context: Arc<Context>, id: ArchiveName) -> Next {
             return Next::After(MOVING);
         }
     }
+    let is_long = context.caches.is_long(Source::Archive, &id.namespace, &id.name);
+    let turn = is_long.then(|| context.long_looks.try_acquire());
+    if matches!(turn, Some(Err(_))) {
+        // It does not keep a place from a short one while it waits.
+        return Next::After(SOON);
+    }
     let began = Instant::now();
     let looked = look(&context, &id, &object).await;
     METRICS.look_seconds.observe(began.elapsed().as_secs_f64());
@@ -83,15 +91,24 @@ pub enum LookError {
         /// Why not.
         source: kube::Error,
     },
+    /// A Secret could not be read.
+    #[error(transparent)]
+    Secret(#[from] crate::secrets::SecretError),
     /// No certificate or token could be made.
     #[error(transparent)]
     Credentials(#[from] crate::secrets::CredentialsError),
 }
 
-async fn look(context: &Context, id: &ArchiveName, object: &DynamicObject) -> Result<Next, LookError> {
+async fn look(context: &Context, id: &ArchiveName, record: &DynamicObject) -> Result<Next, LookError> {
     // Before anything that ends a look early: who takes consent back need not wait for the archive to be in order.
-    let withdrawn = withdraw(context, id, object).await;
-    let next = go_on(context, id, object, withdrawn).await?;
+    let withdrawn = withdraw(context, id, record).await;
+    let next = match context.caches.read(Source::Archive, &id.namespace, &id.name).await {
+        Ok(Some(object)) => go_on(context, id, &object, withdrawn).await?,
+        // The watch is about to say so, too.
+        Ok(None) => Next::Retry,
+        Err(ReadError::TooLong(error)) => too_long(context, id, record, &error, withdrawn).await?,
+        Err(ReadError::Request(source)) => return Err(LookError::Request { what: "read the archive", source }),
+    };
     Ok(if withdrawn || next == Next::Forget { next } else { Next::Retry })
 }
 
@@ -112,7 +129,8 @@ async fn go_on(
     let valid = match valid {
         Ok(valid) => valid,
         Err(_) if deleting => {
-            return removal::remove(context, &removal::unreadable(context, id, object), object, withdrawn).await;
+            let archive = removal::unreadable(context, id, object).await?;
+            return removal::remove(context, &archive, object, withdrawn).await;
         }
         Err(fault) => {
             let found = Findings::only(generation, Finding::bad(Reason::InvalidSpec, fault));
@@ -142,6 +160,34 @@ async fn go_on(
     keep(context, &valid, object).await
 }
 
+/// What was said of an archive.
+#[derive(serde::Deserialize)]
+struct Said {
+    status: Option<MetricsArchiveStatus>,
+}
+
+/// An archive whose content is too long is one that nobody can read.
+async fn too_long(
+    context: &Context,
+    id: &ArchiveName,
+    record: &DynamicObject,
+    error: &TooLong,
+    withdrawn: bool,
+) -> Result<Next, LookError> {
+    if record.metadata.deletion_timestamp.is_some() {
+        let archive = removal::unreadable(context, id, record).await?;
+        return removal::remove(context, &archive, record, withdrawn).await;
+    }
+    let said = context.caches.requests.get_as::<Said>(Source::Archive, &id.namespace, &id.name).await;
+    let said = said.map_err(|source| LookError::Request { what: "read the status", source })?;
+    // Else the same would be written at every look.
+    let data = serde_json::json!({"status": said.and_then(|said| said.status)});
+    let record = DynamicObject { data, ..record.clone() };
+    let found = Findings::only(record.metadata.generation, Finding::bad(Reason::InvalidSpec, error.to_string()));
+    status_writer::write(context, &record, &found).await?;
+    Ok(Next::After(STEADY))
+}
+
 /// What has not been listed must not be taken for absent. Said in the status when it takes longer than usual.
 async fn wait_for_lists(
     context: &Context,
@@ -164,10 +210,9 @@ async fn keep(context: &Context, archive: &Archive, object: &DynamicObject) -> R
     let entitled = found.senders.iter().filter(|sender| sender.is_entitled()).map(configure::name_of).collect();
     let carried = configure::carried(&found);
     let now = OffsetDateTime::now_utc();
-    let stored = crate::secrets::stored(context, archive, &senders, now).await?;
-    let secret =
-        |namespace: &str| stored.get(namespace).cloned().or_else(|| crate::secrets::seen(&context.caches, namespace));
-    let kept = configure::kept(&archive.id, &found, &entitled, &carried, secret);
+    let leaving = configure::leaving(&carried);
+    let stored = crate::secrets::stored(context, archive, &senders, &leaving, now).await?;
+    let kept = configure::kept(&archive.id, &found, &entitled, &carried, &stored);
     // Nothing new can be made in a namespace that ends; what is there holds to its end.
     let (entitled, dropped): (BTreeSet<_>, BTreeSet<_>) = entitled.into_iter().partition(|sender| {
         let has_token =
@@ -205,8 +250,8 @@ async fn keep(context: &Context, archive: &Archive, object: &DynamicObject) -> R
     // Who sends, and who may still be sending; the Secret of a namespace that ends may be gone before its pods.
     let mut reach: BTreeSet<_> =
         credentials.senders.keys().chain(&senders).map(|sender| sender.namespace.clone()).collect();
-    let leaving = carried.iter().filter_map(|(name, _)| PrometheusName::parse_sender(name));
-    reach.extend(leaving.map(|sender| sender.namespace).filter(|namespace| is_terminating(context, namespace)));
+    let leaving = leaving.into_iter().map(|sender| sender.namespace);
+    reach.extend(leaving.filter(|namespace| is_terminating(context, namespace)));
     let inputs = Inputs {
         defaults: &context.defaults,
         senders: &tokens,

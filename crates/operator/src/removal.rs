@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::{Api, DynamicObject, Patch};
-use promarchive_api::metrics_archive::{AccessMode, DeletionPolicy, Mode, Reason, TlsMode};
+use kube::api::{DynamicObject, Patch};
+use promarchive_api::metrics_archive::{AccessMode, DeletionPolicy, Mode, PrometheusKind, Reason, TlsMode};
 use serde_json::json;
 use tracing::{info, warn};
 
@@ -70,9 +70,11 @@ pub async fn remove(
         return Ok(Next::After(AGAIN));
     }
     failpoint::reach(FailPoint::BeforeLastFlush);
-    if found.is_receiver_ready()
-        && let Some(endpoint) = &found.endpoint
-        && let Err(error) = context.receivers.flush(endpoint).await
+    let endpoint = found.endpoint.clone().filter(|_| found.is_receiver_ready());
+    // Nothing more of it is needed, and a flush takes its time.
+    drop(found);
+    if let Some(endpoint) = endpoint
+        && let Err(error) = context.receivers.flush(&endpoint).await
     {
         // The receiver flushes when it is stopped, too; and its WAL stays with the tables.
         warn!(archive = %archive.id, %error, "the last flush failed");
@@ -216,16 +218,17 @@ async fn delete_claim(context: &Context, archive: &Archive, object: &DynamicObje
 
 /// Namespaces with an object in which an entry of the archive is: one that a person has pasted.
 fn referencing(context: &Context, archive: &ArchiveName) -> BTreeSet<String> {
-    let all = crate::dereference::prometheuses(context).into_iter();
-    let with_entry =
-        all.filter(|prometheus| !prometheus.is_deleting() && crate::senders::has_entry_of(prometheus, archive));
-    with_entry.map(|prometheus| prometheus.namespace).collect()
+    let mentioning = |kind| context.caches.mentioning(Source::Prometheus(kind), archive);
+    let all = PrometheusKind::ALL.into_iter().flat_map(mentioning);
+    let staying = all.filter(|record| record.metadata.deletion_timestamp.is_none());
+    staying.filter_map(|record| record.metadata.namespace.clone()).collect()
 }
 
 /// An archive whose spec nobody can read, as far as its end needs to know it: its data stays, and the defaults hold.
-pub fn unreadable(context: &Context, id: &ArchiveName, object: &DynamicObject) -> Archive {
-    let has_tls = secrets::data(&context.caches, &id.namespace).contains_key(&id.secret_key("tls.crt"));
-    Archive {
+pub async fn unreadable(context: &Context, id: &ArchiveName, object: &DynamicObject) -> Result<Archive, LookError> {
+    let data = secrets::data(&context.caches, &id.namespace).await?;
+    let has_tls = data.contains_key(&id.secret_key("tls.crt"));
+    Ok(Archive {
         id: id.clone(),
         uid: object.uid().unwrap_or_default(),
         claim: Claim::New { size: String::new(), storage_class: None, access_mode: AccessMode::default() },
@@ -234,36 +237,60 @@ pub fn unreadable(context: &Context, id: &ArchiveName, object: &DynamicObject) -
         deletion_policy: DeletionPolicy::Retain,
         rotation: String::new(),
         new_authority: String::new(),
-    }
+    })
 }
 
 /// Takes our finalizer off.
 pub async fn release(context: &Context, object: &DynamicObject) -> Result<(), LookError> {
-    let finalizers: Vec<&String> = object.finalizers().iter().filter(|name| *name != FINALIZER).collect();
-    set_finalizers(context, object, json!(finalizers), "take the finalizer off").await
+    set_finalizers(context, object, false, "take the finalizer off").await
 }
 
 /// Puts our finalizer on.
 pub async fn hold(context: &Context, object: &DynamicObject) -> Result<(), LookError> {
-    let mut finalizers = object.finalizers().to_vec();
-    finalizers.push(FINALIZER.to_owned());
-    set_finalizers(context, object, json!(finalizers), "put the finalizer on").await
+    set_finalizers(context, object, true, "put the finalizer on").await
+}
+
+/// The finalizers of others are not kept: they are read before the list is written as a whole.
+#[derive(serde::Deserialize)]
+struct Held {
+    metadata: HeldMeta,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HeldMeta {
+    uid: String,
+    resource_version: String,
+    #[serde(default)]
+    finalizers: Vec<String>,
 }
 
 async fn set_finalizers(
     context: &Context,
     object: &DynamicObject,
-    finalizers: serde_json::Value,
+    held: bool,
     what: &'static str,
 ) -> Result<(), LookError> {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &Source::Archive.resource());
-    // The list is written as a whole: only if it is still the one that was read.
-    let patch = json!({"metadata": {"resourceVersion": object.resource_version(), "finalizers": finalizers}});
-    match api.patch(&name, &patch_params(), &Patch::Merge(patch)).await {
+    let failed = |source| LookError::Request { what, source };
+    let found = context.caches.requests.get_as::<Held>(Source::Archive, &namespace, &name).await.map_err(failed)?;
+    let Some(Held { metadata }) = found.filter(|found| Some(&found.metadata.uid) == object.metadata.uid.as_ref())
+    else {
+        return Ok(());
+    };
+    if metadata.finalizers.iter().any(|name| name == FINALIZER) == held {
+        return Ok(());
+    }
+    let mut finalizers = metadata.finalizers;
+    finalizers.retain(|name| name != FINALIZER);
+    finalizers.extend(held.then(|| FINALIZER.to_owned()));
+    // Only if the list is still the one that was read.
+    let patch = json!({"metadata": {"resourceVersion": metadata.resource_version, "finalizers": finalizers}});
+    let patch = Patch::Merge(patch);
+    match context.caches.patch(Source::Archive, (namespace.as_str(), name.as_str()), &patch_params(), &patch).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(source) => Err(LookError::Request { what, source }),
+        Err(source) => Err(failed(source)),
     }
 }
 

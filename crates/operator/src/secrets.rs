@@ -3,23 +3,25 @@
 //! Several archives share a Secret. Each applies its own keys under a manager of its own, so that no archive's apply
 //! takes another's keys away, and no list of archives is needed anywhere.
 
+mod live;
+
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 
 use k8s_openapi::ByteString;
-use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
 use promarchive_api::metrics_archive::TlsMode;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use serde_json::{Value, json};
+use serde_json::json;
 use time::OffsetDateTime;
 use tracing::info;
 
 use crate::apply::ApplyError;
-use crate::cache::{Caches, Source};
+use crate::cache::{Caches, ReadError, Source};
 use crate::context::Context;
 use crate::credentials::{
     Authority, CertificateError, Known, NoRandomness, OperatorToken, Reach, SecretData, SenderToken,
@@ -30,6 +32,7 @@ use crate::names::MANAGED_BY;
 use crate::receiver_client::Endpoint;
 use crate::reconcile::LookError;
 use crate::validate::Archive;
+use live::{Change, Live, change};
 
 /// The longest value that the operator writes is a certificate of about 1 KiB.
 const LONGEST_VALUE_BYTES: usize = 16 << 10;
@@ -57,13 +60,30 @@ pub enum CredentialsError {
 }
 
 /// The data of the Secret of `namespace`; empty if there is none.
-pub fn data(caches: &Caches, namespace: &str) -> SecretData {
-    seen(caches, namespace).unwrap_or_default()
+pub async fn data(caches: &Caches, namespace: &str) -> Result<SecretData, SecretError> {
+    let found = caches.read(Source::Secret, namespace, SECRET_NAME).await;
+    let found = found.map_err(|error| SecretError { namespace: namespace.to_owned(), error })?;
+    Ok(found.map(|secret| decoded(&secret)).unwrap_or_default())
 }
 
-/// The same; none if there is no Secret.
-pub fn seen(caches: &Caches, namespace: &str) -> Option<SecretData> {
-    caches.get(Source::Secret, namespace, SECRET_NAME).map(|secret| decoded(&secret))
+/// A Secret could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the Secret {SECRET_NAME} of the namespace {namespace} cannot be read: {error}")]
+pub struct SecretError {
+    namespace: String,
+    error: ReadError,
+}
+
+impl From<SecretError> for ApplyError {
+    fn from(failed: SecretError) -> Self {
+        match failed.error {
+            ReadError::Request(error) => Self::request("Secret", SECRET_NAME, &error),
+            // Nothing that is tried again helps.
+            ReadError::TooLong(error) => {
+                Self::Request { kind: "Secret".into(), name: SECRET_NAME.into(), reason: error.to_string(), code: 413 }
+            }
+        }
+    }
 }
 
 fn decoded(secret: &DynamicObject) -> SecretData {
@@ -72,46 +92,63 @@ fn decoded(secret: &DynamicObject) -> SecretData {
     data.into_iter().map(|(key, bytes)| (key, bytes.0)).collect()
 }
 
-/// The data of the Secrets that `archive` and its senders need. Where something is missing, or the authority changes, the API server
-/// is asked: the local copy may be behind, and what is made anew for it would replace what is in use.
+/// What `archive` has in the Secrets that it and its senders need. Where something is missing, or the authority changes, the API server
+/// is asked: the local copy may be behind, and what is made anew for it would replace what is in use. Of senders that are `leaving`, what
+/// is seen is enough.
 pub async fn stored(
     context: &Context,
     archive: &Archive,
     senders: &BTreeSet<PrometheusName>,
+    leaving: &BTreeSet<PrometheusName>,
     now: OffsetDateTime,
 ) -> Result<BTreeMap<String, SecretData>, LookError> {
+    let (id, caches) = (&archive.id, &context.caches);
     let mut needed: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    needed.entry(&archive.id.namespace).or_default().push(archive.id.secret_key("operator.token"));
+    needed.entry(&id.namespace).or_default().push(id.secret_key("operator.token"));
+    let mut kept: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for sender in senders {
-        needed.entry(&sender.namespace).or_default().push(sender.token_key(&archive.id));
+        needed.entry(&sender.namespace).or_default().push(sender.token_key(id));
+    }
+    for sender in senders.iter().chain(leaving) {
+        kept.entry(&sender.namespace).or_default().insert(sender.secret_key(id));
     }
     let mut all = BTreeMap::new();
-    for (namespace, keys) in needed {
-        let mut found = data(&context.caches, namespace);
+    for (namespace, keys) in &needed {
+        let mut found = data(caches, namespace).await?;
         let known = Known { request: &archive.new_authority, answered: None, now };
-        let changes = archive.id.namespace == namespace && Authority::is_changing(&archive.id, &found, known);
+        let changes = id.namespace == *namespace && Authority::is_changing(id, &found, known);
         if changes || !keys.iter().all(|key| found.contains_key(key)) {
-            let api: Api<DynamicObject> =
-                Api::namespaced_with(context.client.clone(), namespace, &Source::Secret.resource());
-            let secret = api.get_opt(SECRET_NAME).await;
-            let secret = secret.map_err(|source| LookError::Request { what: "read the Secret", source })?;
+            let secret = caches.read_now(Source::Secret, namespace, SECRET_NAME).await;
+            let secret = secret.map_err(|error| SecretError { namespace: (*namespace).to_owned(), error })?;
             found = secret.map(|secret| decoded(&secret)).unwrap_or_default();
         }
-        all.insert(namespace.to_owned(), found);
+        all.insert((*namespace).to_owned(), only(found, id, namespace, kept.get(namespace)));
+    }
+    let others = kept.iter().filter(|(namespace, _)| !needed.contains_key(*namespace)).collect::<Vec<_>>();
+    if others.is_empty() {
+        return Ok(all);
+    }
+    let with_keys = namespaces_with_keys(caches, id);
+    for (namespace, keys) in others.into_iter().filter(|(namespace, _)| with_keys.contains(**namespace)) {
+        let found = data(caches, namespace).await?;
+        all.insert((*namespace).to_owned(), only(found, id, namespace, Some(keys)));
     }
     Ok(all)
 }
 
-/// Keys of a Secret, whose values may be large.
-pub fn keys(secret: &DynamicObject) -> impl Iterator<Item = &String> {
-    secret.data.get("data").and_then(Value::as_object).into_iter().flatten().map(|(key, _)| key)
+/// Of all data in the Secret of `namespace`, what `archive` or one of these senders can have in it: the rest may be long.
+fn only(data: SecretData, archive: &ArchiveName, namespace: &str, senders: Option<&BTreeSet<String>>) -> SecretData {
+    let (prefix, ca) = (archive.secret_prefix(), ca_key(archive));
+    let is_senders = |key: &str| sender_of(key).is_some_and(|sender| senders.is_some_and(|all| all.contains(sender)));
+    let is_its =
+        |key: &str| (namespace == archive.namespace && key.starts_with(&prefix)) || key == ca || is_senders(key);
+    data.into_iter().filter(|(key, value)| value.len() <= LONGEST_VALUE_BYTES && is_its(key)).collect()
 }
 
 /// Namespaces whose Secret has keys of `archive`.
 pub fn namespaces_with_keys(caches: &Caches, archive: &ArchiveName) -> BTreeSet<String> {
-    let (all, prefix) = (caches.all(Source::Secret), archive.secret_prefix());
-    let with_keys = all.iter().filter(|secret| keys(secret).any(|key| key.starts_with(&prefix)));
-    with_keys.filter_map(|secret| secret.metadata.namespace.clone()).collect()
+    let with_keys = caches.mentioning(Source::Secret, archive);
+    with_keys.iter().filter_map(|secret| secret.metadata.namespace.clone()).collect()
 }
 
 impl Credentials {
@@ -186,18 +223,13 @@ impl Credentials {
         for sender in keep.iter().filter(|sender| !self.senders.contains_key(*sender)) {
             kept.entry(&sender.namespace).or_default().insert(sender.secret_key(archive));
         }
-        for namespace in namespaces_with_keys(&context.caches, archive) {
-            let wanted = wanted.entry(namespace.clone()).or_default();
-            let Some(kept) = kept.get(namespace.as_str()) else { continue };
-            for (key, value) in data(&context.caches, &namespace) {
-                if key == ca_key(archive) || sender_of(&key).is_some_and(|sender| kept.contains(sender)) {
-                    wanted.entry(key).or_insert(value);
-                }
-            }
-        }
+        let mut namespaces = namespaces_with_keys(&context.caches, archive);
+        namespaces.extend(wanted.keys().cloned());
         let mut errors = Vec::new();
-        for (namespace, wanted) in wanted {
-            if let Err(error) = write(context, archive, &namespace, &wanted).await {
+        for namespace in namespaces {
+            let mut wanted = wanted.remove(&namespace).unwrap_or_default();
+            let kept = kept.get(namespace.as_str());
+            if let Err(error) = bring(context, archive, &namespace, &mut wanted, kept).await {
                 errors.push((namespace, error));
             }
         }
@@ -284,6 +316,24 @@ pub fn sender_of(key: &str) -> Option<&str> {
     key.rsplit_once('.').map(|(sender, _)| sender)
 }
 
+/// Makes the keys of `archive` in the Secret of `namespace` `wanted`, and leaves those of the senders in `kept`.
+async fn bring(
+    context: &Context,
+    archive: &ArchiveName,
+    namespace: &str,
+    wanted: &mut SecretData,
+    kept: Option<&BTreeSet<String>>,
+) -> Result<(), ApplyError> {
+    if let Some(kept) = kept {
+        for (key, value) in data(&context.caches, namespace).await? {
+            if key == ca_key(archive) || sender_of(&key).is_some_and(|sender| kept.contains(sender)) {
+                wanted.entry(key).or_insert(value);
+            }
+        }
+    }
+    write(context, archive, namespace, wanted).await.map(drop)
+}
+
 /// Makes the keys of `archive` in the Secret of `namespace` exactly `wanted`. Whether anything had to be changed for it.
 ///
 /// Keys that look like the archive's and that its manager does not own are somebody else's: an apply would not take them out, so
@@ -294,59 +344,32 @@ pub async fn write(
     namespace: &str,
     wanted: &SecretData,
 ) -> Result<bool, ApplyError> {
-    let place = (archive.clone(), namespace.to_owned());
-    let cached = context.caches.get(Source::Secret, namespace, SECRET_NAME);
-    let found = cached.as_deref().map(decoded).unwrap_or_default();
-    let is_its = |key: &String| key.starts_with(&archive.secret_prefix());
-    let is_so = found.iter().filter(|(key, _)| is_its(key)).eq(wanted.iter());
+    let (place, caches) = ((archive.clone(), namespace.to_owned()), &context.caches);
+    let record = caches.get(Source::Secret, namespace, SECRET_NAME);
     let looked_at = context.settled.said(&place);
-    let now = fingerprint(cached.as_deref(), wanted);
-    if looked_at == Some(now) || (is_so && looked_at.is_some()) {
+    let now = fingerprint(record.as_deref(), wanted);
+    if looked_at == Some(now) {
         return Ok(false);
     }
-    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &Source::Secret.resource());
-    let failed = |error: kube::Error| ApplyError::request("Secret", SECRET_NAME, &error);
-    let live = api.get_opt(SECRET_NAME).await.map_err(failed)?;
+    if looked_at.is_some() {
+        let found = data(caches, namespace).await?;
+        if found.iter().filter(|(key, _)| key.starts_with(&archive.secret_prefix())).eq(wanted.iter()) {
+            return Ok(false);
+        }
+    }
+    let live = caches.requests.get_as::<Live>(Source::Secret, namespace, SECRET_NAME).await;
+    let live = live.map_err(|error| ApplyError::request("Secret", SECRET_NAME, &error))?;
     let Some(change) = change(live.as_ref(), &archive.secret_manager(), wanted) else {
         context.settled.renew(place, now);
         return Ok(false);
     };
     info!(%archive, namespace, keys = wanted.len(), "changing what the archive has in the Secret {SECRET_NAME}");
     match (change, &live) {
-        (Change::Delete, Some(live)) => delete(&api, live).await?,
-        _ => apply(&api, archive, namespace, wanted).await?,
+        (Change::Delete, Some(live)) => delete(context, namespace, live).await?,
+        _ => apply(context, archive, namespace, wanted).await?,
     }
     context.settled.end(&place);
     Ok(true)
-}
-
-/// What has to be done to a Secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Change {
-    /// The keys of one manager become others.
-    Apply,
-    /// Nobody else has a key in it.
-    Delete,
-}
-
-/// What makes the keys of `manager` in `live` exactly `wanted`.
-fn change(live: Option<&DynamicObject>, manager: &str, wanted: &SecretData) -> Option<Change> {
-    let found = live.map(decoded).unwrap_or_default();
-    let owned: BTreeSet<&str> = live.map(|live| owned(live, manager)).unwrap_or_default();
-    let is_there = |(key, value): (&String, &Vec<u8>)| found.get(key) == Some(value) && owned.contains(key.as_str());
-    let is_too_much = |key: &&str| found.contains_key(*key) && !wanted.contains_key(*key);
-    if wanted.iter().all(is_there) && !owned.iter().any(is_too_much) {
-        return None;
-    }
-    let is_all = wanted.is_empty() && found.keys().all(|key| owned.contains(key.as_str()));
-    Some(if is_all { Change::Delete } else { Change::Apply })
-}
-
-/// Keys in the data of `secret` that `manager` owns.
-fn owned<'a>(secret: &'a DynamicObject, manager: &str) -> BTreeSet<&'a str> {
-    let fields = secret.managed_fields().iter().filter(|fields| fields.manager.as_deref() == Some(manager));
-    let data = fields.filter_map(|fields| fields.fields_v1.as_ref()?.0.get("f:data")?.as_object());
-    data.flatten().filter_map(|(key, _)| key.strip_prefix("f:")).collect()
 }
 
 /// What was looked at, and what was wanted then.
@@ -357,7 +380,7 @@ fn fingerprint(secret: Option<&DynamicObject>, wanted: &SecretData) -> u64 {
 }
 
 async fn apply(
-    api: &Api<DynamicObject>,
+    context: &Context,
     archive: &ArchiveName,
     namespace: &str,
     wanted: &SecretData,
@@ -371,19 +394,18 @@ async fn apply(
         "type": "Opaque",
         "data": encoded,
     });
-    let params = PatchParams::apply(&archive.secret_manager()).force();
-    let applied = api.patch(SECRET_NAME, &params, &Patch::Apply(secret)).await;
+    let (place, params) = ((namespace, SECRET_NAME), PatchParams::apply(&archive.secret_manager()).force());
+    let applied = context.caches.patch(Source::Secret, place, &params, &Patch::Apply(secret)).await;
     applied.map(drop).map_err(|error| ApplyError::request("Secret", SECRET_NAME, &error))
 }
 
 /// Deletes the Secret, if it is still the one in which nobody else has a key.
-async fn delete(api: &Api<DynamicObject>, seen: &DynamicObject) -> Result<(), ApplyError> {
-    let (uid, resource_version) = (seen.metadata.uid.clone(), seen.metadata.resource_version.clone());
-    let params =
-        DeleteParams { preconditions: Some(Preconditions { uid, resource_version }), ..DeleteParams::default() };
+async fn delete(context: &Context, namespace: &str, seen: &Live) -> Result<(), ApplyError> {
+    let api: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
+    let params = DeleteParams { preconditions: Some(seen.preconditions()), ..DeleteParams::default() };
     match api.delete(SECRET_NAME, &params).await {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
         Err(error) => Err(ApplyError::request("Secret", SECRET_NAME, &error)),
     }
 }
@@ -391,25 +413,6 @@ async fn delete(api: &Api<DynamicObject>, seen: &DynamicObject) -> Result<(), Ap
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const MANAGER: &str = "promarchive/team/lab";
-
-    /// A Secret in which each key has the value `x`, by its manager.
-    fn secret(managers: &[(&str, &[&str])]) -> DynamicObject {
-        let keys = managers.iter().flat_map(|(_, keys)| *keys);
-        let data: Value = keys.map(|key| ((*key).to_owned(), json!("eA=="))).collect::<serde_json::Map<_, _>>().into();
-        let fields = managers.iter().map(|(manager, keys)| {
-            let keys: serde_json::Map<_, _> = keys.iter().map(|key| (format!("f:{key}"), json!({}))).collect();
-            json!({"manager": manager, "operation": "Apply", "fieldsType": "FieldsV1", "fieldsV1": {"f:data": keys}})
-        });
-        let fields: Vec<Value> = fields.collect();
-        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET_NAME, "managedFields": fields}, "data": data});
-        serde_json::from_value(secret).unwrap()
-    }
-
-    fn wanted(keys: &[&str]) -> SecretData {
-        keys.iter().map(|key| ((*key).to_owned(), b"x".to_vec())).collect()
-    }
 
     #[test]
     fn no_certificate_goes_to_others_that_is_none() {
@@ -440,27 +443,16 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_archives_manager_owns_is_taken_out() {
-        let other = ("kubectl-edit", &["team.lab.b"][..]);
-        for (managers, keys, expected) in [
-            (vec![(MANAGER, &["team.lab.a"][..])], &["team.lab.a"][..], None),
-            (vec![(MANAGER, &["team.lab.a"][..])], &["team.lab.c"][..], Some(Change::Apply)),
-            (vec![(MANAGER, &["team.lab.a"][..])], &[][..], Some(Change::Delete)),
-            // Somebody's keys that look like the archive's.
-            (vec![other], &[][..], None),
-            (vec![(MANAGER, &["team.lab.a"][..]), other], &["team.lab.a"][..], None),
-            (vec![(MANAGER, &["team.lab.a"][..]), other], &[][..], Some(Change::Apply)),
-            (vec![("promarchive/team/lab2", &["team.lab.b"][..])], &[][..], None),
-            // Somebody else wrote what is wanted: it is taken over.
-            (vec![other], &["team.lab.b"][..], Some(Change::Apply)),
-            (vec![], &[][..], None),
-        ] {
-            assert_eq!(change(Some(&secret(&managers)), MANAGER, &wanted(keys)), expected, "{managers:?} {keys:?}");
-        }
-        assert_eq!(change(None, MANAGER, &wanted(&[])), None);
-        assert_eq!(change(None, MANAGER, &wanted(&["team.lab.a"])), Some(Change::Apply));
-        let mut changed = wanted(&["team.lab.a"]);
-        changed.insert("team.lab.a".to_owned(), b"y".to_vec());
-        assert_eq!(change(Some(&secret(&[(MANAGER, &["team.lab.a"])])), MANAGER, &changed), Some(Change::Apply));
+    fn of_the_secrets_of_others_only_what_a_sender_can_have_is_kept() {
+        let archive = ArchiveName::new("team", "lab");
+        let long = vec![b'x'; LONGEST_VALUE_BYTES + 1];
+        let mut data: SecretData = ["team.lab.a.p.token", "team.lab.b.p.token", "team.lab.ca.crt", "team.lab.ca.key"]
+            .map(|key| (key.to_owned(), b"x".to_vec()))
+            .into();
+        data.extend([("team.lab.a.p.previous".to_owned(), long.clone()), ("theirs".to_owned(), long)]);
+        let senders = BTreeSet::from(["team.lab.a.p".to_owned()]);
+        let kept = only(data.clone(), &archive, "other", Some(&senders));
+        assert_eq!(kept.keys().collect::<Vec<_>>(), ["team.lab.a.p.token", "team.lab.ca.crt"]);
+        assert_eq!(only(data, &archive, "team", None).len(), 4);
     }
 }

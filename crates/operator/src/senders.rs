@@ -40,7 +40,8 @@ pub fn senders<'a>(archive: &'a Archive, consenting: &[Prometheus]) -> Vec<Sende
     consenting.iter().filter_map(with).collect()
 }
 
-fn chooses(selection: &Selection, prometheus: &Prometheus) -> bool {
+/// Whether `selection` chooses `prometheus`, of which no content is needed.
+pub fn chooses(selection: &Selection, prometheus: &Prometheus) -> bool {
     selection.kind == prometheus.kind
         && selection.namespaces.contains(&prometheus.namespace)
         && match &selection.target {

@@ -1,20 +1,40 @@
 //! Health and metrics over plain HTTP: `/-/healthy`, `/-/ready`, `/metrics`. They tell nothing secret and change nothing.
+//!
+//! Everybody who reaches the port may ask, so nobody may hold it: connections are few, in all and from one address; a request's head
+//! has to be short and to come soon; a connection that waits for too long is closed; and no body is read. When all places are taken, the
+//! connection that has waited longest without a request makes room for a new one.
 
+mod places;
+
+use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
-use axum::routing::get;
-use tokio::net::TcpListener;
-use tracing::{error, info};
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
 
 use crate::metrics;
 use crate::run::RunError;
+use places::{Place, Places};
+
+/// From connecting, or from the answer before, to the end of a request's head.
+const HEAD: Duration = Duration::from_secs(5);
+/// From the head to the end of the answer: whoever does not take it is not waited for.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Longest head of a request.
+const HEAD_BYTES: usize = 16 << 10;
+/// A listener that cannot accept, most likely for want of files, tries again.
+const AFTER_FAILURE: Duration = Duration::from_millis(250);
 
 /// How far the process is.
 #[derive(Debug, Default)]
@@ -39,37 +59,91 @@ impl Health {
     pub fn set_unguarded(&self, fault: Option<String>) {
         *self.unguarded.lock().unwrap_or_else(PoisonError::into_inner) = fault;
     }
+
+    /// Why it is not ready, if it is not. One that waits for the Lease is ready: it would take over.
+    fn not_ready(&self) -> Option<String> {
+        if !self.started.load(Ordering::Relaxed) {
+            return Some("no way to the API server yet".to_owned());
+        }
+        self.unguarded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Serves in the background.
 pub async fn start(address: SocketAddr, health: Arc<Health>) -> Result<(), RunError> {
     let listener = TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
     info!(%address, "health and metrics");
-    let router = Router::new()
-        .route("/-/healthy", get(|| async { "healthy\n" }))
-        .route("/-/ready", get(ready))
-        .route("/metrics", get(metrics))
-        .with_state(health);
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
-            error!(%error, "health and metrics are not served any more");
-        }
-    });
+    tokio::spawn(accept(listener, health));
     Ok(())
 }
 
-/// One that waits for the Lease is ready, too: it would take over.
-async fn ready(State(health): State<Arc<Health>>) -> impl IntoResponse {
-    if !health.started.load(Ordering::Relaxed) {
-        return (StatusCode::SERVICE_UNAVAILABLE, "no way to the API server yet\n".to_owned());
-    }
-    match &*health.unguarded.lock().unwrap_or_else(PoisonError::into_inner) {
-        None => (StatusCode::OK, "ready\n".to_owned()),
-        Some(fault) => (StatusCode::SERVICE_UNAVAILABLE, format!("{fault}\n")),
+async fn accept(listener: TcpListener, health: Arc<Health>) {
+    let places = Places::default();
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                // Without a place the connection is closed at once.
+                if let Some(place) = places.take(peer.ip().to_canonical()) {
+                    tokio::spawn(serve(stream, place, health.clone()));
+                }
+            }
+            Err(error) if is_of_the_client(&error) => {}
+            Err(error) => {
+                warn!(%error, "cannot accept a connection; trying again");
+                sleep(AFTER_FAILURE).await;
+            }
+        }
     }
 }
 
-async fn metrics(State(health): State<Arc<Health>>) -> impl IntoResponse {
-    let text = metrics::text(health.working.load(Ordering::Relaxed));
-    ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+fn is_of_the_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// Answers one request, for as long as nobody else needs the place, then closes. Who comes rarely does not need a connection that stays.
+async fn serve(stream: TcpStream, place: Place, health: Arc<Health>) {
+    let service = service_fn(|request: Request<Incoming>| {
+        place.set_busy();
+        let answer = answer(&request, &health);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(HEAD_BYTES)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        served = timeout(HEAD + ANSWER, connection) => match served {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!(%error, "a connection ended"),
+            Err(_) => debug!("a connection took too long"),
+        },
+        () = place.given_up() => {}
+    }
+}
+
+fn answer(request: &Request<Incoming>, health: &Health) -> Response<String> {
+    let text = "text/plain; charset=utf-8";
+    let (status, content, body) = match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/-/healthy") => (StatusCode::OK, text, "healthy\n".to_owned()),
+        (&Method::GET | &Method::HEAD, "/-/ready") => match health.not_ready() {
+            None => (StatusCode::OK, text, "ready\n".to_owned()),
+            Some(why) => (StatusCode::SERVICE_UNAVAILABLE, text, format!("{why}\n")),
+        },
+        (&Method::GET | &Method::HEAD, "/metrics") => {
+            let metrics = metrics::text(health.working.load(Ordering::Relaxed));
+            (StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", metrics)
+        }
+        (_, "/-/healthy" | "/-/ready" | "/metrics") => {
+            (StatusCode::METHOD_NOT_ALLOWED, text, "only GET is answered\n".to_owned())
+        }
+        _ => (StatusCode::NOT_FOUND, text, "there are /-/healthy, /-/ready and /metrics\n".to_owned()),
+    };
+    let mut answer = Response::new(body);
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content));
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
 }

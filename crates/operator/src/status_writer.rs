@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::{Api, DynamicObject, Patch};
+use kube::api::{DynamicObject, Patch};
 use promarchive_api::metrics_archive::{ConditionType, MetricsArchiveStatus, Reason};
 use serde_json::json;
 use tracing::warn;
@@ -24,7 +24,6 @@ pub async fn write(context: &Context, object: &DynamicObject, found: &Findings) 
         return Ok(());
     }
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &Source::Archive.resource());
     // A merge patch with every field: what is not there any more is set to null, lists are replaced.
     let fields = ["observedGeneration", "conditions", "matched", "configured", "summary", "store", "prometheuses"];
     let mut patch: serde_json::Map<_, _> =
@@ -32,9 +31,10 @@ pub async fn write(context: &Context, object: &DynamicObject, found: &Findings) 
     if let Ok(serde_json::Value::Object(written)) = serde_json::to_value(&after) {
         patch.extend(written);
     }
-    let written = api.patch_status(&name, &patch_params(), &Patch::Merge(json!({"status": patch}))).await;
+    let (requests, patch) = (&context.caches.requests, Patch::Merge(json!({"status": patch})));
+    let written = requests.patch_status(Source::Archive, &namespace, &name, &patch_params(), &patch).await;
     match written {
-        Ok(_) => {}
+        Ok(()) => {}
         // Deleted meanwhile.
         Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
         // What is stored breaks a rule of a newer definition, and with it every write of it: then an Event is all that can be said.

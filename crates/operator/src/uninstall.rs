@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use crate::build::ReceiverDefaults;
 use crate::cache::{Caches, Source, chain};
 use crate::context::Context;
-use crate::dereference::prometheuses;
+use crate::dereference::{records_with_entry, with_content_now};
 use crate::entry::{self, ArchiveName};
 use crate::guard::Guard;
 use crate::names::FINALIZER;
@@ -129,17 +129,17 @@ async fn end_operator(client: &Client, namespace: &str, name: &str, end: Instant
 
 /// How many objects had entries of ours.
 async fn take_entries_out(context: &Context) -> usize {
-    let mut left = 0;
-    for prometheus in prometheuses(context) {
+    let all = records_with_entry(context, |_| true);
+    for record in &all {
+        let Some(prometheus) = with_content_now(context, record).await else { continue };
         let names: std::collections::BTreeSet<ArchiveName> =
             entry::names(prometheus.remote_write().unwrap_or_default()).map(|name| name.archive().clone()).collect();
-        left += usize::from(!names.is_empty());
         // One a round: each patch needs the resource version that the one before made.
         if let Some(archive) = names.first() {
             removal::take_out(context, archive, &prometheus).await;
         }
     }
-    left
+    all.len()
 }
 
 /// How many archives had our finalizer.

@@ -6,21 +6,21 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use kube::ResourceExt;
-use kube::api::{Api, DynamicObject, Patch};
+use kube::api::{DynamicObject, Patch};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
+use crate::apply::ApplyError;
 use crate::cache::{Source, chain};
 use crate::context::Context;
 use crate::credentials::{SecretData, without_senders};
-use crate::dereference::{consents, own_object};
+use crate::dereference::{consents, has_entry, own_object, with_content};
 use crate::entry::{ArchiveName, ca_key};
 use crate::kind::Kind;
 use crate::names::patch_params;
 use crate::prometheus::Prometheus;
 use crate::removal;
 use crate::secrets::{self, sender_of};
-use crate::senders::has_entry_of;
 
 /// Takes out what the archive has in objects that do not consent. Whether all of it is out.
 ///
@@ -43,18 +43,26 @@ async fn take_entries_out(
     withheld: &[Prometheus],
 ) -> (BTreeSet<String>, bool) {
     let (mut staying, mut is_done) = (BTreeSet::new(), true);
-    for prometheus in withheld.iter().filter(|prometheus| has_entry_of(prometheus, archive)) {
-        if prometheus.is_deleting() {
+    for record in withheld.iter().filter(|record| has_entry(context, archive, record)) {
+        if record.is_deleting() {
             // Its list is read by nobody any more.
-            staying.insert(prometheus.uid());
+            staying.insert(record.uid());
             continue;
         }
-        let Prometheus { namespace, name, .. } = prometheus;
+        let Prometheus { namespace, name, .. } = record;
         info!(%archive, namespace, name, "does not consent: taking its entry out");
         // That something else was refused is no reason to wait.
-        context.denied.end(&(archive.clone(), prometheus.uid()));
-        if !removal::take_out(context, archive, prometheus).await {
-            staying.insert(prometheus.uid());
+        context.denied.end(&(archive.clone(), record.uid()));
+        let is_out = match with_content(context, record).await {
+            Ok(Some(prometheus)) => removal::take_out(context, archive, &prometheus).await,
+            Ok(None) => true,
+            Err(error) => {
+                warn!(%archive, namespace, name, error = %chain(&error), "its entry could not be taken out; trying again");
+                false
+            }
+        };
+        if !is_out {
+            staying.insert(record.uid());
             is_done = false;
         }
     }
@@ -69,15 +77,22 @@ async fn take_lines_out(
     withheld: &[Prometheus],
 ) -> bool {
     let uid = object.uid().unwrap_or_default();
-    let Some(file) = own_object(context, archive, &uid, Kind::ConfigMap, &archive.receiver()) else { return true };
+    let file = match own_object(context, archive, &uid, Kind::ConfigMap, &archive.receiver()).await {
+        Ok(Some(file)) => file,
+        Ok(None) => return true,
+        Err(error) => {
+            warn!(%archive, error = %chain(&error), "the receiver's tokens file could not be read; trying again");
+            return false;
+        }
+    };
     let text = file.data.pointer("/data/tokens").and_then(Value::as_str).unwrap_or_default();
     let refused: HashSet<String> = withheld.iter().map(|prometheus| prometheus.full_name().sender()).collect();
     let Some(text) = without_senders(text, |name| refused.contains(name)) else { return true };
     info!(%archive, "some do not consent: taking their tokens out of the receiver's file");
-    let api: Api<DynamicObject> =
-        Api::namespaced_with(context.client.clone(), &archive.namespace, &Source::Child(Kind::ConfigMap).resource());
     let patch = json!({"metadata": {"resourceVersion": file.resource_version()}, "data": {"tokens": text}});
-    match api.patch(&archive.receiver(), &patch_params(), &Patch::Merge(patch)).await {
+    let (source, name) = (Source::Child(Kind::ConfigMap), archive.receiver());
+    let place = (archive.namespace.as_str(), name.as_str());
+    match context.caches.patch(source, place, &patch_params(), &Patch::Merge(patch)).await {
         Ok(_) => true,
         Err(kube::Error::Api(status)) if status.code == 404 => true,
         Err(error) => {
@@ -102,14 +117,23 @@ async fn take_keys_out(
     let mut is_done = true;
     for namespace in secrets::namespaces_with_keys(&context.caches, archive) {
         let Some(refused) = refused.get(namespace.as_str()) else { continue };
-        let found = secrets::data(&context.caches, &namespace);
-        let Some(wanted) = without(found, archive, refused) else { continue };
-        if let Err(error) = secrets::write(context, archive, &namespace, &wanted).await {
+        if let Err(error) = take_keys_out_of(context, archive, &namespace, refused).await {
             warn!(%archive, namespace, %error, "a token of one that does not consent could not be taken out; trying again");
             is_done = false;
         }
     }
     is_done
+}
+
+async fn take_keys_out_of(
+    context: &Context,
+    archive: &ArchiveName,
+    namespace: &str,
+    refused: &HashSet<String>,
+) -> Result<(), ApplyError> {
+    let found = secrets::data(&context.caches, namespace).await?;
+    let Some(wanted) = without(found, archive, refused) else { return Ok(()) };
+    secrets::write(context, archive, namespace, &wanted).await.map(drop)
 }
 
 /// What the archive has in a Secret, without the keys of these senders; `None` if they have none. The certificate of the authority

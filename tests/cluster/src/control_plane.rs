@@ -11,12 +11,14 @@ use crate::network::{API_SERVER, NODE_ADDRESS, SERVICE_RANGE};
 use crate::part::Part;
 
 /// A database that may be lost with the machine, but not with the process.
-const ETCD: [&str; 6] = [
+const ETCD: [&str; 7] = [
     "--listen-client-urls=http://127.0.0.1:2379",
     "--advertise-client-urls=http://127.0.0.1:2379",
     "--listen-peer-urls=http://127.0.0.1:2380",
     "--listen-metrics-urls=http://203.0.113.10:2381",
     "--unsafe-no-fsync",
+    // Tests fill it with as much as tenants may.
+    "--quota-backend-bytes=17179869184",
     "--log-level=warn",
 ];
 

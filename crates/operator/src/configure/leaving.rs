@@ -28,6 +28,11 @@ pub fn carried(found: &Found<'_>) -> Vec<TokenLine> {
     lines.map(|(name, hash)| (name.to_owned(), hash.to_owned())).collect()
 }
 
+/// Senders that lines of a tokens file are of, as far as the lines tell.
+pub fn leaving(carried: &[TokenLine]) -> BTreeSet<PrometheusName> {
+    carried.iter().filter_map(|(name, _)| PrometheusName::parse_sender(name)).collect()
+}
+
 /// Tokens, as they are stored, of senders for which none is made: those with an entry that is to go, and those of `carried` whose
 /// line is of the stored token. They keep them until nothing more comes.
 pub fn kept(
@@ -35,13 +40,10 @@ pub fn kept(
     found: &Found<'_>,
     entitled: &BTreeSet<PrometheusName>,
     carried: &[TokenLine],
-    stored: impl Fn(&str) -> Option<SecretData>,
+    stored: &BTreeMap<String, SecretData>,
 ) -> BTreeMap<PrometheusName, SenderToken> {
-    let mut secrets: BTreeMap<String, Option<SecretData>> = BTreeMap::new();
-    let mut token = |sender: &PrometheusName| {
-        let data = secrets.entry(sender.namespace.clone()).or_insert_with(|| stored(&sender.namespace));
-        SenderToken::read(data.as_ref()?, &sender.secret_key(archive))
-    };
+    let token =
+        |sender: &PrometheusName| SenderToken::read(stored.get(&sender.namespace)?, &sender.secret_key(archive));
     let mut kept = BTreeMap::new();
     for sender in found.senders.iter().map(|sender| sender.prometheus.full_name()) {
         if !entitled.contains(&sender)

@@ -23,7 +23,7 @@ use crate::senders::Sender;
 use crate::status::PrometheusFinding;
 use crate::validate::Archive;
 
-pub use leaving::{carried, is_retired, kept};
+pub use leaving::{carried, is_retired, kept, leaving};
 
 /// Shards of one queue, which fill a request in 5 s at most, are not further apart.
 const SHARDS_APART: Duration = Duration::from_secs(10);

@@ -1,11 +1,11 @@
 //! A request that a policy must deny. It is a dry run: if it is let through, nothing is made or changed.
 
-use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
-use kube::{Client, ResourceExt};
+use kube::ResourceExt;
+use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::Policy;
-use crate::cache::{Source, chain};
+use crate::cache::{Caches, Source, chain};
 use crate::kind::Kind;
 use crate::names::{FIELD_MANAGER, INSTANCE, MANAGED_BY, patch_params};
 use crate::prometheus::Prometheus;
@@ -28,7 +28,7 @@ pub enum Verdict {
 #[derive(Clone, Debug)]
 pub struct Probe {
     policy: Policy,
-    resource: ApiResource,
+    source: Source,
     namespace: String,
     name: String,
     patch: Patch<Value>,
@@ -83,12 +83,13 @@ impl Probe {
     }
 
     fn apply(policy: Policy, kind: Kind, namespace: &str, name: String, object: Value) -> Self {
-        Self { policy, resource: kind.resource(), namespace: namespace.to_owned(), name, patch: Patch::Apply(object) }
+        let source = Source::Child(kind);
+        Self { policy, source, namespace: namespace.to_owned(), name, patch: Patch::Apply(object) }
     }
 
     fn annotation(policy: Policy, source: Source, namespace: String, name: String) -> Self {
         let patch = json!({"metadata": {"annotations": {format!("promarchive.dev/{CHECK}"): "must be denied"}}});
-        Self { policy, resource: source.resource(), namespace, name, patch: Patch::Merge(patch) }
+        Self { policy, source, namespace, name, patch: Patch::Merge(patch) }
     }
 
     /// Which policy must deny it.
@@ -97,13 +98,13 @@ impl Probe {
     }
 
     /// Asks the API server.
-    pub async fn ask(&self, client: &Client) -> Verdict {
-        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &self.namespace, &self.resource);
+    pub async fn ask(&self, caches: &Caches) -> Verdict {
         let params = match self.patch {
             Patch::Apply(_) => PatchParams::apply(FIELD_MANAGER),
             _ => patch_params(),
         };
-        let answer = api.patch(&self.name, &params.dry_run(), &self.patch).await;
+        let place = (self.namespace.as_str(), self.name.as_str());
+        let answer = caches.patch(self.source, place, &params.dry_run(), &self.patch).await;
         verdict(self.policy, answer.map(drop))
     }
 }

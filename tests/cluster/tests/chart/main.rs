@@ -67,6 +67,7 @@ fn switches_take_away_what_they_name() {
         ("crds.keep=false", "helm.sh/resource-policy: keep"),
         ("admissionPolicy.enabled=false", "kind: ValidatingAdmissionPolicy"),
         ("removal.enabled=false", "helm.sh/hook: pre-delete"),
+        ("networkPolicy.enabled=false", "kind: NetworkPolicy"),
         ("rbac.create=false", "name: lab-promarchive-operator-lease"),
         ("rbac.aggregateToView=false", "aggregate-to-view"),
     ] {

@@ -5,11 +5,13 @@
 //! happened to other people's entries, and which rights were used.
 //!
 //! `cargo test --test operator -- TEXT` runs the cases with TEXT in their names. `PROMARCHIVE_STEADY_SECONDS` says for how long an
-//! operator with nothing to do is looked at (default: 45).
+//! operator with nothing to do is looked at (default: 45), `PROMARCHIVE_CROWD` how many objects of each kind are made to
+//! fill its memory.
 
 mod api;
 mod claims;
 mod consent;
+mod crowd;
 mod drift;
 mod everywhere;
 mod failpoints;
@@ -79,7 +81,7 @@ fn main() -> ExitCode {
     suite.end_operator();
     failed.extend(run(&suite, chosen(failpoints::ALONE)));
     failed.extend(run(&suite, chosen(guard::ALONE)));
-    for case in chosen(everywhere::IN_ORDER) {
+    for case in chosen(&[crowd::IN_ORDER, everywhere::IN_ORDER].concat()) {
         suite.start_operator();
         failed.extend(run(&suite, vec![case]));
         suite.end_operator();

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -16,15 +16,23 @@ static PORT: AtomicU16 = AtomicU16::new(18_080);
 pub(crate) struct Operator {
     child: Child,
     log: PathBuf,
-    /// Where it listens, if it does.
-    port: Option<u16>,
+    /// Where it serves its health.
+    pub(crate) address: SocketAddr,
+}
+
+/// What an operator takes of the machine's memory, in KiB.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    pub(crate) resident: u64,
+    /// The most that it had resident.
+    pub(crate) peak: u64,
 }
 
 impl Operator {
     /// `promarchive-operator run` with these arguments besides those that it needs. `name` is its identity.
     pub(crate) fn run(suite: &Suite, name: &str, arguments: &[&str], failpoint: Option<&str>) -> Self {
-        let port = PORT.fetch_add(1, Ordering::Relaxed);
-        let listen = format!("--listen=127.0.0.1:{port}");
+        let address = SocketAddr::from(([127, 0, 0, 1], PORT.fetch_add(1, Ordering::Relaxed)));
+        let listen = format!("--listen={address}");
         let image = format!("--receiver-image={}", suite.receiver_image);
         let identity = format!("--identity={name}");
         let mut all = vec!["run", &listen, &image, &identity];
@@ -32,9 +40,9 @@ impl Operator {
             all.push("--lease-namespace=promarchive");
         }
         all.extend(arguments);
-        let mut started = Self::start(suite, name, &all, &suite.operator_kubeconfig, failpoint);
-        started.port = Some(port);
-        started
+        let mut operator = Self::start(suite, name, &all, &suite.operator_kubeconfig, failpoint);
+        operator.address = address;
+        operator
     }
 
     /// `promarchive-operator remove`, with the rights of the Job that the chart makes for it.
@@ -52,19 +60,41 @@ impl Operator {
             command.env("PROMARCHIVE_OPERATOR_FAILPOINT", name);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
-        Self { child: command.spawn().unwrap(), log, port: None }
+        Self { child: command.spawn().unwrap(), log, address: SocketAddr::from(([0, 0, 0, 0], 0)) }
     }
 
     /// What it answers over HTTP, with status and head; nothing if it does not.
     pub(crate) fn get(&self, suite: &Suite, path: &str) -> String {
         let ask = || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect(("127.0.0.1", self.port.unwrap()))?;
+            let mut stream = TcpStream::connect(self.address)?;
             write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer)?;
             Ok(answer)
         };
         suite.cluster.inside(|| ask().unwrap_or_default()).unwrap()
+    }
+
+    /// What it takes of the memory, as the kernel says.
+    pub(crate) fn memory(&self) -> Memory {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
+        };
+        Memory { resident: field("VmRSS"), peak: field("VmHWM") }
+    }
+
+    /// How many connections to its port it has.
+    pub(crate) fn connections(&self) -> usize {
+        let port = format!(":{:04X}", self.address.port());
+        let table = fs::read_to_string(format!("/proc/{}/net/tcp", self.child.id())).unwrap();
+        // Local address and state, of which 01 is ESTABLISHED.
+        let is_its = |line: &&str| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            fields.get(1).is_some_and(|local| local.ends_with(&port)) && fields.get(3) == Some(&"01")
+        };
+        table.lines().filter(is_its).count()
     }
 
     /// As a power cut would.

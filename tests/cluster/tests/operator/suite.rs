@@ -1,5 +1,6 @@
 //! What all cases share: one control plane, one operator, the stand-in for the kubelet, and a record of what happened.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle, sleep};
@@ -9,7 +10,7 @@ use promarchive_cluster::{Cluster, Options, Shape};
 
 use crate::api::Api;
 use crate::kubelet::Kubelet;
-use crate::process::Operator;
+use crate::process::{Memory, Operator};
 use crate::record::Record;
 use crate::{schema, upgrade};
 
@@ -70,6 +71,21 @@ impl Suite {
     /// Starts the operator that cases share.
     pub(crate) fn start_operator(&self) {
         *self.operator.lock().unwrap() = Some(Operator::run(self, "shared", &[], None));
+    }
+
+    /// What the operator that cases share takes of the memory.
+    pub(crate) fn operator_memory(&self) -> Memory {
+        self.operator.lock().unwrap().as_ref().unwrap().memory()
+    }
+
+    /// Where it serves its health.
+    pub(crate) fn operator_address(&self) -> SocketAddr {
+        self.operator.lock().unwrap().as_ref().unwrap().address
+    }
+
+    /// How many connections to that it has.
+    pub(crate) fn operator_connections(&self) -> usize {
+        self.operator.lock().unwrap().as_ref().unwrap().connections()
     }
 
     /// Ends it as a power cut would, and its Lease, so that the next one need not wait.

@@ -2,30 +2,49 @@
 //!
 //! A kind that is not installed, or a watch that fails, stalls no other: every watch has its own back-off. Kinds that
 //! come with the Prometheus Operator are watched from the moment on when their definition is established.
+//!
+//! **What tenants make cannot fill the memory.** Of each object a *record* is kept: the part of its metadata that is used, at most
+//! some kilobytes. Its content is kept as text if it is short and all texts together are not too long; otherwise it is read from the API
+//! server whenever it is needed. Answers are never in memory as a whole but for single objects, and of these a few at a time.
+//!
+//! | module | what |
+//! |---|---|
+//! | `source` | what is watched |
+//! | `copy` | JSON to JSON, only what a rule names |
+//! | `metadata`, `kept` | what is kept of an object of each kind |
+//! | `requests` | answers, read as they come |
+//! | `follow` | one kind: list, then watch |
+
+mod copy;
+mod follow;
+mod kept;
+mod metadata;
+mod requests;
+mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::pin::pin;
 use std::sync::{Arc, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures::TryStreamExt;
-use kube::api::{Api, ApiResource, DynamicObject};
-use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, reflector};
-use kube::{Client, ResourceExt};
-use promarchive_api::metrics_archive::PrometheusKind;
+use kube::Client;
+use kube::api::{DynamicObject, Patch, PatchParams};
+use serde::Serialize;
 use tokio::sync::watch;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
-use crate::entry::SECRET_NAME;
-use crate::kind::{Kind, resource};
-use crate::names::MANAGED_BY;
+use crate::entry::ArchiveName;
 use crate::scope::Scope;
 use crate::validate::Archive;
 
+use follow::Store;
+pub use kept::TooLong;
+use kept::{Kept, Room};
+pub(crate) use metadata::owners;
+pub use requests::Requests;
+pub use source::Source;
+use source::Watched;
+
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-const NOT_SERVED_FOR: Duration = Duration::from_secs(5);
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// An object was seen or has changed.
@@ -33,94 +52,31 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 pub struct Changed {
     /// What kind of thing it is to us.
     pub source: Source,
-    /// As it is now; as it was, if it is gone.
+    /// Its record as it is now; as it was, if it is gone.
     pub object: Arc<DynamicObject>,
     /// Whether it is gone.
     pub gone: bool,
 }
 
-/// What an object is to the operator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Source {
-    /// A MetricsArchive.
-    Archive,
-    /// Something that the operator made.
-    Child(Kind),
-    /// A Prometheus or PrometheusAgent.
-    Prometheus(PrometheusKind),
-    /// The Secret of a namespace.
-    Secret,
-    /// A namespace.
-    Namespace,
-    /// A definition of a kind of the Prometheus Operator.
-    Definition,
+type Stores = BTreeMap<(Source, String), Arc<RwLock<Store>>>;
+
+/// The content of an object could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The API server did not give it.
+    #[error(transparent)]
+    Request(#[from] kube::Error),
+    /// It is too much.
+    #[error(transparent)]
+    TooLong(#[from] TooLong),
 }
-
-/// How a kind is watched.
-struct Watched {
-    resource: ApiResource,
-    config: watcher::Config,
-    namespaced: bool,
-    /// Name of the definition that must be there first.
-    definition: Option<String>,
-}
-
-impl Source {
-    /// Everything that the operator looks at.
-    pub fn all() -> Vec<Self> {
-        let mut all = Self::entries_and_finalizers();
-        all.extend([Self::Secret, Self::Namespace]);
-        all.extend(Kind::ALL.map(Self::Child));
-        all
-    }
-
-    /// Where the operator leaves something in objects that are not its own.
-    pub fn entries_and_finalizers() -> Vec<Self> {
-        let mut some = vec![Self::Definition, Self::Archive];
-        some.extend(PrometheusKind::ALL.map(Self::Prometheus));
-        some
-    }
-
-    fn watched(self) -> Watched {
-        let resource = self.resource();
-        let everything = watcher::Config::default();
-        let (config, namespaced) = match self {
-            Self::Archive | Self::Prometheus(_) => (everything, true),
-            Self::Child(_) => (everything.labels(&format!("{MANAGED_BY}=promarchive-operator")), true),
-            Self::Secret => (everything.fields(&format!("metadata.name={SECRET_NAME}")), true),
-            Self::Namespace | Self::Definition => (everything, false),
-        };
-        let optional = matches!(self, Self::Prometheus(_)) || matches!(self, Self::Child(kind) if kind.is_optional());
-        let definition = optional.then(|| format!("{}.{}", resource.plural, resource.group));
-        Watched { resource, config, namespaced, definition }
-    }
-
-    /// As the API server knows it.
-    pub fn resource(self) -> ApiResource {
-        match self {
-            Self::Archive => resource("promarchive.dev", "v1alpha1", "MetricsArchive", "metricsarchives"),
-            Self::Child(kind) => kind.resource(),
-            Self::Prometheus(PrometheusKind::Prometheus) => {
-                resource("monitoring.coreos.com", "v1", "Prometheus", "prometheuses")
-            }
-            Self::Prometheus(PrometheusKind::PrometheusAgent) => {
-                resource("monitoring.coreos.com", "v1alpha1", "PrometheusAgent", "prometheusagents")
-            }
-            Self::Secret => resource("", "v1", "Secret", "secrets"),
-            Self::Namespace => resource("", "v1", "Namespace", "namespaces"),
-            Self::Definition => {
-                resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions")
-            }
-        }
-    }
-}
-
-type Stores = BTreeMap<(Source, String), Store<DynamicObject>>;
 
 /// Local copies of everything that is watched.
 #[derive(Clone)]
 pub struct Caches {
-    client: Client,
+    /// To the API server, for what is not kept.
+    pub requests: Requests,
+    room: Arc<Room>,
     scope: Scope,
     sources: Arc<[Source]>,
     stores: Arc<RwLock<Stores>>,
@@ -138,7 +94,8 @@ impl Caches {
         changed: impl Fn(Changed) + Clone + Send + Sync + 'static,
     ) -> Self {
         let caches = Self {
-            client,
+            requests: Requests::new(client),
+            room: Arc::default(),
             scope,
             sources: sources.into(),
             stores: Arc::default(),
@@ -167,7 +124,7 @@ impl Caches {
     }
 
     /// Watches for ever; an optional kind while it is installed.
-    async fn keep(&self, source: Source, namespace: &str, changed: impl Fn(Changed)) {
+    async fn keep(&self, source: Source, namespace: &str, changed: impl Fn(Changed) + Sync) {
         let watched = source.watched();
         let mut definitions = self.definitions.subscribe();
         loop {
@@ -192,72 +149,6 @@ impl Caches {
         }
     }
 
-    async fn follow(&self, source: Source, namespace: &str, watched: &Watched, changed: &impl Fn(Changed)) {
-        let resource = &watched.resource;
-        let api: Api<DynamicObject> = if watched.namespaced && !namespace.is_empty() {
-            Api::namespaced_with(self.client.clone(), namespace, resource)
-        } else {
-            Api::all_with(self.client.clone(), resource)
-        };
-        let config = match source {
-            Source::Definition | Source::Namespace if !namespace.is_empty() => {
-                watched.config.clone().fields(&format!("metadata.name={namespace}"))
-            }
-            _ => watched.config.clone(),
-        };
-        let writer = Writer::new(resource.clone());
-        self.write(|stores| stores.insert((source, namespace.to_owned()), writer.as_reader()));
-        let mut events = pin!(reflector(writer, watcher::watcher(api, config)).default_backoff());
-        let mut healthy = true;
-        let mut not_served: Option<Instant> = None;
-        loop {
-            let event = events.try_next().await;
-            if event.as_ref().is_err_and(is_not_served) {
-                // A kind that is not there has no objects. Not at once: its definition may just be on its way.
-                if not_served.get_or_insert_with(Instant::now).elapsed() >= NOT_SERVED_FOR {
-                    self.set_seen(source, namespace, true);
-                }
-            } else if !matches!(event, Ok(Some(Event::Init))) {
-                not_served = None;
-            }
-            match event {
-                // The next try begins; nothing is known of how it ends.
-                Ok(Some(Event::Init)) => {}
-                Ok(Some(event)) => {
-                    healthy = true;
-                    if matches!(event, Event::InitDone) {
-                        self.set_seen(source, namespace, true);
-                    }
-                    self.tell(source, event, changed);
-                }
-                Ok(None) => return,
-                Err(error) if healthy => {
-                    healthy = false;
-                    warn!(kind = resource.kind, namespace, error = %chain(&error), "cannot watch; trying again");
-                }
-                Err(error) => debug!(kind = resource.kind, namespace, error = %chain(&error), "cannot watch"),
-            }
-        }
-    }
-
-    fn tell(&self, source: Source, event: Event<DynamicObject>, changed: &impl Fn(Changed)) {
-        let (object, gone) = match event {
-            Event::Apply(object) | Event::InitApply(object) => (Arc::new(object), false),
-            Event::Delete(object) => (Arc::new(object), true),
-            Event::Init | Event::InitDone => return,
-        };
-        if source == Source::Definition {
-            let name = object.name_any();
-            let object = object.clone();
-            self.definitions.send_if_modified(|all| {
-                let installed = !gone && is_established(&object);
-                let before = if installed { all.insert(name, object) } else { all.remove(&name) };
-                before.is_some() != installed
-            });
-        }
-        changed(Changed { source, object, gone });
-    }
-
     fn set_seen(&self, source: Source, namespace: &str, is_seen: bool) {
         let mut seen = self.seen.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         let key = (source, namespace.to_owned());
@@ -272,23 +163,124 @@ impl Caches {
         change(&mut self.stores.write().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    fn stores(&self, source: Source) -> Vec<Store<DynamicObject>> {
+    fn stores(&self, source: Source) -> Vec<Arc<RwLock<Store>>> {
         let stores = self.stores.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         stores.iter().filter(|((of, _), _)| *of == source).map(|(_, store)| store.clone()).collect()
     }
 
-    /// One object.
-    pub fn get(&self, source: Source, namespace: &str, name: &str) -> Option<Arc<DynamicObject>> {
-        let mut reference = ObjectRef::new_with(name, source.resource());
-        if !namespace.is_empty() {
-            reference = reference.within(namespace);
-        }
-        self.stores(source).into_iter().find_map(|store| store.get(&reference))
+    fn kept(&self, source: Source, namespace: &str, name: &str) -> Option<Arc<Kept>> {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.stores(source).into_iter().find_map(|store| {
+            let store = store.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            store.get(&key).cloned()
+        })
     }
 
-    /// All objects of a kind.
+    fn all_kept(&self, source: Source) -> Vec<Arc<Kept>> {
+        let of = |store: Arc<RwLock<Store>>| {
+            let store = store.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            store.values().cloned().collect::<Vec<_>>()
+        };
+        self.stores(source).into_iter().flat_map(of).collect()
+    }
+
+    /// The record of one object: its metadata.
+    pub fn get(&self, source: Source, namespace: &str, name: &str) -> Option<Arc<DynamicObject>> {
+        self.kept(source, namespace, name).map(|kept| kept.record.clone())
+    }
+
+    /// The records of all objects of a kind.
     pub fn all(&self, source: Source) -> Vec<Arc<DynamicObject>> {
-        self.stores(source).into_iter().flat_map(|store| store.state()).collect()
+        self.all_kept(source).iter().map(|kept| kept.record.clone()).collect()
+    }
+
+    /// The records of all archives of a namespace, and the claim that each one names, if it names one.
+    pub fn archives_of(&self, namespace: &str) -> Vec<(Arc<DynamicObject>, Option<String>)> {
+        let all = self.all_kept(Source::Archive);
+        let of_namespace = all.iter().filter(|kept| kept.record.metadata.namespace.as_deref() == Some(namespace));
+        of_namespace.map(|kept| (kept.record.clone(), kept.claim.as_deref().map(ToOwned::to_owned))).collect()
+    }
+
+    /// Archives that have an entry or a key in an object of a kind, once for each object. There may be very many.
+    pub fn mentioned(&self, source: Source) -> impl Iterator<Item = ArchiveName> {
+        self.all_kept(source).into_iter().flat_map(|kept| kept.mentions().collect::<Vec<_>>())
+    }
+
+    /// The records of all objects of a kind in which an archive that `is_meant` has an entry or a key, and these archives.
+    pub fn mentions(
+        &self,
+        source: Source,
+        is_meant: impl Fn(&ArchiveName) -> bool,
+    ) -> Vec<(Arc<DynamicObject>, BTreeSet<ArchiveName>)> {
+        let all = self.all_kept(source);
+        let with = all.iter().map(|kept| (kept.record.clone(), kept.mentions().filter(&is_meant).collect()));
+        with.filter(|(_, archives): &(_, BTreeSet<_>)| !archives.is_empty()).collect()
+    }
+
+    /// Whether `archive` has an entry or a key in this object.
+    pub fn is_mentioned(&self, source: Source, namespace: &str, name: &str, archive: &ArchiveName) -> bool {
+        self.kept(source, namespace, name).is_some_and(|kept| kept.is_mentioned(archive))
+    }
+
+    /// The records of all objects of a kind in which `archive` has an entry or a key.
+    pub fn mentioning(&self, source: Source, archive: &ArchiveName) -> Vec<Arc<DynamicObject>> {
+        let all = self.all_kept(source);
+        all.iter().filter(|kept| kept.is_mentioned(archive)).map(|kept| kept.record.clone()).collect()
+    }
+
+    /// One object with its content: the local copy of it, or, if that is not kept or not there yet, as the API server has it now.
+    pub async fn read(
+        &self,
+        source: Source,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Arc<DynamicObject>>, ReadError> {
+        match self.kept(source, namespace, name) {
+            None if self.is_listed(source, namespace) => Ok(None),
+            None => self.read_now(source, namespace, name).await,
+            Some(kept) => match &kept.text {
+                Some(text) => Ok(Some(Arc::new(kept::object(source, &kept.record.metadata, text)))),
+                None => self.read_now(source, namespace, name).await,
+            },
+        }
+    }
+
+    /// Whether an object is known to have a long content, of which only a few may be in memory at a time.
+    pub fn is_long(&self, source: Source, namespace: &str, name: &str) -> bool {
+        self.kept(source, namespace, name).is_some_and(|kept| !kept.is_short)
+    }
+
+    /// Whether all objects of a kind in `namespace` have been seen once, so that what is not known is not there.
+    fn is_listed(&self, source: Source, namespace: &str) -> bool {
+        let seen = self.seen.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        seen.contains(&(source, String::new())) || seen.contains(&(source, namespace.to_owned()))
+    }
+
+    /// One object with its content, as the API server has it now.
+    pub async fn read_now(
+        &self,
+        source: Source,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Arc<DynamicObject>>, ReadError> {
+        let read = self.requests.get(source, namespace, name).await?;
+        Ok(read.map(kept::Read::object).transpose()?.map(Arc::new))
+    }
+
+    /// Whether an object is there, as the API server says.
+    pub async fn exists_now(&self, source: Source, namespace: &str, name: &str) -> kube::Result<bool> {
+        self.requests.get(source, namespace, name).await.map(|read| read.is_some())
+    }
+
+    /// Patches an object, and gives it as it is then.
+    pub async fn patch<P: Serialize>(
+        &self,
+        source: Source,
+        (namespace, name): (&str, &str),
+        params: &PatchParams,
+        patch: &Patch<P>,
+    ) -> kube::Result<Result<DynamicObject, TooLong>> {
+        self.requests.patch(source, namespace, name, params, patch).await.map(kept::Read::object)
     }
 
     /// The definition of a kind of the Prometheus Operator, if it is installed.
@@ -347,10 +339,6 @@ impl Caches {
             }
         }
     }
-}
-
-fn is_not_served(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404)
 }
 
 fn is_established(definition: &DynamicObject) -> bool {
