@@ -58,6 +58,13 @@ struct Shared {
     stopping: AtomicBool,
 }
 
+impl Shared {
+    /// The first reason stays: what ends next ends because of it.
+    fn end(&self, reason: String) {
+        self.end.send_if_modified(|end| end.is_none().then(|| *end = Some(reason)).is_some());
+    }
+}
+
 impl Default for Supervisor {
     /// Of a server without a receiver, as in tests.
     fn default() -> Self {
@@ -78,13 +85,15 @@ impl Supervisor {
 
     /// Ends the receiver, because of `reason`.
     pub(super) fn end(&self, reason: String) {
-        self.shared.end.send_replace(Some(reason));
+        self.shared.end(reason);
     }
 
     /// Wraps `work`, for whoever starts it: the receiver ends when it ends.
     pub(super) fn watched<T, W: Future<Output = T>>(&self, task: Task, work: W) -> impl Future<Output = T> + use<T, W> {
         let watched = self.watch(task);
         async move {
+            let work = std::pin::pin!(work);
+            // Dropped before the work, whose end others may notice.
             let _watched = watched;
             tokio::select! {
                 done = work => done,
@@ -138,7 +147,7 @@ impl Drop for Watched {
         };
         let reason = format!("the task {} {how}, which is a bug", self.task.name());
         self.shared.health.fault(Part::Task, reason.clone());
-        self.shared.end.send_replace(Some(reason));
+        self.shared.end(reason);
     }
 }
 
