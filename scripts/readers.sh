@@ -11,9 +11,9 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
 
-names=(oldest old newest)
+names=(newest)
 case ${1-} in
---all) names+=(older slow) ;;
+--all) names+=(oldest old older slow) ;;
 "") ;;
 *) die "usage: scripts/readers.sh [--all]" ;;
 esac

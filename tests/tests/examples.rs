@@ -307,6 +307,8 @@ fn every_recipe_runs() {
     let buckets = blocks("docs/reference/tables.md", "python").into_iter().find(|block| block.contains("def buckets"));
     let recipes = [vec![buckets.unwrap()], blocks(PAGE, "python")].concat().join("\n\n");
     for script in [recipes, blocks("README.md", "python").join("\n\n")] {
+        // With threads of several libraries, the interpreter may abort at its very end.
+        let script = format!("{script}\nimport os, sys\nsys.stdout.flush()\nos._exit(0)\n");
         let output = python(None).args(["-c", &script]).current_dir(directory).output().unwrap();
         assert!(output.status.success(), "{script}\n{}", String::from_utf8_lossy(&output.stderr));
     }

@@ -149,7 +149,10 @@ pub(crate) fn check(operator: &Requests) {
         assert_answer(&kind, &operator.apply(&object), "");
         for (field, value, message) in denied_metadata(&kind) {
             let mut object = object.clone();
-            object["metadata"][field] = value;
+            match value {
+                Value::Null => drop(object["metadata"].as_object_mut().unwrap().remove(field)),
+                value => object["metadata"][field] = value,
+            }
             assert_answer(&format!("{kind} {field}"), &operator.apply(&object), message);
         }
     }
@@ -265,7 +268,7 @@ fn denied_fields() -> Vec<Field> {
         ("out to everywhere", "NetworkPolicy", "/spec/egress", json!([{}]), NETWORK),
         ("only out", "NetworkPolicy", "/spec/policyTypes", json!(["Egress"]), NETWORK),
         ("another file", "ConfigMap", "/data/Corefile", json!("."), MAP),
-        ("bytes", "ConfigMap", "/binaryData", json!({"tokens": "YQ=="}), MAP),
+        ("bytes", "ConfigMap", "/binaryData", json!({"Corefile": "YQ=="}), MAP),
         // As it was found: a claim that is bound to the volume of somebody else.
         ("a volume", "PersistentVolumeClaim", "/spec/volumeName", json!("theirs"), CLAIM),
         ("volumes by label", "PersistentVolumeClaim", "/spec/selector", json!({"matchLabels": {"a": "b"}}), CLAIM),
