@@ -77,9 +77,10 @@ pub(crate) fn denied(operator: &Requests) -> Result<(), String> {
 fn with(pointer: &str, value: Value) -> Value {
     let mut deployment = new("Deployment");
     let (parent, field) = pointer.rsplit_once('/').unwrap();
+    let field = field.replace("~1", "/");
     match deployment["spec"]["template"].pointer_mut(parent).unwrap() {
         Value::Array(items) if field == "-" => items.push(value),
-        parent => parent[field] = value,
+        parent => parent[field.as_str()] = value,
     }
     deployment
 }
