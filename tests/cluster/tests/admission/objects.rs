@@ -153,7 +153,16 @@ pub(crate) fn check(operator: &Requests) {
                 Value::Null => drop(object["metadata"].as_object_mut().unwrap().remove(field)),
                 value => object["metadata"][field] = value,
             }
-            assert_answer(&format!("{kind} {field}"), &operator.apply(&object), message);
+            // The policy on receivers goes by the name, too, and either may be the one that answers.
+            let either = if (kind.as_str(), field) == ("Deployment", "name") {
+                "ServiceAccount <archive>-receiver"
+            } else {
+                message
+            };
+            match operator.apply(&object) {
+                Err(error) if error.contains(either) => {}
+                answer => assert_answer(&format!("{kind} {field}"), &answer, message),
+            }
         }
     }
     for object in objects("lab", "1") {
