@@ -62,12 +62,6 @@ pub async fn reconcile(context: Arc<Context>, id: ArchiveName) -> Next {
             return Next::After(MOVING);
         }
     }
-    let is_long = context.caches.is_long(Source::Archive, &id.namespace, &id.name);
-    let turn = is_long.then(|| context.long_looks.try_acquire());
-    if matches!(turn, Some(Err(_))) {
-        // It does not keep a place from a short one while it waits.
-        return Next::After(SOON);
-    }
     let began = Instant::now();
     let looked = look(&context, &id, &object).await;
     METRICS.look_seconds.observe(began.elapsed().as_secs_f64());
@@ -102,6 +96,12 @@ pub enum LookError {
 async fn look(context: &Context, id: &ArchiveName, record: &DynamicObject) -> Result<Next, LookError> {
     // Before anything that ends a look early: who takes consent back need not wait for the archive to be in order.
     let withdrawn = withdraw(context, id, record).await;
+    let is_long = context.caches.is_long(Source::Archive, &id.namespace, &id.name);
+    let turn = is_long.then(|| context.long_looks.try_acquire());
+    if matches!(turn, Some(Err(_))) {
+        // It does not keep a place from a short one while it waits.
+        return Ok(if withdrawn { Next::After(SOON) } else { Next::Retry });
+    }
     let next = match context.caches.read(Source::Archive, &id.namespace, &id.name).await {
         Ok(Some(object)) => go_on(context, id, &object, withdrawn).await?,
         // The watch is about to say so, too.

@@ -5,13 +5,21 @@ use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::Policy;
+use crate::build::short_hash;
 use crate::cache::{Caches, Source, chain};
+use crate::credentials::new_token;
 use crate::kind::Kind;
 use crate::names::{FIELD_MANAGER, INSTANCE, MANAGED_BY, patch_params};
 use crate::prometheus::Prometheus;
 
-/// Name of what is asked for and never made.
+/// What names begin with of what is asked for and never made.
 const CHECK: &str = "promarchive-admission-check";
+
+/// Another text each time. What is known beforehand could be there already; asking for it would then change nothing, which no
+/// policy denies, and anybody could make the policies look as if they were not in force.
+fn unforeseen() -> String {
+    new_token().map_or_else(|_| "0".to_owned(), |token| short_hash(token.as_bytes()))
+}
 
 /// What the answer says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,25 +45,27 @@ pub struct Probe {
 impl Probe {
     /// A ConfigMap of a name that no archive's has.
     pub fn own_object(namespace: &str) -> Self {
+        let name = format!("{CHECK}-{}", unforeseen());
         let object = json!({
             "apiVersion": "v1", "kind": "ConfigMap",
-            "metadata": {"name": CHECK, "namespace": namespace, "labels": {MANAGED_BY: "promarchive-operator"}},
+            "metadata": {"name": name, "namespace": namespace, "labels": {MANAGED_BY: "promarchive-operator"}},
         });
-        Self::apply(Policy::OwnObjects, Kind::ConfigMap, namespace, CHECK.to_owned(), object)
+        Self::apply(Policy::OwnObjects, Kind::ConfigMap, namespace, name, object)
     }
 
     /// A receiver with an image that is not the receivers'; the policy on own objects has nothing against it.
     pub fn receiver(namespace: &str) -> Self {
-        let name = format!("{CHECK}-receiver");
+        let archive = format!("{CHECK}-{}", unforeseen());
+        let name = format!("{archive}-receiver");
         let selector = json!({
-            "app.kubernetes.io/name": "promarchive", "app.kubernetes.io/component": "receiver", INSTANCE: CHECK,
+            "app.kubernetes.io/name": "promarchive", "app.kubernetes.io/component": "receiver", INSTANCE: archive,
         });
         let mut labels = selector.clone();
         if let Some(labels) = labels.as_object_mut() {
             labels.insert(MANAGED_BY.to_owned(), json!("promarchive-operator"));
         }
         let owner = json!({
-            "apiVersion": "promarchive.dev/v1alpha1", "kind": "MetricsArchive", "name": CHECK,
+            "apiVersion": "promarchive.dev/v1alpha1", "kind": "MetricsArchive", "name": archive,
             "uid": "00000000-0000-0000-0000-000000000000",
         });
         let container = json!({"name": "receiver", "image": format!("{CHECK}.invalid/must-be-denied")});
@@ -88,7 +98,7 @@ impl Probe {
     }
 
     fn annotation(policy: Policy, source: Source, namespace: String, name: String) -> Self {
-        let patch = json!({"metadata": {"annotations": {format!("promarchive.dev/{CHECK}"): "must be denied"}}});
+        let patch = json!({"metadata": {"annotations": {format!("promarchive.dev/{CHECK}"): unforeseen()}}});
         Self { policy, source, namespace, name, patch: Patch::Merge(patch) }
     }
 

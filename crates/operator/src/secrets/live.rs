@@ -30,6 +30,7 @@ struct Metadata {
 #[serde(rename_all = "camelCase")]
 struct Managed {
     manager: Option<String>,
+    operation: Option<String>,
     fields_v1: Option<Fields>,
 }
 
@@ -54,9 +55,12 @@ impl Live {
         self.data.iter().flatten().map(|(key, _)| key)
     }
 
-    /// Keys of its data that `manager` owns.
+    /// Keys of its data that `manager` owns by an apply. Anybody can update under that name, and an apply takes nothing of that out.
     fn owned(&self, manager: &str) -> BTreeSet<&str> {
-        let fields = self.metadata.managed_fields.iter().filter(|fields| fields.manager.as_deref() == Some(manager));
+        let applied = |fields: &&Managed| {
+            fields.manager.as_deref() == Some(manager) && fields.operation.as_deref() == Some("Apply")
+        };
+        let fields = self.metadata.managed_fields.iter().filter(applied);
         let data = fields.filter_map(|fields| fields.fields_v1.as_ref()?.data.as_ref());
         data.flatten().filter_map(|(key, _)| key.strip_prefix("f:")).collect()
     }
@@ -128,6 +132,9 @@ mod tests {
         ] {
             assert_eq!(change(Some(&secret(&managers)), MANAGER, &wanted(keys)), expected, "{managers:?} {keys:?}");
         }
+        let mut forged = secret(&[(MANAGER, &["team.lab.a"])]);
+        forged.metadata.managed_fields[0].operation = Some("Update".to_owned());
+        assert_eq!(change(Some(&forged), MANAGER, &wanted(&[])), None, "an update under the manager's name");
         assert_eq!(change(None, MANAGER, &wanted(&[])), None);
         assert_eq!(change(None, MANAGER, &wanted(&["team.lab.a"])), Some(Change::Apply));
         let mut changed = wanted(&["team.lab.a"]);
