@@ -49,9 +49,13 @@ fn of_everything_that_an_archive_has(suite: &Suite) {
     });
     // The time in which it reaches every pod.
     let key = "rotation.lab.ca.next.since";
-    let before = json!({"data": {key: ByteString(b"2020-01-01T00:00:00Z".to_vec())}});
-    suite.api.merge("secrets", "rotation", "promarchive-remote-write", before).unwrap();
+    const LONG_AGO: &str = "2020-01-01T00:00:00Z";
+    let before = json!({"data": {key: ByteString(LONG_AGO.as_bytes().to_vec())}});
     eventually("a certificate of the new authority, which is the only one", 90, || {
+        // The operator may be writing the time of just now, for a sender whose Secret it has not seen yet.
+        if held(&place, "tls.crt") == tls && held(&place, "ca.next.since") != LONG_AGO {
+            suite.api.merge("secrets", "rotation", "promarchive-remote-write", before.clone()).unwrap();
+        }
         match (certificates(&place), held(&place, "tls.crt") != tls, held(&place, "ca.crt") != ca) {
             (1, true, true) => Ok(()),
             other => Err(format!("{other:?} {}", place.status("lab"))),
