@@ -1,7 +1,7 @@
 //! Readers old and new: which versions read the tables, and how they are asked.
 //!
-//! `scripts/readers.sh` installs them, and says where in `PROMARCHIVE_READERS`: a line for each environment, `NAME=FOLDER`. Those that take
-//! long are not always there: their lines of the page stay as they are.
+//! `scripts/readers.sh` installs them, and says where in `PROMARCHIVE_READERS`: a line for each environment, `NAME=FOLDER`. It is made
+//! only with `PROMARCHIVE_ALL_READERS`; a version that ends with its process, as Polars 1.17 does with a filter on metric and date, ends it, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
