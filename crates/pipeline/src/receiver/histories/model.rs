@@ -104,9 +104,10 @@ impl Model {
         self.relieved_before = self.flushes.len();
     }
 
-    /// Flushes whose commits were not durable are gone with a power cut: as if they had never been.
+    /// Flushes whose commits were not durable are gone with a power cut: as if they had never been. Replay may have made another of the
+    /// same position since, out of fewer records.
     fn forget_lost_flushes(&mut self, contents: &Contents) {
-        let lost = |known: &Seen| !contents.flushes.contains_key(&known.flush);
+        let lost = |known: &Seen| contents.flushes.get(&known.flush).is_none_or(|&time| time > known.time);
         while let Some(at) = self.flushes.iter().position(lost) {
             self.flushes.remove(at);
             let count_one_less = |flushes: &mut usize| *flushes -= usize::from(*flushes > at);

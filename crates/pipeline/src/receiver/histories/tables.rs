@@ -32,7 +32,7 @@ type Rows = Vec<(Place, Content)>;
 #[derive(Default)]
 pub(super) struct Contents {
     pub(super) rows: BTreeMap<Place, Vec<(Flush, Content)>>,
-    /// The flushes that wrote rows of series, and when they were committed.
+    /// The flushes that wrote rows of series, and when the first of them were committed.
     pub(super) flushes: BTreeMap<Flush, i64>,
 }
 
@@ -69,7 +69,7 @@ impl Reader {
         }
         if table.has_series() {
             let committed = contents.flushes.entry(flush).or_insert(file.modification_time);
-            *committed = (*committed).max(file.modification_time);
+            *committed = (*committed).min(file.modification_time);
         }
         Ok(())
     }
