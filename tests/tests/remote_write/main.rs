@@ -10,6 +10,7 @@ mod histograms;
 mod labels;
 mod metrics;
 mod negotiation;
+mod new_series;
 mod permissions;
 mod refusals;
 mod samples;

@@ -13,16 +13,16 @@ use reqwest::Method;
 
 use crate::access::Guarded;
 
-const DAY_MS: i64 = 86_400_000;
-const LINES: [(&str, &str, &str); 3] =
+pub(crate) const DAY_MS: i64 = 86_400_000;
+pub(crate) const LINES: [(&str, &str, &str); 3] =
     [("flood", "flood", "write"), ("honest", "honest", "write"), ("operator", "operator", "operate")];
-const MOST_DECODED: usize = 32 << 20;
+pub(crate) const MOST_DECODED: usize = 32 << 20;
 
-fn compressed(body: &[u8]) -> Vec<u8> {
+pub(crate) fn compressed(body: &[u8]) -> Vec<u8> {
     snap::raw::Encoder::new().compress_vec(body).unwrap()
 }
 
-fn send(guarded: &Guarded, protocol: Protocol, token: &str, body: Vec<u8>) -> Answer {
+pub(crate) fn send(guarded: &Guarded, protocol: Protocol, token: &str, body: Vec<u8>) -> Answer {
     let authorization = format!("Bearer {token}");
     let headers = [headers(protocol), &[("Authorization", authorization.as_str())]].concat();
     guarded.receiver.send(Method::POST, "/api/v1/write", &headers, body)

@@ -35,8 +35,6 @@ pub struct Batch {
     pub refusals: Refusals,
     /// Time series in the request.
     pub series: u64,
-    /// Bytes that its new series take in the index.
-    pub new_series_bytes: usize,
     /// Keeps its series known.
     _guard: EpochGuard,
 }
@@ -50,7 +48,6 @@ impl Batch {
             metadata: Vec::new(),
             refusals: Refusals::default(),
             series: 0,
-            new_series_bytes: 0,
             _guard: guard,
         }
     }

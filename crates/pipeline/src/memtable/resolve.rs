@@ -55,20 +55,27 @@ pub struct Request<'a> {
     pub origin: Origin,
 }
 
-/// Why nothing of a request can be used.
+/// Why nothing of a request can be used. Series that it has made known stay until unused ones are forgotten.
 #[derive(Debug, thiserror::Error)]
-#[error("{cause}")]
-pub struct Unusable {
-    /// What is wrong.
-    pub cause: DecodeError,
-    /// Bytes that its new series take in the index nevertheless, until unused ones are forgotten.
-    pub new_series_bytes: usize,
+pub enum Unusable {
+    /// It is wrong, and will be.
+    #[error(transparent)]
+    Wrong(#[from] DecodeError),
+    /// There is no room for its new series now.
+    #[error("there is no room for new series")]
+    NoRoom,
 }
 
 /// An index that is used for moments.
 pub trait IndexAccess {
     /// Does some work with it; others wait.
     fn with<T>(&mut self, work: impl FnOnce(&mut Index) -> T) -> T;
+
+    /// Is told how many bytes new series have taken since the last time, some of them at a time; an error ends the request.
+    fn grown(&mut self, bytes: usize) -> Result<(), Unusable> {
+        let _ = bytes;
+        Ok(())
+    }
 }
 
 impl IndexAccess for &mut Index {
@@ -90,10 +97,9 @@ impl IndexAccess for &Mutex<Index> {
 /// # Errors
 ///
 /// Nothing of the request is usable; or a sender's request is out of all proportion ([`DecodeError::TooManyEntries`],
-/// [`DecodeError::TooMuchLabelText`]), which is not looked at in a replay.
+/// [`DecodeError::TooMuchLabelText`]), which is not looked at in a replay; or [`IndexAccess::grown`] has ended it.
 pub fn resolve(mut index: impl IndexAccess, request: Request<'_>) -> Result<Batch, Unusable> {
-    let unusable = |cause| Unusable { cause, new_series_bytes: 0 };
-    let mut decoder = Decoder::new(request.protocol, request.body).map_err(unusable)?;
+    let mut decoder = Decoder::new(request.protocol, request.body)?;
     let symbols = decoder.symbols();
     let begun = |index: &mut Index| {
         let series = &index.series;
@@ -111,10 +117,8 @@ pub fn resolve(mut index: impl IndexAccess, request: Request<'_>) -> Result<Batc
         entries: 0,
         batch: Batch::new(guard),
     };
-    match resolver.read(&mut decoder, &mut index) {
-        Ok(()) => Ok(resolver.batch),
-        Err(cause) => Err(Unusable { cause, new_series_bytes: resolver.batch.new_series_bytes }),
-    }
+    resolver.read(&mut decoder, &mut index)?;
+    Ok(resolver.batch)
 }
 
 struct Resolver<'s, 'a> {
@@ -135,14 +139,14 @@ struct Resolver<'s, 'a> {
 }
 
 impl<'a> Resolver<'_, 'a> {
-    fn read(&mut self, decoder: &mut Decoder<'a>, index: &mut impl IndexAccess) -> Result<(), DecodeError> {
+    fn read(&mut self, decoder: &mut Decoder<'a>, index: &mut impl IndexAccess) -> Result<(), Unusable> {
         let mut slice = Slice::default();
         while slice.read(decoder, self.request.protocol)? {
             self.count(slice.entries())?;
             self.find(&mut slice, index)?;
             self.keep(&mut slice);
         }
-        self.metadata_entries(decoder, index)
+        Ok(self.metadata_entries(decoder, index)?)
     }
 
     /// Counts entries, each of which takes memory and time whatever its length is.
@@ -157,7 +161,7 @@ impl<'a> Resolver<'_, 'a> {
     }
 
     /// Finds the series of a slice, or makes them known.
-    fn find(&mut self, slice: &mut Slice<'a>, index: &mut impl IndexAccess) -> Result<(), DecodeError> {
+    fn find(&mut self, slice: &mut Slice<'a>, index: &mut impl IndexAccess) -> Result<(), Unusable> {
         slice.found.clear();
         slice.found.resize(slice.filled, None);
         slice.metadata.clear();
@@ -169,7 +173,9 @@ impl<'a> Resolver<'_, 'a> {
         }
         let mut from = 0;
         loop {
-            from = index.with(|index| self.add_unknown(slice, from, index));
+            let bytes;
+            (from, bytes) = index.with(|index| self.add_unknown(slice, from, index));
+            index.grown(bytes)?;
             if from >= slice.fresh.len() {
                 return Ok(());
             }
@@ -220,8 +226,9 @@ impl<'a> Resolver<'_, 'a> {
         Ok(())
     }
 
-    /// Makes some of the unknown series known, and says where to go on. Behind the last one comes the metadata of all.
-    fn add_unknown(&mut self, slice: &mut Slice<'a>, from: usize, index: &mut Index) -> usize {
+    /// Makes some of the unknown series known, and says where to go on, and how many bytes they take. Behind the last one comes the metadata
+    /// of all.
+    fn add_unknown(&mut self, slice: &mut Slice<'a>, from: usize, index: &mut Index) -> (usize, usize) {
         let (bytes_before, series_before) = index.series.label_bytes();
         let (mut to, mut bytes) = (from, 0);
         for (at, set) in slice.fresh.iter().skip(from) {
@@ -238,12 +245,12 @@ impl<'a> Resolver<'_, 'a> {
             }
         }
         let (bytes_after, series_after) = index.series.label_bytes();
-        self.batch.new_series_bytes += bytes_after - bytes_before + (series_after - series_before) * SERIES_BYTES;
+        let grown = bytes_after - bytes_before + (series_after - series_before) * SERIES_BYTES;
         if to == slice.fresh.len() {
             self.lookup.set_last(slice.found.iter().rev().find_map(|found| *found));
             self.look_at_metadata(slice, index);
         }
-        to
+        (to, grown)
     }
 
     /// Metadata of series that is new in this request: a row if it is not known.

@@ -129,6 +129,7 @@ impl SeriesIndex {
             + self.label_bytes
             + self.series.capacity() * size_of::<Option<Series>>()
             + self.namings.capacity() * size_of::<Naming>()
+            + self.free.capacity() * size_of::<SeriesRef>()
             + self.by_labels.allocation_size()
             + self.by_text.allocation_size()
     }
@@ -303,9 +304,30 @@ impl SeriesIndex {
                 forgotten += 1;
             }
         }
+        if forgotten > 0 {
+            self.shrink();
+        }
         self.epoch += 1;
         self.epochs.push_back((self.epoch, Arc::new(())));
         forgotten
+    }
+
+    /// Gives the memory of forgotten series back: a flood of them must not count for ever.
+    fn shrink(&mut self) {
+        while matches!(self.series.last(), Some(None)) {
+            self.series.pop();
+        }
+        self.namings.truncate(self.series.len());
+        let bound = self.series.len();
+        self.free.retain(|&free| (free as usize) < bound);
+        // The lowest is used first, so that the end becomes empty.
+        self.free.sort_unstable_by(|a, b| b.cmp(a));
+        shrink_vec(&mut self.series);
+        shrink_vec(&mut self.namings);
+        shrink_vec(&mut self.free);
+        shrink_table(&mut self.by_labels, |(hash, _)| hash.place);
+        shrink_table(&mut self.by_text, |(hash, _)| hash.place);
+        self.symbols.shrink();
     }
 
     fn remove(&mut self, index: SeriesRef, series: &Series) {
@@ -339,6 +361,20 @@ impl SeriesIndex {
         };
         view.series.extend(series.map(labels));
         view.texts.extend(self.symbols.texts().skip(view.texts.len()));
+    }
+}
+
+/// Halves at least, once three quarters are empty.
+pub(super) fn shrink_vec<T>(vec: &mut Vec<T>) {
+    if vec.len() < vec.capacity() / 4 {
+        vec.shrink_to(vec.len() * 2);
+    }
+}
+
+/// The same for a table.
+pub(super) fn shrink_table<T>(table: &mut HashTable<T>, hash: impl Fn(&T) -> u64) {
+    if table.len() < table.capacity() / 4 {
+        table.shrink_to(table.len() * 2, hash);
     }
 }
 

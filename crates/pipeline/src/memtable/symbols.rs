@@ -5,6 +5,8 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
+use super::series::{shrink_table, shrink_vec};
+
 /// A string of [`Symbols`].
 pub(super) type Symbol = u32;
 
@@ -70,10 +72,8 @@ impl Symbols {
             }
         };
         let Self { entries, by_text, secrets, .. } = self;
-        let rehash = |&symbol: &Symbol| {
-            rapidhash_v3_seeded(entries.get(symbol as usize).map_or(&[], |entry| entry.text.as_bytes()), secrets)
-        };
-        by_text.insert_unique(rapidhash_v3_seeded(text.as_bytes(), secrets), symbol, rehash);
+        let hash = rapidhash_v3_seeded(text.as_bytes(), secrets);
+        by_text.insert_unique(hash, symbol, |&symbol| hash_of(entries, symbol, secrets));
         symbol
     }
 
@@ -93,6 +93,19 @@ impl Symbols {
         self.free.push(symbol);
     }
 
+    /// Gives the memory of free entries back.
+    pub(super) fn shrink(&mut self) {
+        let Self { entries, by_text, free, secrets, .. } = self;
+        while entries.last().is_some_and(|entry| entry.uses == 0) {
+            entries.pop();
+        }
+        free.retain(|&symbol| (symbol as usize) < entries.len());
+        free.sort_unstable_by(|a, b| b.cmp(a));
+        shrink_vec(entries);
+        shrink_vec(free);
+        shrink_table(by_text, |&symbol| hash_of(entries, symbol, secrets));
+    }
+
     /// All texts by symbol, to read while the original goes on.
     pub(super) fn texts(&self) -> impl Iterator<Item = Arc<str>> {
         self.entries.iter().map(|entry| entry.text.clone())
@@ -110,8 +123,13 @@ impl Symbols {
             + self.text_bytes / 8
             + self.entries.len() * PER_TEXT
             + self.entries.capacity() * size_of::<Entry>()
+            + self.free.capacity() * size_of::<Symbol>()
             + self.by_text.allocation_size()
     }
+}
+
+fn hash_of(entries: &[Entry], symbol: Symbol, secrets: &RapidSecrets) -> u64 {
+    rapidhash_v3_seeded(entries.get(symbol as usize).map_or(&[], |entry| entry.text.as_bytes()), secrets)
 }
 
 #[cfg(test)]

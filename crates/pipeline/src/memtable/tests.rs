@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use prost::Message;
 
-use super::{Batch, Index, Origin, Request, resolve};
+use super::{Batch, Index, IndexAccess, Origin, Request, Unusable, resolve};
 use crate::remote_write::hand_made::{SentExemplar, SentMetadata, SentSeries, body};
 use crate::remote_write::proto;
 use crate::remote_write::{
@@ -308,9 +308,10 @@ fn a_request_of_series_that_repeat_a_long_text_is_refused() {
     assert!(body.len() < LENGTH + (64 << 10), "{}", body.len());
     let (protocol, bounds, received_at, label) = (Protocol::V2, BOUNDS, NOW, None);
     let request = Request { protocol, body: &body, bounds, received_at, label, origin: Origin::Sender };
-    let unusable = resolve(&mut Index::new(1), request).unwrap_err();
+    let mut index = Index::new(1);
+    let unusable = resolve(&mut index, request).unwrap_err();
     assert!(unusable.to_string().contains("written out"), "{unusable}");
-    assert!(unusable.new_series_bytes > 0, "some are known until they are forgotten");
+    assert!(!index.series.is_empty(), "some are known until they are forgotten");
 }
 
 /// One text that many exemplars refer to would be written out for each.
@@ -350,11 +351,64 @@ fn forgotten_series_give_their_memory_back() {
         assert!(index.heap_bytes() < full - 1000 * 20, "{} of {full} bytes", index.heap_bytes());
         for round in 1..20 {
             drop(resolved(&mut index, protocol, &many(round, 1000)));
+            assert_eq!(index.series.bound(), 1000, "places are used again");
+            // Later names have a digit more.
+            assert!(index.heap_bytes() <= full + 2_000, "{} bytes after churn, {full} before", index.heap_bytes());
             forget(&mut index);
         }
-        assert_eq!(index.series.bound(), 1000, "places are used again");
-        assert!(index.heap_bytes() <= full, "{} bytes after churn, {full} before", index.heap_bytes());
+        assert!(index.heap_bytes() < full / 20, "{} of {full} bytes are left of nothing", index.heap_bytes());
     }
+}
+
+/// Series that stay, named while there were many others, do not keep the memory of these.
+#[test]
+fn a_flood_of_series_leaves_nothing_behind() {
+    let mut index = Index::new(1);
+    let used: Vec<_> = resolved(&mut index, Protocol::V2, &many(0, 3)).samples.iter().map(|row| row.0).collect();
+    let forget = |index: &mut Index| index.series.forget_unused(|series| used.contains(&series));
+    let few = index.heap_bytes();
+    drop(resolved(&mut index, Protocol::V1, &many(1, 20_000)));
+    forget(&mut index);
+    let late = resolved(&mut index, Protocol::V2, &many(2, 3));
+    let full = index.heap_bytes();
+    forget(&mut index);
+    assert_eq!(index.series.len(), 6, "the request in flight keeps its own");
+    drop(late);
+    (0..2).for_each(|_| drop(forget(&mut index)));
+    assert_eq!((index.series.len(), index.series.bound()), (3, 3));
+    assert!(index.heap_bytes() < 2 * few, "{} bytes, {few} before, {full} with all", index.heap_bytes());
+    // Places from the beginning are used first, so that the end becomes free again.
+    drop(resolved(&mut index, Protocol::V1, &many(3, 5)));
+    let kept = resolved(&mut index, Protocol::V1, &many(4, 1)).samples[0].0;
+    (0..2).for_each(|_| drop(index.series.forget_unused(|series| used.contains(&series) || series == kept)));
+    let next = resolved(&mut index, Protocol::V2, &many(5, 1)).samples[0].0;
+    assert!(next < kept, "{next} and {kept}");
+}
+
+/// Who is told how the index grows can end a request in the middle.
+#[test]
+fn a_request_ends_where_there_is_no_room_for_more_series() {
+    struct Bounded<'i>(&'i mut Index, usize);
+    impl IndexAccess for Bounded<'_> {
+        fn with<T>(&mut self, work: impl FnOnce(&mut Index) -> T) -> T {
+            work(self.0)
+        }
+
+        fn grown(&mut self, bytes: usize) -> Result<(), Unusable> {
+            self.1 = self.1.checked_sub(bytes).ok_or(Unusable::NoRoom)?;
+            Ok(())
+        }
+    }
+    let mut index = Index::new(1);
+    let body = body(Protocol::V1, &many(0, 1000));
+    let (protocol, bounds, received_at, label, origin) = (Protocol::V1, BOUNDS, NOW, None, Origin::Sender);
+    let request = Request { protocol, body: &body, bounds, received_at, label, origin };
+    let unusable = resolve(Bounded(&mut index, 20_000), request).unwrap_err();
+    assert!(matches!(unusable, Unusable::NoRoom), "{unusable}");
+    assert!((20..200).contains(&index.series.len()), "{} series", index.series.len());
+    // Those that are known already take no room.
+    resolve(Bounded(&mut index, 1_000_000), request).unwrap();
+    resolve(Bounded(&mut index, 0), request).unwrap();
 }
 
 #[test]

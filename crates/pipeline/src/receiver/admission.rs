@@ -34,7 +34,7 @@ pub(super) struct Admission {
 pub(super) struct Busy;
 
 /// So many bytes of a budget, given back when dropped.
-pub(super) struct Charge {
+pub struct Charge {
     budget: Arc<Budget>,
     share: Share,
     in_flight_bytes: Gauge,

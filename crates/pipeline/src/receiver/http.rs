@@ -33,12 +33,15 @@ use crate::remote_write::{Protocol, negotiate};
 
 /// What HTTP needs of the core below it; a test puts its own in place of [`Ingest`].
 pub trait WriteTarget: Clone + Send + Sync + 'static {
-    /// Keeps what one request holds; answers when it is durable.
+    /// Waits until a sender may write.
+    fn room(&self, sender: &Sender) -> impl Future<Output = Result<(), WriteError>> + Send;
+    /// Keeps what one request holds; answers when it is durable. `charge` is for what the body is decoded to.
     fn write(
         &self,
         sender: Sender,
         protocol: Protocol,
         body: Bytes,
+        charge: Charge,
     ) -> impl Future<Output = Result<Written, WriteError>> + Send;
     /// Commits everything acknowledged so far; answers with a report in JSON, or why it could not, in one line.
     fn flush(&self) -> impl Future<Output = Result<String, String>> + Send;
@@ -47,8 +50,18 @@ pub trait WriteTarget: Clone + Send + Sync + 'static {
 }
 
 impl WriteTarget for Ingest {
-    async fn write(&self, sender: Sender, protocol: Protocol, body: Bytes) -> Result<Written, WriteError> {
-        Ingest::write(self, sender, protocol, body).await
+    async fn room(&self, sender: &Sender) -> Result<(), WriteError> {
+        Ingest::room(self, sender).await
+    }
+
+    async fn write(
+        &self,
+        sender: Sender,
+        protocol: Protocol,
+        body: Bytes,
+        charge: Charge,
+    ) -> Result<Written, WriteError> {
+        Ingest::write(self, sender, protocol, body, charge).await
     }
 
     async fn flush(&self) -> Result<String, String> {
@@ -253,8 +266,8 @@ enum Outcome {
 
 const STOPPING: &str = "the receiver is stopping";
 
-fn busy(_: Busy) -> Outcome {
-    Outcome::Later { reason: "too many bytes of requests are in flight".to_owned(), retry_after_s: RETRY_SOON_S }
+fn busy(busy: &Busy) -> Outcome {
+    Outcome::Later { reason: busy.to_string(), retry_after_s: RETRY_SOON_S }
 }
 
 #[expect(clippy::disallowed_methods, reason = "its end is waited for here")]
@@ -277,21 +290,14 @@ async fn accept<T: WriteTarget>(
         }
     };
     app.metrics.received_bytes.inc_by(u64::try_from(body.len()).unwrap_or(u64::MAX));
-    // A declared length over the limit is the core's to refuse; it allocates nothing for it.
-    let declared = snap::raw::decompress_len(&body).ok().and_then(|length| u64::try_from(length).ok());
-    let declared = declared.filter(|length| *length <= app.settings.max_decoded_bytes).unwrap_or(0);
-    let decoded = match app.admission.decoded(&sender, declared).await {
-        Ok(decoded) => decoded,
-        Err(nothing) => return busy(nothing),
-    };
     let writing = Arc::clone(app);
-    // A task of its own: a sender that goes away takes nothing back half done, and the charges last as long as the work.
+    // A task of its own: a sender that goes away takes nothing back half done, and the charge lasts as long as the work.
     let work = tokio::spawn(async move {
-        let _charges = (charge, decoded);
-        let mut written = writing.target.write(sender, protocol, body).await;
+        let mut written = admit_and_write(&writing, sender, protocol, body).await;
         if let Some(delivered) = written.as_mut().ok().and_then(|written| written.delivered.take()) {
             writing.mark(source, delivered);
         }
+        drop(charge);
         written
     });
     match timeout_at(started + app.settings.timeouts.answer, work).await {
@@ -302,6 +308,22 @@ async fn accept<T: WriteTarget>(
         // It may still be kept; the retry is then recognised.
         Err(_) => Outcome::Later { reason: "the write is taking too long".to_owned(), retry_after_s: RETRY_AFTER_S },
     }
+}
+
+/// Room first: who waits for it holds nothing of what others are decoded to.
+async fn admit_and_write<T: WriteTarget>(
+    app: &App<T>,
+    sender: Sender,
+    protocol: Protocol,
+    body: Bytes,
+) -> Result<Written, WriteError> {
+    app.target.room(&sender).await?;
+    // A declared length over the limit is the core's to refuse; it allocates nothing for it.
+    let declared = snap::raw::decompress_len(&body).ok().and_then(|length| u64::try_from(length).ok());
+    let declared = declared.filter(|length| *length <= app.settings.max_decoded_bytes).unwrap_or(0);
+    let busy = |busy: Busy| WriteError::Unavailable { reason: busy.to_string(), retry_after_s: RETRY_SOON_S };
+    let decoded = app.admission.decoded(&sender, declared).await.map_err(busy)?;
+    app.target.write(sender, protocol, body, decoded).await
 }
 
 type Unread = (Outcome, Option<Body>);
@@ -324,7 +346,7 @@ async fn read_admitted<T: WriteTarget>(
     }
     let mut charge = match app.admission.body(sender, declared.unwrap_or(limit)).await {
         Ok(charge) => charge,
-        Err(nothing) => return Err((busy(nothing), Some(body))),
+        Err(nothing) => return Err((busy(&nothing), Some(body))),
     };
     let read = tokio::select! {
         read = body::read(body, limit, &app.admission, &mut charge) => Some(read),

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::admission::Charge;
 use super::fair::Sender;
 use super::http::WriteTarget;
 use super::ingest::{WriteError, Written};
@@ -51,7 +52,11 @@ impl Script {
 }
 
 impl WriteTarget for Script {
-    async fn write(&self, _: Sender, protocol: Protocol, body: Bytes) -> Result<Written, WriteError> {
+    async fn room(&self, _: &Sender) -> Result<(), WriteError> {
+        Ok(())
+    }
+
+    async fn write(&self, _: Sender, protocol: Protocol, body: Bytes, _: Charge) -> Result<Written, WriteError> {
         self.seen.lock().unwrap().push((protocol, body));
         tokio::time::sleep(self.delay).await;
         self.finished.fetch_add(1, Ordering::SeqCst);

@@ -9,18 +9,20 @@ use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+use super::admission::Charge;
 use super::committer::Waiting;
 pub use super::core::FlushReport;
 use super::core::{Accepted, Core, Terms};
 use super::deliveries::Delivered;
 use super::fair::{Budget, Entrance, Holding, NotTaken, Refill, Sender, Taken, distant_days};
 use super::flusher::FlushRequest;
+use super::growth::Accounted;
 use super::health::{Health, Part};
 use super::metrics::{Metrics, ProtocolLabel, ReasonLabel};
 use super::reserve::Reserve;
 use super::settings::Settings;
 use crate::flush::MOST_DAYS;
-use crate::memtable::{Batch, Unusable};
+use crate::memtable::Unusable;
 use crate::remote_write::{DecodeError, Protocol, decompress};
 use crate::table::Date;
 
@@ -31,6 +33,8 @@ const LARGE_DECODED: usize = 2 << 20;
 /// How long a request waits for room before it is put off. A sender that comes again at once would else take the processor from the
 /// flush that makes room, and get in before those that do as they are told.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// When a sender is told to come again whose new series have no room.
+const NO_ROOM_RETRY_S: u64 = 10;
 /// The longest time after which a sender is told to come again.
 const LONGEST_RETRY_S: u64 = 30;
 
@@ -164,11 +168,24 @@ impl Ingest {
         Ok((open, channels.ok_or_else(not_ready)?))
     }
 
-    /// Decompresses, decodes, refuses by name, appends to the WAL, waits for the sync.
-    pub async fn write(&self, sender: Sender, protocol: Protocol, body: Bytes) -> Result<Written, WriteError> {
+    /// Waits until a sender may fill more of the WAL and of memory.
+    pub async fn room(&self, sender: &Sender) -> Result<(), WriteError> {
+        let (open, _) = self.channels().map_err(Self::unavailable)?;
+        wait_for_room(open, || self.check_budgets(open, sender)).await
+    }
+
+    /// Decompresses, decodes, refuses by name, appends to the WAL, waits for the sync. `charge` is for what the body is decoded to.
+    pub async fn write(
+        &self,
+        sender: Sender,
+        protocol: Protocol,
+        body: Bytes,
+        mut charge: Charge,
+    ) -> Result<Written, WriteError> {
         let (open, channels) = self.channels().map_err(Self::unavailable)?;
-        wait_for_room(open, || self.check_budgets(open, &sender)).await?;
         let accepted = self.accept(open, &sender, protocol, body).await?;
+        // What it was decoded from is dropped: who waits from here on must not keep others from being decoded.
+        charge.shrink_to(accepted.batch.heap_bytes());
         let distant = distant_days(&accepted.batch, accepted.received_at);
         if distant.len() > MOST_DAYS {
             let days = distant.len();
@@ -275,14 +292,16 @@ impl Ingest {
         };
         let mut decoded = Vec::new();
         decompress(&body, self.shared.limits.decoded_bytes, &mut decoded).map_err(refuse)?;
-        let accepted = core.accept(protocol, body, &decoded, self.terms(core, sender));
-        let (Ok(Accepted { batch: Batch { new_series_bytes, .. }, .. }) | Err(Unusable { new_series_bytes, .. })) =
-            &accepted;
-        if *new_series_bytes > 0 {
-            let holding = Holding { series: *new_series_bytes as u64, ..Holding::default() };
-            self.shared.taken.holdings().add(sender, holding);
-        }
-        accepted.map_err(|unusable| refuse(unusable.cause))
+        let growth = Accounted::new(core, &self.shared.taken, sender, self.shared.limits.memory_bytes);
+        core.accept(protocol, body, &decoded, self.terms(core, sender), &growth).map_err(|unusable| match unusable {
+            Unusable::Wrong(error) => refuse(error),
+            Unusable::NoRoom => WriteError::Unavailable {
+                reason: "memory has no room for more new series of this sender; those without samples are forgotten with the next \
+                         flushes"
+                    .to_owned(),
+                retry_after_s: NO_ROOM_RETRY_S,
+            },
+        })
     }
 
     /// What a request of this sender is held to if it comes now.

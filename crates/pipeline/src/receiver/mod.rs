@@ -13,6 +13,7 @@ pub mod core;
 mod deliveries;
 mod fair;
 mod flusher;
+mod growth;
 mod health;
 mod held_slot;
 mod http;

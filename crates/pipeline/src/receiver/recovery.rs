@@ -15,9 +15,9 @@ use crate::flush::decode::{
 use crate::flush::{FlushError, MOST_DAYS, exemplar_hash, place, read};
 use crate::memtable::{
     ExemplarRow, FlushId, Generation, Horizon, Index, MIN_GENERATIONS, MetadataIndex, MetadataRow, SeriesRef,
-    SortedRun, histogram_rank,
+    SortedRun, Unusable, histogram_rank,
 };
-use crate::remote_write::{DecodeError, LabelSet, MetricKind, Sample, decompress};
+use crate::remote_write::{LabelSet, MetricKind, Sample, decompress};
 use crate::schema::{MalformedLabels, Table, parse_labels_text};
 use crate::table::{Archive, DataFilePath, Date, LogError};
 use crate::wal::{Disk, Options, Position, Record, Recovery, Wal, WalError, WriterId};
@@ -68,7 +68,7 @@ pub enum RecoveryError {
         /// Which.
         position: Position,
         /// Why.
-        cause: DecodeError,
+        cause: Unusable,
     },
     /// Memory had to be freed while the WAL was replayed, and could not.
     #[error(transparent)]
@@ -118,10 +118,10 @@ pub async fn open(
     let replay = tokio::task::spawn_blocking(move || {
         let mut decoded = Vec::new();
         let visit = |position: Position, record: Record<'_>| -> Result<(), RecoveryError> {
-            let failed = |cause: DecodeError| RecoveryError::Record { position, cause };
+            let failed = |cause: Unusable| RecoveryError::Record { position, cause };
             failpoint::reach(FailPoint::ReplayRecord)
                 .map_err(|e| RecoveryError::Flush(FlushError::Cut(e.to_string())))?;
-            decompress(record.body, MAX_DECODED_BYTES, &mut decoded).map_err(failed)?;
+            decompress(record.body, MAX_DECODED_BYTES, &mut decoded).map_err(|cause| failed(cause.into()))?;
             replaying.replay(position, &record, &decoded).map_err(failed)?;
             let load = replaying.load();
             if load.memtable_bytes >= options.flush_bytes || load.days >= MOST_DAYS {

@@ -39,6 +39,15 @@ pub enum DecodeError {
         /// Bytes of them that are accepted.
         limit: usize,
     },
+    /// New series that take more memory than one request may.
+    #[error(
+        "its new series take over {} MiB of memory, half of what the receiver has for series and rows: send fewer series per request, or raise \
+         memoryLimit", limit >> 20
+    )]
+    TooManyNewSeries {
+        /// Bytes that they may take.
+        limit: u64,
+    },
     /// A 2.0 request whose `symbols[0]` is not the empty string.
     #[error("symbols[0] is not the empty string")]
     FirstSymbol,

@@ -25,8 +25,8 @@ use super::deliveries::Delivered;
 use super::fair::is_distant;
 use crate::environment::{Clock, Entropy};
 use crate::flush::{Load, MOST_DAYS};
-use crate::memtable::{Batch, Horizon, Index, Memtable, Origin, Request, Unusable, resolve};
-use crate::remote_write::{DecodeError, Protocol, SetLabel, TimestampBounds};
+use crate::memtable::{Batch, Horizon, Index, IndexAccess, Memtable, Origin, Request, Unusable, resolve};
+use crate::remote_write::{Protocol, SetLabel, TimestampBounds};
 use crate::schema::Table;
 use crate::table::{Archive, Date};
 use crate::wal::{Position, Record, Wal, WalError, WriterId};
@@ -152,6 +152,35 @@ impl Usage {
     }
 }
 
+/// Who is told how the index grows.
+pub trait Growth {
+    /// New series have taken so many more bytes; an error ends the request.
+    fn grown(&self, bytes: usize) -> Result<(), Unusable>;
+}
+
+/// Without a limit.
+impl Growth for () {
+    fn grown(&self, _: usize) -> Result<(), Unusable> {
+        Ok(())
+    }
+}
+
+/// An index whose growth is told.
+struct Growing<'a, G> {
+    index: &'a Mutex<Index>,
+    growth: &'a G,
+}
+
+impl<G: Growth> IndexAccess for Growing<'_, G> {
+    fn with<T>(&mut self, work: impl FnOnce(&mut Index) -> T) -> T {
+        work(&mut locked(self.index))
+    }
+
+    fn grown(&mut self, bytes: usize) -> Result<(), Unusable> {
+        self.growth.grown(bytes)
+    }
+}
+
 /// The write path of one receiver.
 pub struct Core {
     archive: Archive,
@@ -230,12 +259,20 @@ impl Core {
         self.environment.clock.now_ms().max(self.latest.load(Ordering::Relaxed))
     }
 
-    /// Resolves a request. `decoded` is the body decompressed.
-    pub fn accept(&self, protocol: Protocol, body: Bytes, decoded: &[u8], terms: Terms) -> Result<Accepted, Unusable> {
+    /// Resolves a request. `decoded` is the body decompressed; `growth` is told how the index grows.
+    pub fn accept(
+        &self,
+        protocol: Protocol,
+        body: Bytes,
+        decoded: &[u8],
+        terms: Terms,
+        growth: &impl Growth,
+    ) -> Result<Accepted, Unusable> {
         let received_at = self.environment.clock.now_ms();
         self.latest.fetch_max(received_at, Ordering::Relaxed);
         let (bounds, label, origin) = (terms.bounds(), terms.label(), Origin::Sender);
-        let batch = resolve(&self.index, Request { protocol, body: decoded, bounds, received_at, label, origin })?;
+        let index = Growing { index: &self.index, growth };
+        let batch = resolve(index, Request { protocol, body: decoded, bounds, received_at, label, origin })?;
         let delivered = batch.timestamps().map(|(first, newest)| {
             let index = locked(&self.index);
             let replica = batch.label_in_common(&index.series, REPLICA_LABEL).unwrap_or_default().into();
@@ -294,11 +331,11 @@ impl Core {
     }
 
     /// Buffers a record of the WAL again, but for the tables that hold it already. `decoded` is its body decompressed.
-    pub fn replay(&self, position: Position, record: &Record<'_>, decoded: &[u8]) -> Result<(), DecodeError> {
+    pub fn replay(&self, position: Position, record: &Record<'_>, decoded: &[u8]) -> Result<(), Unusable> {
         let Record { protocol, received_at, accept_from, accept_until, label, .. } = *record;
         let (bounds, origin) = (TimestampBounds { earliest: accept_from, latest: accept_until }, Origin::Replay);
         let request = Request { protocol, body: decoded, bounds, received_at, label, origin };
-        let mut batch = resolve(&self.index, request).map_err(|unusable| unusable.cause)?;
+        let mut batch = resolve(&self.index, request)?;
         self.latest.fetch_max(received_at, Ordering::Relaxed);
         // Another process received it, so only the wall clock can say how long it has waited.
         let waited = self.environment.clock.now_ms().saturating_sub(received_at).max(0);

@@ -75,6 +75,14 @@ impl Holdings {
         }
     }
 
+    /// Whether a sender may make more series known. Nobody gets more than half of memory for new ones while there are others, or while
+    /// memory is full; and when it is full of rows, a flush comes first.
+    pub(crate) fn may_know_more(&self, sender: &Sender, all: u64, limit: u64, rows_wait: bool) -> bool {
+        let is_full = all >= limit;
+        let has_half = self.of(sender).series >= limit / 2;
+        !(has_half && (is_full || self.has_others(sender)) || is_full && rows_wait)
+    }
+
     /// What came up to now is taken by a flush.
     pub(crate) fn flush_begins(&mut self) {
         if !self.flushing {
@@ -132,6 +140,21 @@ mod tests {
         assert_eq!(may(&holdings, &flood, 90), Refill::OwnHalfIsFull);
         assert_eq!(may(&holdings, &honest, 90), Refill::Allowed);
         assert_eq!(may(&holdings, &honest, 100), Refill::Full);
+    }
+
+    #[test]
+    fn new_series_of_one_sender_take_half_of_memory() {
+        let mut holdings = Holdings::default();
+        let (flood, honest) = (sender("flood"), sender("honest"));
+        let may = |holdings: &Holdings, sender, all, rows| holdings.may_know_more(sender, all, 100, rows);
+        holdings.add(&flood, Holding { series: 50, ..Holding::default() });
+        assert!(may(&holdings, &flood, 99, true), "it is alone");
+        assert!(!may(&holdings, &flood, 100, false), "but not for ever");
+        holdings.add(&honest, wal(1));
+        assert!(!may(&holdings, &flood, 51, true));
+        assert!(may(&holdings, &honest, 99, true));
+        assert!(!may(&holdings, &honest, 100, true), "a flush comes first");
+        assert!(may(&holdings, &honest, 100, false), "only its rows move the horizon on");
     }
 
     #[test]

@@ -460,7 +460,7 @@ impl World {
 fn accept(core: &Core, request: &Request, now: i64) -> Result<Accepted, String> {
     let body = request.body();
     let accepted = core
-        .accept(request.protocol, compressed(&body).into(), &body, request.terms(now + DAY_MS))
+        .accept(request.protocol, compressed(&body).into(), &body, request.terms(now + DAY_MS), &())
         .map_err(|e| e.to_string())?;
     let refused = request.rows(now).1;
     ensure!(

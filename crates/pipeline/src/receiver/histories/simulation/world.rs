@@ -320,7 +320,8 @@ impl World {
         for request in requests {
             let (rows, refused) = request.rows(now);
             let body = request.body();
-            let accepted = core.accept(request.protocol, compressed(&body).into(), &body, request.terms(ACCEPT_UNTIL));
+            let accepted =
+                core.accept(request.protocol, compressed(&body).into(), &body, request.terms(ACCEPT_UNTIL), &());
             let accepted = accepted.map_err(|e| e.to_string())?;
             ensure!(accepted.batch.refusals.total() == refused, "{refused} rows to refuse");
             group.push(accepted);
