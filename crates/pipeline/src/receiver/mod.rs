@@ -12,6 +12,7 @@ mod connection;
 pub mod core;
 mod deliveries;
 mod fair;
+mod file_system;
 mod flusher;
 mod health;
 mod held_slot;
@@ -32,6 +33,7 @@ mod web_page;
 
 pub use deliveries::Delivered;
 pub use fair::Sender;
+pub use file_system::FileSystemError;
 pub use http::WriteTarget;
 pub use ingest::{FlushError, FlushReport, Ingest, WriteError, Written};
 pub use lock::LockError;
