@@ -11,7 +11,10 @@ mod log;
 mod model;
 mod path;
 mod place;
+mod seen;
 mod transaction;
+#[cfg(test)]
+mod work;
 
 pub use archive::{Archive, ArchiveError, Location};
 pub use delta::DeltaLog;
