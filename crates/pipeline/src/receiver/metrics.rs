@@ -310,6 +310,19 @@ impl Metrics {
     }
 }
 
+/// Whether a value of `Accept` takes OpenMetrics; with `q=0` it says that it does not.
+pub(super) fn accepts_openmetrics(accept: &str) -> bool {
+    accept.split(',').any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let weight = |part: &str| {
+            let (name, weight) = part.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("q").then(|| weight.trim().parse().unwrap_or(1.0))
+        };
+        let is_openmetrics = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/openmetrics-text"));
+        is_openmetrics && parts.find_map(weight).unwrap_or(1.0_f64) > 0.0
+    })
+}
+
 /// OpenMetrics text as the older format has it: counters are described under their full name, no units, no end mark.
 fn to_text_format(openmetrics: &str) -> String {
     let mut text = String::with_capacity(openmetrics.len());
@@ -432,6 +445,22 @@ mod tests {
         let text = metrics.encode_text();
         assert!(!text.contains("# {"), "{text}");
         assert!(text.contains("promarchive_wal_sync_duration_seconds_bucket{le=\"0.0025\"} 1\n"), "{text}");
+    }
+
+    #[test]
+    fn openmetrics_for_those_who_take_it() {
+        for (accept, wants) in [
+            ("application/openmetrics-text", true),
+            ("application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.1", true),
+            ("text/plain, Application/OpenMetrics-Text; version=1.0.0", true),
+            ("application/openmetrics-text;q=0", false),
+            ("application/openmetrics-text; version=1.0.0; Q = 0.000, text/plain", false),
+            ("text/plain;q=1", false),
+            ("*/*", false),
+            ("", false),
+        ] {
+            assert_eq!(accepts_openmetrics(accept), wants, "{accept}");
+        }
     }
 
     #[test]
