@@ -60,10 +60,10 @@ impl Known {
         self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a snapshot, unless there is a newer one.
+    /// Keeps a snapshot, unless there is a newer one. One of the same version may have a checkpoint more.
     fn keep(&self, snapshot: &SnapshotRef) {
         let mut kept = self.snapshot();
-        if kept.as_ref().is_none_or(|kept| kept.version() < snapshot.version()) {
+        if kept.as_ref().is_none_or(|kept| kept.version() <= snapshot.version()) {
             *kept = Some(snapshot.clone());
         }
     }
