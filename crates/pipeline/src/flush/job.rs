@@ -98,6 +98,12 @@ pub struct TableReport {
     /// Times that another writer was faster.
     #[serde(skip)]
     pub races: u32,
+    /// Files that are not in the table any more: others have taken their rows.
+    #[serde(skip)]
+    pub removed_files: u64,
+    /// Their bytes.
+    #[serde(skip)]
+    pub removed_bytes: u64,
 }
 
 /// Commits whose files are put, and that an earlier try could not finish. Each try makes the same commit of the same files: on a full disk
@@ -152,7 +158,9 @@ impl Job<'_> {
         let transaction = (self.writer, self.position);
         let there = position_there(log, snapshot.as_ref(), transaction).await.map_err(|e| failed(e.into()))?;
         if there >= Some(self.position) {
-            return Ok(TableReport { version: Some(snapshot.version()), ..TableReport::default() });
+            // A try that was reported failed has landed, or that of an earlier process.
+            let landed = locked(self.unfinished).remove(&table).map(|(_, report)| report).unwrap_or_default();
+            return Ok(TableReport { version: Some(snapshot.version()), ..landed });
         }
         // Who forgets that an earlier try landed must forget its files, too: a file that is added twice is there once.
         let remembers = |_: &_| !failpoint::sabotaged(Sabotage::ForgetTransaction);
@@ -218,6 +226,8 @@ impl Job<'_> {
         }
         report.files = change.add.len() as u64;
         report.bytes = change.add.iter().map(|file| file.size).sum();
+        report.removed_files = change.remove.len() as u64;
+        report.removed_bytes = change.remove.iter().map(|file| file.size).sum();
         Ok((change, report))
     }
 

@@ -202,6 +202,7 @@ async fn deliveries<T: WriteTarget>(State(app): State<Arc<App<T>>>) -> Response 
 
 async fn metrics<T: WriteTarget>(State(app): State<Arc<App<T>>>, request: Request) -> Response {
     let view = if request.extensions().get::<Source>().is_some() { View::Full } else { View::WithoutSenders };
+    app.metrics.ready.set(i64::from(app.not_ready().is_none()));
     let accepts = |value: &HeaderValue| value.to_str().is_ok_and(accepts_openmetrics);
     if request.headers().get_all(header::ACCEPT).iter().any(accepts) {
         let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -6,6 +6,7 @@
 mod access;
 mod admission;
 mod archive_note;
+mod archive_size;
 mod body;
 mod committer;
 mod connection;
@@ -20,6 +21,7 @@ mod http;
 mod ingest;
 mod lock;
 mod metrics;
+mod odd_times;
 pub mod recovery;
 mod reserve;
 mod run;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::archive_note::{self, ARCHIVE_NOTE};
+use super::archive_size;
 use super::committer;
 use super::core::{Core, Environment};
 use super::fair::queue;
@@ -21,6 +22,7 @@ use super::health::{Health, Part};
 use super::ingest::{Channels, Ingest, Open};
 use super::lock::{DirectoryLock, LockError};
 use super::metrics::Metrics;
+use super::odd_times;
 use super::recovery::{self, OpenOptions, RecoveryError};
 use super::reserve::Reserve;
 use super::server::{ServeError, Server};
@@ -92,6 +94,9 @@ pub enum ReceiverError {
     /// Only a new process can go on.
     #[error("{0}; start promarchive again: nothing is lost, and the write-ahead log is replayed")]
     Restart(String),
+    /// The clock was never set.
+    #[error("{0}")]
+    Clock(String),
     /// No thread for the WAL.
     #[error("cannot start the thread of the WAL: {0}")]
     Thread(std::io::Error),
@@ -103,7 +108,7 @@ impl ReceiverError {
             Self::Lock(e) => e.is_retryable(),
             Self::Archive(e) => e.is_retryable(),
             Self::Recovery(e) => e.is_retryable(),
-            Self::Directory { .. } => true,
+            Self::Directory { .. } | Self::Clock(_) => true,
             Self::Serve(_)
             | Self::Apart(_)
             | Self::FileSystem(_)
@@ -135,6 +140,9 @@ pub async fn run(
     warn_of_path(&location);
     let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
     health.fault(Part::Start, "the receiver is starting");
+    let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    metrics.wal_limit_bytes.set(gauge(settings.wal_max_bytes));
+    metrics.memory_limit_bytes.set(gauge(settings.held_bytes()));
     let ingest = Ingest::new(&settings, health.clone(), metrics.clone());
     let server =
         Server::bind(settings.http.clone(), ingest.clone(), metrics.clone(), environment.clock.clone()).await?;
@@ -165,6 +173,7 @@ pub async fn run(
         let _ = serving.await;
         return ended_by(&end);
     };
+    archive_size::count(opened.core.archive(), &metrics).await;
     let working = start(&settings, &environment, &opened, &ingest, &supervisor, &health, &metrics)?;
     health.works(Part::Start);
     tracing::info!(archive = %settings.archive.display(), wal = %settings.wal.display(), "ready");
@@ -208,6 +217,9 @@ async fn open_until(
 }
 
 async fn open(settings: &Settings, environment: &Environment) -> Result<Opened, ReceiverError> {
+    if let Some(fault) = odd_times::clock_fault(environment.clock.now_ms()) {
+        return Err(ReceiverError::Clock(fault));
+    }
     let location = Location::at(&settings.archive)?;
     // What a new archive cannot have is refused before anything is made.
     if let Some(label_columns) = &settings.label_columns

@@ -16,7 +16,7 @@ use delta_kernel::snapshot::SnapshotRef;
 use delta_kernel::{Engine, KernelError};
 use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
 use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use url::Url;
@@ -144,10 +144,32 @@ impl DeltaLog {
                 Some(Err(_)) | None => delta_kernel::Snapshot::builder_for(&url).build(engine),
             }
         })
-        .await?;
+        .await;
+        let snapshot = match snapshot {
+            Ok(snapshot) => snapshot,
+            Err(error) => return Err(self.blame_checksums(error).await),
+        };
         check_protocol(&self.url, &snapshot)?;
         *self.known.snapshot() = Some(snapshot.clone());
         Ok(snapshot)
+    }
+
+    /// Names the files of checksums in the log, which other programs have put there, and which the kernel reads.
+    async fn blame_checksums(&self, error: LogError) -> LogError {
+        let LogError::Store { place, cause } = error else { return error };
+        let log = self.root.clone().join("_delta_log");
+        let names = self.store.list(Some(&log)).filter_map(|object| async {
+            object
+                .ok()
+                .and_then(|object| object.location.filename().map(str::to_owned))
+                .filter(|name| name.ends_with(".crc"))
+        });
+        let names: Vec<String> = names.collect().await;
+        let blame = match names.is_empty() {
+            true => String::new(),
+            false => format!("; not written by promarchive, and perhaps the reason: {} in {log}", names.join(", ")),
+        };
+        LogError::Store { place, cause: format!("{cause}{blame}") }
     }
 
     /// What commits need of the newest version; none if there is no table.
