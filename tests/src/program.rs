@@ -164,10 +164,19 @@ impl Receiver {
 
     /// The same, in a directory that may have an archive already.
     pub fn start_in(directory: TempDir, flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        let archive = directory.path().join("archive");
+        Self::start_of(directory, &archive, flags, environment)
+    }
+
+    /// With an archive at this path.
+    pub fn start_at(archive: &Path) -> Self {
+        Self::start_of(tempfile::tempdir().unwrap(), archive, &[], &[])
+    }
+
+    fn start_of(directory: TempDir, archive: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(promarchive());
         command.envs(environment.iter().copied());
-        command.args(["receive", "--listen", "127.0.0.1:0", "--archive"]);
-        command.arg(directory.path().join("archive")).args(flags);
+        command.args(["receive", "--listen", "127.0.0.1:0", "--archive"]).arg(archive).args(flags);
         if !flags.contains(&"--flush-interval") {
             command.args(["--flush-interval", "1h"]);
         }

@@ -5,7 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use promarchive_pipeline::remote_write::Protocol::V1;
 use promarchive_tests::program::{Program, Receiver, promarchive};
+use promarchive_tests::readers::Reader;
+use promarchive_tests::request::{Request, Series};
+use promarchive_tests::tables::Tables;
 
 /// Exit code and what it says. A program that does not end by itself took what it should have refused.
 fn run(directory: &Path, arguments: &[&str]) -> (i32, String) {
@@ -109,4 +113,82 @@ fn an_archive_that_another_receiver_has() {
     assert_eq!(code, 1, "{said}");
     let error = said.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
     assert!(error.contains(archive.to_str().unwrap()), "{said}");
+}
+
+#[test]
+fn a_path_that_cannot_be_is_refused_before_anything_is_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("root");
+    fs::create_dir(&root).unwrap();
+    std::os::unix::fs::symlink(root.join("a/wal"), root.join("link")).unwrap();
+    let long = ["--listen", "127.0.0.1:0"];
+    for (arguments, wants) in [
+        (&["--archive", "a\\b/archive"][..], "backslash"),
+        (&["--archive", "a\tb/archive"], "control character"),
+        (&["--archive", "a%41/archive"], "hexadecimal"),
+        (&["--archive", "~/archive"], "~ is not expanded"),
+        (&["--archive", "file:/archive"], "write file:///absolute/path"),
+        (&["--archive", "a", "--wal", "~/wal"], "~ is not expanded"),
+        (&["--archive", "a", "--wal", "file:///wal"], "a URL is no path"),
+        (&["--archive", "a", "--tokens", "~/tokens"], "~ is not expanded"),
+        (&["--archive", "a", "--wal", "link"], "is inside the archive"),
+    ] {
+        let mut command = Command::new(promarchive());
+        command.arg("receive").args(arguments).args(long).current_dir(&root).env_clear();
+        let mut program = Program::start(&mut command, directory.path().join("log"));
+        let (code, said) = (program.wait_for_end().code(), program.log());
+        assert_eq!(code, Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(wants), "{arguments:?}: {said}");
+        let made: Vec<_> = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(made, ["link"], "{arguments:?}");
+    }
+    for (yaml, wants) in
+        [("archive: ~/a\n", "~ is not expanded"), ("archive: ~\n", "a lone ~"), ("archive: file:/x\n", "file:///")]
+    {
+        fs::write(directory.path().join("c.yaml"), yaml).unwrap();
+        let (code, said) = run(directory.path(), &["receive", "--config", "c.yaml"]);
+        assert!(code == 2 && said.contains(wants), "{yaml}: {said}");
+    }
+}
+
+#[test]
+fn a_path_with_parents_or_strange_characters_works_and_says_which_readers_stumble() {
+    for (archive, strange) in [("x/../archive", ""), ("../beside", ""), ("my data/x=y/ü#/archive", "' ' '#' '=' 'ü'")]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("here")).unwrap();
+        let given = directory.path().join("here").join(archive);
+        let receiver = Receiver::start_at(&given);
+        let sent = Request::of([Series::metric("up").sample(1_700_000_000_000, 1.0)]);
+        let mut wanted = Tables::default();
+        assert_eq!(receiver.write(V1, &sent).status, 204);
+        wanted.add(V1, &sent);
+        receiver.flush();
+        wanted.assert_equals(&Tables::read(Reader::DuckDb, &given));
+        let log = receiver.log();
+        assert_eq!(log.contains("Polars and Daft cannot read"), !strange.is_empty(), "{log}");
+        assert!(log.contains(strange), "{log}");
+    }
+}
+
+/// strace makes the system calls fail as such a file system does.
+#[test]
+fn a_file_system_that_cannot_do_it_is_named_once_and_ends_it() {
+    for (call, errno, wants) in [
+        ("link,linkat", "EPERM", "cannot make a hard link ("),
+        ("flock", "EOPNOTSUPP", "cannot lock a file ("),
+        ("fsync", "EINVAL", "sync a directory ("),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new("strace");
+        command.args(["-f", "-o", "/dev/null", &format!("--trace={call}"), &format!("--inject={call}:error={errno}")]);
+        command.arg(promarchive()).args(["receive", "--archive", "a", "--listen", "127.0.0.1:0"]);
+        command.current_dir(directory.path()).env_clear();
+        let mut program = Program::start(&mut command, directory.path().join("log"));
+        let (code, said) = (program.wait_for_end().code(), program.log());
+        let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("error: ")).collect();
+        assert_eq!((code, errors.len()), (Some(1), 1), "{call}: {said}");
+        assert!(errors[0].contains("the file system of the ") && errors[0].contains(wants), "{call}: {said}");
+        assert!(!said.contains("cannot start yet"), "{call} was tried again: {said}");
+    }
 }

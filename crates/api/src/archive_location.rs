@@ -27,6 +27,12 @@ pub enum ArchiveLocationError {
         /// What was given, without credentials.
         given: String,
     },
+    /// A home directory that only a shell would fill in.
+    #[error("\"{given}\": ~ is not expanded here: write the home directory out, or ./~ for a directory of that name")]
+    Home {
+        /// What was given.
+        given: String,
+    },
     /// A `file` URL that names no local directory.
     #[error("\"{given}\" names no local directory: write file:///absolute/path, or a plain path")]
     NotLocal {
@@ -51,7 +57,13 @@ impl FromStr for ArchiveLocation {
         }
         // No scheme has a slash in it: that is a directory with a strange name.
         let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| !scheme.contains('/')) else {
-            return Ok(Self { directory: PathBuf::from(text) });
+            return match text {
+                home if home.starts_with('~') => Err(ArchiveLocationError::Home { given: home.to_owned() }),
+                url if url.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("file:")) => {
+                    Err(ArchiveLocationError::NotLocal { given: url.to_owned() })
+                }
+                path => Ok(Self { directory: PathBuf::from(path) }),
+            };
         };
         if !scheme.eq_ignore_ascii_case("file") {
             // A bucket's URL may carry a key before the "@".
@@ -99,6 +111,9 @@ mod tests {
             ("file://localhost/data", "/data"),
             ("file:///a%3A//b", "/a://b"),
             ("/a://b", "/a://b"),
+            ("./~", "./~"),
+            ("/home/~me", "/home/~me"),
+            ("./file:x", "./file:x"),
         ] {
             assert_eq!(text.parse::<ArchiveLocation>().unwrap().directory(), Path::new(directory), "{text}");
         }
@@ -116,8 +131,16 @@ mod tests {
 
     #[test]
     fn what_names_no_directory() {
-        for text in ["", "  ", "file://host/data", "file:///data?x=1", "file:///a%80b"] {
+        for text in ["", "  ", "file://host/data", "file:///data?x=1", "file:///a%80b", "file:/x", "FILE:x"] {
             assert!(text.parse::<ArchiveLocation>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_tilde_is_not_a_directory() {
+        for text in ["~", "~/archive", "~me/archive"] {
+            let error = text.parse::<ArchiveLocation>().unwrap_err().to_string();
+            assert!(error.contains("not expanded"), "{error}");
         }
     }
 }

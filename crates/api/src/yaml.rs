@@ -29,6 +29,8 @@ impl std::error::Error for ConfigError {}
 
 /// Reads one YAML document; `file` is its name in errors. An empty document is an empty mapping.
 pub(crate) fn from_str<T: DeserializeOwned + Default>(file: &str, text: &str) -> Result<T, ConfigError> {
+    // Editors of Windows begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     match serde_yaml::from_str::<Option<T>>(text) {
         Ok(value) => Ok(value.unwrap_or_default()),
         Err(error) => Err(explain(file, text, &error)),

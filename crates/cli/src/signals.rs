@@ -1,7 +1,8 @@
-//! SIGTERM and SIGINT.
+//! SIGTERM, SIGINT, and SIGHUP.
 
 use std::future::Future;
 use std::io;
+use std::task::Poll;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
@@ -13,7 +14,11 @@ const INTERRUPTED: i32 = 130;
 ///
 /// Signals are caught from the call on, not from the first poll.
 pub(crate) fn stop() -> io::Result<impl Future<Output = ()> + Send> {
-    let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+    let mut signals = vec![signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+    // The terminal has gone. Under nohup the signal is ignored, and stays so.
+    if !is_hangup_ignored() {
+        signals.push(signal(SignalKind::hangup())?);
+    }
     Ok(async move {
         any(&mut signals).await;
         info!("stopping: finishing requests, then committing; a second signal ends at once");
@@ -25,9 +30,20 @@ pub(crate) fn stop() -> io::Result<impl Future<Output = ()> + Send> {
     })
 }
 
-async fn any([terminate, interrupt]: &mut [Signal; 2]) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+async fn any(signals: &mut [Signal]) {
+    let mut come: Vec<_> = signals.iter_mut().map(|signal| Box::pin(signal.recv())).collect();
+    std::future::poll_fn(|context| {
+        let one = come.iter_mut().any(|signal| signal.as_mut().poll(context).is_ready());
+        if one { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// Whether whoever started this process had it ignore SIGHUP, as nohup does.
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // The first bit is that of signal 1, SIGHUP.
+    mask.is_some_and(|mask| mask & 1 == 1)
 }

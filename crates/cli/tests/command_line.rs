@@ -230,7 +230,7 @@ fn few_open_files_leave_some_for_the_tables() {
 fn a_signal_ends_it_in_order() {
     let directory = tempfile::tempdir().unwrap();
     let archive = directory.path().join("archive");
-    for name in ["TERM", "INT"] {
+    for name in ["TERM", "INT", "HUP"] {
         let arguments = ["receive", "--listen", "127.0.0.1:0", "--archive", archive.to_str().unwrap()];
         let mut receiver = Receiver(promarchive(&arguments, &[]).stderr(Stdio::piped()).spawn().unwrap());
         let (address, mut log) = address(&mut receiver);
@@ -247,6 +247,25 @@ fn a_signal_ends_it_in_order() {
         log.read_to_string(&mut rest).unwrap();
         assert!(rest.contains("stopping") && !rest.contains('\u{1b}'), "{rest}");
     }
+}
+
+#[test]
+fn under_nohup_a_hangup_is_ignored() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = directory.path().join("archive");
+    let mut command = Command::new("nohup");
+    command.arg(env!("CARGO_BIN_EXE_promarchive")).args(["receive", "--listen", "127.0.0.1:0", "--archive"]);
+    command.arg(&archive).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut receiver = Receiver(command.spawn().unwrap());
+    let (address, _log) = address(&mut receiver);
+    until_ready_says(&address, "HTTP/1.1 200 OK");
+    let process = receiver.0.id().to_string();
+    for (signal, ends) in [("HUP", false), ("TERM", true)] {
+        assert!(Command::new("kill").args(["-s", signal, &process]).status().unwrap().success());
+        // It answers as before: a signal that ends it is seen before the next request.
+        assert!(ends || get(&address, "/-/ready").starts_with("HTTP/1.1 200 OK"), "SIG{signal}");
+    }
+    assert_eq!(receiver.0.wait().unwrap().code(), Some(0));
 }
 
 #[test]

@@ -115,3 +115,50 @@ fn no_label_grows_with_what_is_sent() {
     let known = ["code", "file", "le", "method", "path", "protocol", "reason", "result", "table", "version"];
     assert!(names.iter().all(|name| known.contains(name)), "{names:?}");
 }
+
+#[test]
+fn limits_the_size_of_the_archive_and_the_process_are_told() {
+    let mut receiver = Receiver::start(&["--wal-max-bytes", "1Gi"]);
+    receiver.write(V1, &Request::of([Series::metric("a").sample(T, 1.0).sample(T + 1, 1.0)]));
+    receiver.flush();
+    // The second row takes the place of the first: the file is written again.
+    receiver.write(V1, &Request::of([Series::metric("a").sample(T, 2.0), Series::metric("b").sample(T, 1.0)]));
+    receiver.flush();
+    for start in ["counted by flushes", "counted at the start"] {
+        let (series, _) = series(&receiver.get("/metrics").body);
+        for (name, value) in [
+            ("promarchive_ready", 1.0),
+            ("promarchive_wal_limit_bytes", f64::from(1 << 30)),
+            ("promarchive_memory_limit_bytes", f64::from(704 << 20)),
+            ("promarchive_archive_files{table=\"samples\"}", 2.0),
+            ("promarchive_archive_files{table=\"histograms\"}", 0.0),
+        ] {
+            assert_eq!(series.get(name), Some(&value), "{name}, {start}");
+        }
+        for name in [
+            "promarchive_archive_bytes{table=\"samples\"}",
+            "promarchive_disk_free_bytes",
+            "process_cpu_seconds_total",
+            "process_resident_memory_bytes",
+            "process_open_fds",
+            "process_max_fds",
+            "process_start_time_seconds",
+        ] {
+            assert!(series.get(name).is_some_and(|&value| value > 0.0), "{name}, {start}");
+        }
+        receiver.terminate();
+        receiver = Receiver::start_in(receiver.into_directory(), &["--wal-max-bytes", "1Gi"], &[]);
+    }
+}
+
+#[test]
+fn timestamps_of_1970_are_kept_counted_and_told() {
+    let receiver = Receiver::start(&[]);
+    let odd = Series::metric("a").sample(0, 1.0).sample(T / 1000, 1.0).sample(T, 1.0);
+    assert_eq!(receiver.write(V1, &Request::of([odd])).status, 204);
+    assert_eq!(receiver.write(V1, &Request::of([Series::metric("a").sample(1, 1.0)])).status, 204);
+    let (series, _) = series(&receiver.get("/metrics").body);
+    assert_eq!(series["promarchive_suspicious_timestamps_total"], 3.0);
+    let log = receiver.log();
+    assert_eq!(log.matches("timestamps of 1970").count(), 1, "{log}");
+}

@@ -6,7 +6,7 @@ use promarchive_tests::request::{Request, Series};
 use promarchive_tests::tables::Tables;
 use reqwest::Method;
 
-use crate::{T, committed};
+use crate::{PROTOCOLS, T, committed};
 
 fn request(metric: &str) -> Request {
     Request::of([Series::metric(metric).sample(T, 1.0)])
@@ -86,10 +86,12 @@ fn the_version_header_decides_nothing() {
 #[test]
 fn other_methods_and_paths() {
     let receiver = Receiver::start(&[]);
-    for path in ["/api/v1/write", "/receive", "/-/flush"] {
+    for (path, allow) in [("/api/v1/write", "POST,GET,HEAD"), ("/receive", "POST,GET,HEAD"), ("/-/flush", "POST")] {
         for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS] {
             let answer = receiver.send(method.clone(), path, headers(V2), body(V2, &request("up")));
-            assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")), "{method} {path} {answer:?}");
+            // Vector asks by GET whether the receiver is well, and takes nothing but 200.
+            let wants = if allow.contains(method.as_str()) { (200, None) } else { (405, Some(allow)) };
+            assert_eq!((answer.status, answer.header("allow")), wants, "{method} {path} {answer:?}");
         }
     }
     for path in ["/-/healthy", "/-/ready", "/metrics"] {
@@ -100,6 +102,17 @@ fn other_methods_and_paths() {
         let answer = receiver.send(Method::POST, path, headers(V2), body(V2, &request("up")));
         assert_eq!(answer.status, 404, "{path} {answer:?}");
         assert!(answer.is_one_line() && answer.body.contains("/api/v1/write"), "{answer:?}");
+    }
+    assert_eq!(committed(&receiver), Tables::default());
+}
+
+#[test]
+fn zstd_that_is_announced_as_snappy_is_refused_so_that_vmagent_sends_snappy() {
+    let receiver = Receiver::start(&[]);
+    for protocol in PROTOCOLS {
+        let answer = receiver.send(Method::POST, "/api/v1/write", headers(protocol), b"\x28\xb5\x2f\xfdrest".to_vec());
+        assert_eq!(answer.status, 415, "{answer:?}");
+        assert!(answer.is_one_line() && answer.body.contains("zstd; accepted: snappy"), "{answer:?}");
     }
     assert_eq!(committed(&receiver), Tables::default());
 }

@@ -6,6 +6,7 @@ use promarchive_api::{ConfigFileError, ReceiverConfig};
 use promarchive_pipeline::environment::{SystemClock, SystemEntropy};
 use promarchive_pipeline::receiver::core::Environment;
 use promarchive_pipeline::receiver::{self, Settings};
+use promarchive_pipeline::table::Location;
 use tracing::info;
 
 use crate::arguments::ReceiveArguments;
@@ -29,5 +30,7 @@ fn resolve(arguments: ReceiveArguments) -> Result<Settings, Failure> {
         None => ReceiverConfig::default(),
         Some(path) => ReceiverConfig::from_file(path).map_err(|error: ConfigFileError| Failure::usage(error))?,
     };
-    Settings::resolve(ReceiverConfig::from(arguments).or(file)).map_err(Failure::usage)
+    let settings = Settings::resolve(ReceiverConfig::from(arguments).or(file)).map_err(Failure::usage)?;
+    Location::at(&settings.archive).map_err(Failure::usage)?;
+    Ok(settings)
 }

@@ -22,8 +22,16 @@ use crate::table::{
 };
 use crate::wal::WriterId;
 
-/// Commits between two checkpoints of a table's log.
+/// Commits between two checkpoints of a table's log, at least.
 const CHECKPOINT_INTERVAL: u64 = 32;
+/// A checkpoint lists all files, so the more commits there were, the fewer there are: one in this part of all commits.
+const CHECKPOINT_SHARE: u64 = 32;
+
+/// Whether the log gets a checkpoint at this version. What checkpoints take of a flush, on average, does not grow with the number of files.
+fn is_checkpoint_due(version: u64) -> bool {
+    let share = version.checked_ilog2().map_or(0, |log| (1 << log) / CHECKPOINT_SHARE);
+    version.is_multiple_of(CHECKPOINT_INTERVAL.max(share))
+}
 
 /// Why a flush did not finish.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +98,12 @@ pub struct TableReport {
     /// Times that another writer was faster.
     #[serde(skip)]
     pub races: u32,
+    /// Files that are not in the table any more: others have taken their rows.
+    #[serde(skip)]
+    pub removed_files: u64,
+    /// Their bytes.
+    #[serde(skip)]
+    pub removed_bytes: u64,
 }
 
 /// Commits whose files are put, and that an earlier try could not finish. Each try makes the same commit of the same files: on a full disk
@@ -144,7 +158,9 @@ impl Job<'_> {
         let transaction = (self.writer, self.position);
         let there = position_there(log, snapshot.as_ref(), transaction).await.map_err(|e| failed(e.into()))?;
         if there >= Some(self.position) {
-            return Ok(TableReport { version: Some(snapshot.version()), ..TableReport::default() });
+            // A try that was reported failed has landed, or that of an earlier process.
+            let landed = locked(self.unfinished).remove(&table).map(|(_, report)| report).unwrap_or_default();
+            return Ok(TableReport { version: Some(snapshot.version()), ..landed });
         }
         // Who forgets that an earlier try landed must forget its files, too: a file that is added twice is there once.
         let remembers = |_: &_| !failpoint::sabotaged(Sabotage::ForgetTransaction);
@@ -157,7 +173,7 @@ impl Job<'_> {
         match commit(log, &change, self.last.get(&table).copied()).await {
             Ok(Committed::Now { version, races }) => {
                 (report.version, report.races) = (Some(version), races);
-                if version % CHECKPOINT_INTERVAL == 0 {
+                if is_checkpoint_due(version) {
                     checkpoint(table, log).await;
                 }
             }
@@ -210,6 +226,8 @@ impl Job<'_> {
         }
         report.files = change.add.len() as u64;
         report.bytes = change.add.iter().map(|file| file.size).sum();
+        report.removed_files = change.remove.len() as u64;
+        report.removed_bytes = change.remove.iter().map(|file| file.size).sum();
         Ok((change, report))
     }
 
@@ -341,4 +359,16 @@ fn locked(unfinished: &Unfinished) -> MutexGuard<'_, BTreeMap<Table, (Commit, Ta
 
 fn point(point: FailPoint) -> Result<(), FlushError> {
     failpoint::reach(point).map_err(|e| FlushError::Put { path: format!("{point:?}"), cause: e.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_become_rarer_as_tables_grow() {
+        let due = |versions: std::ops::Range<u64>| versions.filter(|&version| is_checkpoint_due(version)).count();
+        assert!(is_checkpoint_due(32) && is_checkpoint_due(64) && !is_checkpoint_due(63));
+        assert_eq!((due(1..2048), due(2048..4096), due(4096..8192), due(1 << 20..2 << 20)), (63, 32, 32, 32));
+    }
 }

@@ -92,9 +92,12 @@ impl Settled {
     }
 
     fn run(&mut self, series: SeriesRef, run: &mut SampleRun, horizon: &Horizon) {
-        let mut written = horizon.generations().flat_map(|generation| generation.runs(series));
+        let written = |sorted: &SortedRun| {
+            let mut near = horizon.generations_near(sorted.bounds()).flat_map(|generation| generation.runs(series));
+            near.any(|(_, written)| written.overlaps(sorted))
+        };
         if let Some(sorted) = run.sorted().filter(SortedRun::is_of_one_day)
-            && !written.any(|(_, written)| written.overlaps(&sorted))
+            && !written(&sorted)
         {
             self.samples.push((series, sorted));
             return;
@@ -112,7 +115,7 @@ impl Settled {
         }
         if let (Some(first), Some(last)) = (samples.first(), samples.last()) {
             let bounds = (first.timestamp, last.timestamp);
-            for generation in horizon.generations() {
+            for generation in horizon.generations_near(bounds) {
                 self.against(series, &mut samples, bounds, generation);
             }
         }
@@ -159,8 +162,8 @@ impl Settled {
             }
         }
         for (place, (rank, histogram)) in best {
-            let written =
-                horizon.generations().find_map(|generation| Some((generation, *generation.histograms.get(&place)?)));
+            let mut near = horizon.generations_near((place.1, place.1));
+            let written = near.find_map(|generation| Some((generation, *generation.histograms.get(&place)?)));
             match written {
                 None => self.histograms.push((place.0, histogram.clone())),
                 Some((generation, old)) => {

@@ -72,16 +72,41 @@ impl Generation {
     }
 }
 
+/// A generation with what is asked of all of them at each flush.
+#[derive(Clone, Debug)]
+struct Kept {
+    generation: Arc<Generation>,
+    /// The earliest and the latest timestamp of its samples and histograms.
+    span: Option<(i64, i64)>,
+    bytes: usize,
+}
+
+impl Kept {
+    fn new(generation: Arc<Generation>) -> Self {
+        let samples = generation.samples.iter().map(|(_, run)| run.bounds());
+        let histograms = generation.histograms.keys().map(|&(_, timestamp)| (timestamp, timestamp));
+        let span = samples.chain(histograms).reduce(|all, one| (all.0.min(one.0), all.1.max(one.1)));
+        Self { span, bytes: generation.heap_bytes(), generation }
+    }
+}
+
 /// Generations, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct Horizon {
-    generations: VecDeque<Arc<Generation>>,
+    generations: VecDeque<Kept>,
 }
 
 impl Horizon {
     /// The generations, oldest first.
     pub fn generations(&self) -> impl DoubleEndedIterator<Item = &Arc<Generation>> {
-        self.generations.iter()
+        self.generations.iter().map(|kept| &kept.generation)
+    }
+
+    /// Those with samples or histograms at these times or around them, oldest first. A flush asks for each of its series: of the
+    /// generations, which are as many as there were flushes within the horizon, few are near.
+    pub fn generations_near(&self, (first, last): (i64, i64)) -> impl Iterator<Item = &Arc<Generation>> {
+        let near = move |kept: &&Kept| kept.span.is_some_and(|span| span.0 <= last && first <= span.1);
+        self.generations.iter().filter(near).map(|kept| &kept.generation)
     }
 
     /// Adds the newest, and drops those older than `keep_ms` before the one before it: rows that wait now have come after that one was
@@ -90,15 +115,16 @@ impl Horizon {
         if generation.is_empty() {
             return;
         }
-        if let Some(begun) = self.generations.iter_mut().find(|begun| begun.flush == generation.flush) {
-            Arc::make_mut(begun).complete(generation);
+        if let Some(begun) = self.generations.iter_mut().find(|begun| begun.generation.flush == generation.flush) {
+            Arc::make_mut(&mut begun.generation).complete(generation);
+            *begun = Kept::new(begun.generation.clone());
             return;
         }
-        let before = self.generations.back().map_or(i64::MIN, |before| before.committed_at);
+        let before = self.generations.back().map_or(i64::MIN, |before| before.generation.committed_at);
         let oldest = before.saturating_sub(keep_ms);
-        self.generations.push_back(Arc::new(generation));
+        self.generations.push_back(Kept::new(Arc::new(generation)));
         while self.generations.len() > MIN_GENERATIONS
-            && self.generations.front().is_some_and(|generation| generation.committed_at < oldest)
+            && self.generations.front().is_some_and(|kept| kept.generation.committed_at < oldest)
         {
             self.generations.pop_front();
         }
@@ -114,20 +140,20 @@ impl Horizon {
     /// Puts changed generations in the place of those of the same flush.
     pub fn replace(&mut self, changed: Vec<Generation>) {
         for generation in changed {
-            if let Some(slot) = self.generations.iter_mut().find(|slot| slot.flush == generation.flush) {
-                *slot = Arc::new(generation);
+            if let Some(slot) = self.generations.iter_mut().find(|slot| slot.generation.flush == generation.flush) {
+                *slot = Kept::new(Arc::new(generation));
             }
         }
     }
 
     /// Bytes held, estimated.
     pub fn heap_bytes(&self) -> usize {
-        self.generations.iter().map(|generation| generation.heap_bytes()).sum()
+        self.generations.iter().map(|kept| kept.bytes).sum()
     }
 
     /// Calls `each` with every series in it, some more than once.
     pub fn for_each_series(&self, mut each: impl FnMut(SeriesRef)) {
-        for generation in &self.generations {
+        for generation in self.generations() {
             generation.samples.iter().for_each(|&(series, _)| each(series));
             generation.histograms.keys().for_each(|&(series, _)| each(series));
             generation.exemplars.iter().for_each(|&(series, _)| each(series));

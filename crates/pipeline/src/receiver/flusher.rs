@@ -134,7 +134,9 @@ impl Flusher {
                 Ok(report)
             }
             Err(error) => {
-                let reason = format!("the archive cannot be written, the WAL keeps what is acknowledged: {error}");
+                let cause = self.reserve.cause_of_failure().map_or(String::new(), |cause| format!(" ({cause})"));
+                let reason =
+                    format!("the archive cannot be written{cause}, the WAL keeps what is acknowledged: {error}");
                 self.health.fault(Part::Archive, reason.clone());
                 if error.needs_restart() {
                     self.supervisor.end(reason.clone());
@@ -153,6 +155,9 @@ impl Flusher {
             metrics.flush_rows.get_or_create(&label).inc_by(sum.rows);
             metrics.flush_file_bytes.get_or_create(&label).inc_by(sum.bytes);
             metrics.commit_conflicts.inc_by(u64::from(sum.races));
+            let change = |come: u64, gone: u64| i64::try_from(i128::from(come) - i128::from(gone)).unwrap_or(0);
+            let (files, bytes) = (change(sum.files, sum.removed_files), change(sum.bytes, sum.removed_bytes));
+            metrics.archive_changed(table, files, bytes);
             if sum.version.is_some() {
                 metrics.commits.get_or_create(&label).inc();
                 metrics.last_commit_timestamp_seconds.set(self.clock.now_ms() as f64 / 1000.0);
@@ -173,6 +178,9 @@ impl Flusher {
         self.metrics.series.set(gauge(usage.series));
         self.metrics.memtable_bytes.set(gauge(usage.memtable_bytes));
         self.metrics.memory_bytes.set(gauge(usage.memory_bytes()));
+        if let Some(free) = self.reserve.free_bytes() {
+            self.metrics.disk_free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
+        }
         self.metrics.wal_bytes.set(i64::try_from(usage.wal_bytes).unwrap_or(i64::MAX));
         if !self.reserve.is_held() {
             match self.reserve.take() {

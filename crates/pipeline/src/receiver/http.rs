@@ -25,7 +25,7 @@ use super::body::{self, BodyError};
 use super::deliveries::{Delivered, Marks, Source};
 use super::fair::Sender;
 use super::ingest::{Ingest, WriteError, Written};
-use super::metrics::{HttpLabels, Metrics, PathLabel, View};
+use super::metrics::{HttpLabels, Metrics, PathLabel, View, accepts_openmetrics};
 use super::settings::HttpSettings;
 use super::tokens::Tokens;
 use crate::environment::Clock;
@@ -117,13 +117,15 @@ const RETRY_SOON_S: u64 = 1;
 const LONGEST_MESSAGE_BYTES: usize = 2048;
 /// How much of a refused request is read and thrown away, so that its sender sees the answer.
 const DISCARD_BYTES: u64 = 128 << 20;
+/// How a zstd frame begins, and no snappy block: a copy cannot come first.
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 const DISCARD_PATIENCE: Duration = Duration::from_secs(5);
 
 /// All paths of `app`.
 pub(super) fn router<T: WriteTarget>(app: Arc<App<T>>) -> Router {
     Router::new()
-        .route("/api/v1/write", post(write::<T>))
-        .route("/receive", post(write::<T>))
+        .route("/api/v1/write", post(write::<T>).get(ready::<T>))
+        .route("/receive", post(write::<T>).get(ready::<T>))
         .route("/api/v1/deliveries", get(deliveries::<T>))
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready::<T>))
@@ -213,8 +215,8 @@ async fn deliveries<T: WriteTarget>(State(app): State<Arc<App<T>>>) -> Response 
 
 async fn metrics<T: WriteTarget>(State(app): State<Arc<App<T>>>, request: Request) -> Response {
     let view = if request.extensions().get::<Source>().is_some() { View::Full } else { View::WithoutSenders };
-    let accepts =
-        |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains("application/openmetrics-text"));
+    app.metrics.ready.set(i64::from(app.not_ready().is_none()));
+    let accepts = |value: &HeaderValue| value.to_str().is_ok_and(accepts_openmetrics);
     if request.headers().get_all(header::ACCEPT).iter().any(accepts) {
         let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         return ([(header::CONTENT_TYPE, kind)], app.metrics.openmetrics(view)).into_response();
@@ -259,6 +261,7 @@ fn joined(headers: &HeaderMap, name: HeaderName) -> Result<Option<String>, Strin
 enum Outcome {
     Done(Written),
     TooLong(String),
+    Unsupported(String),
     Bad(String),
     Later { reason: String, retry_after_s: u64 },
     Internal(Response),
@@ -290,6 +293,9 @@ async fn accept<T: WriteTarget>(
         }
     };
     app.metrics.received_bytes.inc_by(u64::try_from(body.len()).unwrap_or(u64::MAX));
+    if body.starts_with(&ZSTD_MAGIC) {
+        return Outcome::Unsupported("the body is compressed with zstd; accepted: snappy (block format)".to_owned());
+    }
     let writing = Arc::clone(app);
     // A task of its own: a sender that goes away takes nothing back half done, and the charge lasts as long as the work.
     let work = tokio::spawn(async move {
@@ -395,6 +401,8 @@ fn respond(protocol: Protocol, outcome: Outcome) -> Response {
             (written, response)
         }
         Outcome::TooLong(fault) => (Written::default(), line(StatusCode::PAYLOAD_TOO_LARGE, &fault)),
+        // vmagent takes this for a reason to send the same in snappy.
+        Outcome::Unsupported(fault) => (Written::default(), line(StatusCode::UNSUPPORTED_MEDIA_TYPE, &fault)),
         Outcome::Bad(fault) => (Written::default(), line(StatusCode::BAD_REQUEST, &fault)),
         Outcome::Later { reason, retry_after_s } => (Written::default(), later(&reason, retry_after_s)),
         Outcome::Internal(response) => (Written::default(), response),

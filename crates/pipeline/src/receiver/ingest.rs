@@ -19,11 +19,12 @@ use super::flusher::FlushRequest;
 use super::growth::Accounted;
 use super::health::{Health, Part};
 use super::metrics::{Metrics, ProtocolLabel, ReasonLabel};
+use super::odd_times::{self, Warnings};
 use super::reserve::Reserve;
 use super::settings::Settings;
 use crate::flush::MOST_DAYS;
 use crate::memtable::Unusable;
-use crate::remote_write::{DecodeError, Protocol, decompress};
+use crate::remote_write::{DecodeError, Protocol, Reason, decompress};
 use crate::table::Date;
 
 /// Bodies of so many bytes and more are worked on beside the threads that answer requests.
@@ -112,6 +113,7 @@ struct Shared {
     taken: Arc<Taken>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
+    warnings: Warnings,
 }
 
 /// Cloneable handle to the write path.
@@ -136,7 +138,17 @@ impl Ingest {
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
         let workers = Budget::new(processors.saturating_mul(2));
         let taken = Arc::new(Taken::new(settings.flush_interval));
-        Self { shared: Arc::new(Shared { open: OnceLock::new(), limits, workers, taken, health, metrics }) }
+        Self {
+            shared: Arc::new(Shared {
+                open: OnceLock::new(),
+                limits,
+                workers,
+                taken,
+                health,
+                metrics,
+                warnings: Warnings::default(),
+            }),
+        }
     }
 
     /// What senders have taken: who flushes gives it back.
@@ -194,6 +206,7 @@ impl Ingest {
                  one request"
             )));
         }
+        self.check_times(open, &sender, &accepted.batch)?;
         let written = self.written(protocol, &accepted);
         if accepted.batch.is_empty() {
             return Ok(written);
@@ -234,6 +247,18 @@ impl Ingest {
         if !open.reserve.is_held() {
             return Err(Self::unavailable("the archive's disk is full"));
         }
+        Ok(())
+    }
+
+    /// Refuses nothing as of the future while the clock is in doubt, and counts what is of 1970.
+    fn check_times(&self, open: &Open, sender: &Sender, batch: &Batch) -> Result<(), WriteError> {
+        let of_the_future = batch.refusals.counts().any(|(reason, _)| reason == Reason::TimestampTooFarInFuture);
+        let doubt = of_the_future.then(|| odd_times::doubt(open.core.now_ms(), open.core.latest_time())).flatten();
+        if let Some(doubt) = doubt {
+            return Err(Self::unavailable(doubt));
+        }
+        let of_1970 = self.shared.warnings.count(batch.all_timestamps(), sender, open.core.monotonic_ms());
+        self.shared.metrics.suspicious_timestamps.inc_by(of_1970);
         Ok(())
     }
 

@@ -1,9 +1,16 @@
 //! The receiver's own metrics. Every label has a bounded set of values: paths, codes, tables, senders of the tokens file.
 
+mod labels;
+mod process;
+mod text;
+
 use std::sync::atomic::AtomicU64;
 
+pub use labels::{
+    BuildLabel, FileLabel, HttpLabels, PathLabel, PositionLabel, ProtocolLabel, ReasonLabel, ResultLabel, SenderLabel,
+    TableLabel,
+};
 use promarchive_api::log_output;
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::exemplar::HistogramWithExemplars;
@@ -11,59 +18,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
-
-/// Of HTTP requests.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct HttpLabels {
-    /// A known path, or "other".
-    pub path: &'static str,
-    /// GET, HEAD, POST, or "other".
-    pub method: &'static str,
-    /// Status code of the answer.
-    pub code: u16,
-}
-
-macro_rules! label {
-    ($(#[$doc:meta])* $name:ident, $field:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-        pub struct $name {
-            /// One of a fixed set of words.
-            pub $field: &'static str,
-        }
-    };
-}
-
-label!(/// A known path, or "other".
-    PathLabel, path);
-label!(/// Why something was refused: the name of the refusal.
-    ReasonLabel, reason);
-label!(/// A table of the archive.
-    TableLabel, table);
-label!(/// How it ended: "ok" or "failed".
-    ResultLabel, result);
-label!(/// Remote-write version: "v1" or "v2".
-    ProtocolLabel, protocol);
-label!(/// The version of the program.
-    BuildLabel, version);
-label!(/// Which kind of file: "tokens" or "tls".
-    FileLabel, file);
-
-/// Which group a time was of: the exemplar's label.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct PositionLabel {
-    /// Last position of the group in the WAL.
-    pub position: u64,
-}
-
-/// A sender, as the tokens file names it, and how it was answered.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct SenderLabel {
-    /// Name out of the tokens file.
-    pub sender: String,
-    /// Status code of the answer.
-    pub code: u16,
-}
+pub(super) use text::accepts_openmetrics;
+use text::to_text_format;
 
 /// Which metrics are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +35,20 @@ pub struct Metrics {
     registry: Registry,
     /// What names senders.
     senders: Registry,
+    /// What every program has, under names without a prefix.
+    process: Registry,
+    /// 1 when ready, else 0.
+    pub ready: Gauge,
+    /// Budget of the WAL on disk.
+    pub wal_limit_bytes: Gauge,
+    /// The most that `memory_bytes` may be.
+    pub memory_limit_bytes: Gauge,
+    /// Free bytes of the archive's disk.
+    pub disk_free_bytes: Gauge,
+    /// Bytes of the files in the newest version of each table.
+    pub archive_bytes: Family<TableLabel, Gauge>,
+    /// Those files.
+    pub archive_files: Family<TableLabel, Gauge>,
     /// HTTP requests answered.
     pub http_requests: Family<HttpLabels, Counter>,
     /// From the head of a request to its answer.
@@ -109,6 +79,8 @@ pub struct Metrics {
     pub metadata_received: Family<ProtocolLabel, Counter>,
     /// What was refused by name.
     pub refused: Family<ReasonLabel, Counter>,
+    /// Timestamps of 1970.
+    pub suspicious_timestamps: Counter,
     /// Series in memory.
     pub series: Gauge,
     /// Bytes of samples buffered for the next flush.
@@ -175,7 +147,23 @@ impl Metrics {
         let build = Family::<BuildLabel, Gauge>::default();
         build.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
         r.add("build_info", "The version that runs", build);
+        let mut process = Registry::default();
+        process.register_collector(Box::new(process::Process));
         let metrics = Self {
+            ready: r.add("ready", "1 when the receiver is ready, else 0", Gauge::default()),
+            wal_limit_bytes: r.add(
+                "wal_limit_bytes",
+                "Budget of the write-ahead log on disk: at so many bytes senders are turned away",
+                Gauge::default(),
+            ),
+            memory_limit_bytes: r.add(
+                "memory_limit_bytes",
+                "Value of promarchive_memory_bytes at which senders are turned away",
+                Gauge::default(),
+            ),
+            disk_free_bytes: r.add("disk_free_bytes", "Free bytes on the disk of the archive", Gauge::default()),
+            archive_bytes: r.add("archive_bytes", "Bytes of the files of a table", Family::default()),
+            archive_files: r.add("archive_files", "Files of a table", Family::default()),
             http_requests: r.add("http_requests", "HTTP requests answered", Family::default()),
             http_request_duration_seconds: r.add(
                 "http_request_duration_seconds",
@@ -211,6 +199,11 @@ impl Metrics {
             exemplars_received: r.add("exemplars_received", "Exemplars received", Family::default()),
             metadata_received: r.add("metadata_received", "Metadata entries received", Family::default()),
             refused: r.add("refused", "Samples, histograms, exemplars and series refused by name", Family::default()),
+            suspicious_timestamps: r.add(
+                "suspicious_timestamps",
+                "Rows received and kept with a timestamp of 1970: 0, or seconds instead of milliseconds",
+                Counter::default(),
+            ),
             series: r.add("series", "Series in memory", Gauge::default()),
             memtable_bytes: r.add("memtable_bytes", "Bytes buffered for the next flush", Gauge::default()),
             memory_bytes: r.add("memory_bytes", "Bytes that count against the memory limit", Gauge::default()),
@@ -253,6 +246,7 @@ impl Metrics {
             ),
             registry: r.0,
             senders: senders.0,
+            process,
         };
         metrics.start_at_zero();
         metrics
@@ -275,6 +269,13 @@ impl Metrics {
         }
     }
 
+    /// Files have come into a table, or gone out of it.
+    pub(super) fn archive_changed(&self, table: &'static str, files: i64, bytes: i64) {
+        let label = TableLabel { table };
+        self.archive_files.get_or_create(&label).inc_by(files);
+        self.archive_bytes.get_or_create(&label).inc_by(bytes);
+    }
+
     /// A changed file could not be taken up: "tokens" or "tls".
     pub(super) fn reload_failed(&self, file: &'static str) {
         self.reload_failures.get_or_create(&FileLabel { file }).inc();
@@ -290,6 +291,7 @@ impl Metrics {
                 View::Full => encode_registry(&mut text, &self.senders),
                 View::WithoutSenders => Ok(()),
             })
+            .and_then(|()| encode_registry(&mut text, &self.process))
             .and_then(|()| encode_eof(&mut text));
         text
     }
@@ -310,135 +312,5 @@ impl Metrics {
     }
 }
 
-/// OpenMetrics text as the older format has it: counters are described under their full name, no units, no end mark.
-fn to_text_format(openmetrics: &str) -> String {
-    let mut text = String::with_capacity(openmetrics.len());
-    let mut help = None;
-    for line in openmetrics.lines() {
-        // HELP comes before TYPE, and its name depends on the type.
-        if let Some(described) = line.strip_prefix("# HELP ") {
-            help = described.split_once(' ');
-        } else if let Some(typed) = line.strip_prefix("# TYPE ") {
-            let Some((name, kind)) = typed.split_once(' ') else { continue };
-            let suffix = if kind == "counter" { "_total" } else { "" };
-            if let Some((_, help)) = help.take() {
-                text.push_str(&format!("# HELP {name}{suffix} {help}\n"));
-            }
-            text.push_str(&format!("# TYPE {name}{suffix} {kind}\n"));
-        } else if !line.starts_with('#') {
-            text.push_str(without_exemplar(line));
-            text.push('\n');
-        }
-    }
-    text
-}
-
-/// The older format knows no exemplars, which buckets may carry.
-fn without_exemplar(line: &str) -> &str {
-    match line.split_once("} ") {
-        Some((name, _)) if name.contains("_bucket{") => line.split_once(" # {").map_or(line, |(sample, _)| sample),
-        _ => line,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    fn touched() -> Metrics {
-        let metrics = Metrics::new();
-        metrics.http_requests.get_or_create(&HttpLabels { path: "other", method: "GET", code: 404 }).inc();
-        metrics.http_request_duration_seconds.get_or_create(&PathLabel { path: "/metrics" }).observe(0.2);
-        metrics.sender_requests.get_or_create(&SenderLabel { sender: "a\"\\".to_owned(), code: 204 }).inc();
-        metrics.refused.get_or_create(&ReasonLabel { reason: "no-name" }).inc_by(3);
-        for family in [&metrics.flush_rows, &metrics.flush_file_bytes, &metrics.commits] {
-            family.get_or_create(&TableLabel { table: "samples" }).inc();
-        }
-        metrics.last_commit_timestamp_seconds.set(1.5e9);
-        metrics
-    }
-
-    /// Name and type of every metric family, checked line by line.
-    fn families(text: &str) -> BTreeMap<String, String> {
-        let mut types = BTreeMap::new();
-        let mut described = Vec::new();
-        for line in text.lines() {
-            if let Some(rest) = line.strip_prefix("# HELP ") {
-                let (name, help) = rest.split_once(' ').unwrap();
-                assert!(help.len() > 5, "{line}");
-                described.push(name.to_owned());
-            } else if let Some(rest) = line.strip_prefix("# TYPE ") {
-                let (name, kind) = rest.split_once(' ').unwrap();
-                assert_eq!(described.last().unwrap(), name, "help and type stand together");
-                assert!(types.insert(name.to_owned(), kind.to_owned()).is_none(), "{line} twice");
-            } else {
-                let (series, value) = line.rsplit_once(' ').unwrap();
-                value.parse::<f64>().unwrap();
-                let name = series.split('{').next().unwrap();
-                let family = described.last().unwrap();
-                assert!(name.starts_with(family.as_str()), "{name} stands under {family}");
-                assert_eq!(series.contains('{'), series.ends_with('}'), "{line}");
-            }
-        }
-        types
-    }
-
-    #[test]
-    fn the_text_parses_and_names_follow_the_rules() {
-        let text = touched().encode_text();
-        let families = families(&text);
-        assert!(families.len() >= 30, "{}", families.len());
-        for (name, kind) in &families {
-            assert!(name.starts_with("promarchive_"), "{name}");
-            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{name}");
-            match kind.as_str() {
-                "counter" => assert!(name.ends_with("_total"), "{name}"),
-                "histogram" => assert!(name.ends_with("_seconds"), "{name}"),
-                "gauge" => assert!(!name.ends_with("_total") && !name.contains("duration"), "{name}"),
-                other => panic!("{name} is a {other}"),
-            }
-        }
-        for line in [
-            "promarchive_http_requests_total{path=\"other\",method=\"GET\",code=\"404\"} 1",
-            "promarchive_refused_total{reason=\"no-name\"} 3",
-            "promarchive_http_request_duration_seconds_bucket{le=\"+Inf\",path=\"/metrics\"} 1",
-            "promarchive_sender_requests_total{sender=\"a\\\"\\\\\",code=\"204\"} 1",
-            concat!("promarchive_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
-            "promarchive_flushes_total{result=\"failed\"} 0",
-        ] {
-            assert!(text.lines().any(|l| l == line), "{line}\nis not in\n{text}");
-        }
-    }
-
-    #[test]
-    fn who_may_not_see_senders_sees_everything_else() {
-        let metrics = touched();
-        let (all, some) = (families(&metrics.text(View::Full)), families(&metrics.text(View::WithoutSenders)));
-        let missing: Vec<&String> = all.keys().filter(|name| !some.contains_key(*name)).collect();
-        assert_eq!(missing, ["promarchive_sender_requests_total"]);
-        for text in [metrics.text(View::WithoutSenders), metrics.openmetrics(View::WithoutSenders)] {
-            assert!(!text.contains("sender=") && !text.contains("a\\\"\\\\"), "{text}");
-        }
-        assert!(metrics.openmetrics(View::WithoutSenders).ends_with("# EOF\n"));
-    }
-
-    #[test]
-    fn exemplars_are_in_openmetrics_only() {
-        let metrics = Metrics::new();
-        metrics.wal_sync_duration_seconds.observe(0.002, Some(PositionLabel { position: 7 }), None);
-        assert!(metrics.encode_openmetrics().contains("# {position=\"7\"} 0.002"));
-        let text = metrics.encode_text();
-        assert!(!text.contains("# {"), "{text}");
-        assert!(text.contains("promarchive_wal_sync_duration_seconds_bucket{le=\"0.0025\"} 1\n"), "{text}");
-    }
-
-    #[test]
-    fn openmetrics_ends_as_it_must() {
-        let text = touched().encode_openmetrics();
-        assert!(text.ends_with("# EOF\n"));
-        assert!(text.contains("# TYPE promarchive_http_requests counter\n"));
-        assert!(!text.contains("_total_total"));
-    }
-}
+mod tests;

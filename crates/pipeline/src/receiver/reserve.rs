@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::schema::Table;
 use crate::wal::open_plain;
 
 /// Name of the file in the archive's directory.
@@ -85,10 +86,24 @@ impl Reserve {
     }
 
     /// Bytes that are free on the archive's disk, without the space held back; none if the system does not say.
-    fn free_bytes(&self) -> Option<u64> {
+    pub(super) fn free_bytes(&self) -> Option<u64> {
         let directory = self.path.parent().unwrap_or(&self.path);
         let disk = rustix::fs::statvfs(directory).ok().filter(|disk| disk.f_blocks > 0)?;
         Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    /// Why nothing can be written to the archive, where its disk tells more than an error does.
+    pub(super) fn cause_of_failure(&self) -> Option<String> {
+        let directory = self.path.parent().unwrap_or(&self.path);
+        if !directory.join(Table::Samples.name()).join("_delta_log").is_dir() {
+            return Some(format!(
+                "{} was removed, or its volume is not mounted any more: bring it back, or stop promarchive and begin a new archive",
+                directory.display()
+            ));
+        }
+        let disk = rustix::fs::statvfs(directory).ok()?;
+        (disk.f_files > 0 && disk.f_favail == 0)
+            .then(|| "its file system has no inode left, see df -i: delete files, or move the archive".to_owned())
     }
 
     /// Whether files of so much WAL fit into the free space and the space held back.

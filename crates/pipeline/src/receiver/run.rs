@@ -5,34 +5,40 @@
 
 use std::future::Future;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Component, Path};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::archive_note::{self, ARCHIVE_NOTE};
+use super::archive_size;
 use super::committer;
 use super::core::{Core, Environment};
 use super::fair::queue;
+use super::file_system::{self, FileSystemError, is_unsupported};
 use super::flusher::Flusher;
 use super::health::{Health, Part};
 use super::ingest::{Channels, Ingest, Open};
 use super::lock::{DirectoryLock, LockError};
 use super::metrics::Metrics;
+use super::odd_times;
 use super::recovery::{self, OpenOptions, RecoveryError};
 use super::reserve::Reserve;
 use super::server::{ServeError, Server};
 use super::settings::{Settings, SettingsError, check_apart};
 use super::supervisor::{Supervisor, Task};
 use crate::flush::Policy;
-use crate::table::{Archive, ArchiveError, DIRECTORY, Location, chain, create_root_durably};
+use crate::table::{Archive, ArchiveError, DIRECTORY, Location, chain, create_root_durably, without_parents};
 use crate::wal::{Disk, Options, PRIVATE_DIRECTORY, RealDisk, Recovery};
 
 /// Name of the lock file in the archive's directory.
 pub const ARCHIVE_LOCK_FILE: &str = ".promarchive.lock";
 /// Name of the lock file in the WAL directory.
 const WAL_LOCK_FILE: &str = "lock";
+/// What the directories are, in messages.
+const ARCHIVE: &str = "archive";
+const WAL: &str = "WAL directory";
 /// Requests that may wait for the WAL.
 const WAITING_REQUESTS: usize = 4096;
 /// Time between two tries to open.
@@ -59,6 +65,9 @@ pub enum ReceiverError {
     /// What an earlier process left.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
+    /// A file system that cannot do it.
+    #[error(transparent)]
+    FileSystem(#[from] FileSystemError),
     /// A directory cannot be made, or looked into.
     #[error("cannot make or read {path}: {source}")]
     Directory {
@@ -85,6 +94,9 @@ pub enum ReceiverError {
     /// Only a new process can go on.
     #[error("{0}; start promarchive again: nothing is lost, and the write-ahead log is replayed")]
     Restart(String),
+    /// The clock was never set.
+    #[error("{0}")]
+    Clock(String),
     /// No thread for the WAL.
     #[error("cannot start the thread of the WAL: {0}")]
     Thread(std::io::Error),
@@ -96,8 +108,13 @@ impl ReceiverError {
             Self::Lock(e) => e.is_retryable(),
             Self::Archive(e) => e.is_retryable(),
             Self::Recovery(e) => e.is_retryable(),
-            Self::Directory { .. } => true,
-            Self::Serve(_) | Self::Apart(_) | Self::ArchiveGone { .. } | Self::Restart(_) | Self::Thread(_) => false,
+            Self::Directory { .. } | Self::Clock(_) => true,
+            Self::Serve(_)
+            | Self::Apart(_)
+            | Self::FileSystem(_)
+            | Self::ArchiveGone { .. }
+            | Self::Restart(_)
+            | Self::Thread(_) => false,
         }
     }
 }
@@ -111,12 +128,21 @@ struct Opened {
 
 /// Runs a receiver until `shutdown` resolves and everything is put away.
 pub async fn run(
-    settings: Settings,
+    mut settings: Settings,
     environment: Environment,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ReceiverError> {
+    // What cannot be is refused, and what readers stumble over is told, before anything is made.
+    let location = Location::at(&settings.archive)?;
+    if settings.wal.components().any(|component| component == Component::ParentDir) {
+        settings.wal = without_parents(&settings.wal).map_err(|source| failed(&settings.wal, source))?;
+    }
+    warn_of_path(&location);
     let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
     health.fault(Part::Start, "the receiver is starting");
+    let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    metrics.wal_limit_bytes.set(gauge(settings.wal_max_bytes));
+    metrics.memory_limit_bytes.set(gauge(settings.held_bytes()));
     let ingest = Ingest::new(&settings, health.clone(), metrics.clone());
     let server =
         Server::bind(settings.http.clone(), ingest.clone(), metrics.clone(), environment.clock.clone()).await?;
@@ -147,6 +173,7 @@ pub async fn run(
         let _ = serving.await;
         return ended_by(&end);
     };
+    archive_size::count(opened.core.archive(), &metrics).await;
     let working = start(&settings, &environment, &opened, &ingest, &supervisor, &health, &metrics)?;
     health.works(Part::Start);
     tracing::info!(archive = %settings.archive.display(), wal = %settings.wal.display(), "ready");
@@ -190,6 +217,9 @@ async fn open_until(
 }
 
 async fn open(settings: &Settings, environment: &Environment) -> Result<Opened, ReceiverError> {
+    if let Some(fault) = odd_times::clock_fault(environment.clock.now_ms()) {
+        return Err(ReceiverError::Clock(fault));
+    }
     let location = Location::at(&settings.archive)?;
     // What a new archive cannot have is refused before anything is made.
     if let Some(label_columns) = &settings.label_columns
@@ -197,17 +227,14 @@ async fn open(settings: &Settings, environment: &Environment) -> Result<Opened, 
     {
         label_columns.check_for_new_archive().map_err(ArchiveError::from)?;
     }
-    make_directory(&settings.wal, PRIVATE_DIRECTORY)?;
+    make_directory(WAL, &settings.wal, PRIVATE_DIRECTORY)?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(&settings.wal).map_err(|source| failed(&settings.wal, source))?);
     expect_archive(disk.as_ref(), &location, &settings.wal)?;
-    make_directory(location.directory(), DIRECTORY)?;
+    make_directory(ARCHIVE, location.directory(), DIRECTORY)?;
     // Once more: a link may lead to what was not there when the settings were read.
     check_apart(location.directory(), &settings.wal).map_err(ReceiverError::Apart)?;
     warn_of_readers(&settings.wal);
-    let locks = [
-        DirectoryLock::take("archive", location.directory(), ARCHIVE_LOCK_FILE)?,
-        DirectoryLock::take("WAL directory", &settings.wal, WAL_LOCK_FILE)?,
-    ];
+    let locks = [take(ARCHIVE, location.directory(), ARCHIVE_LOCK_FILE)?, take(WAL, &settings.wal, WAL_LOCK_FILE)?];
     let (clock, entropy) = (environment.clock.as_ref(), environment.entropy.as_ref());
     let archive = Archive::open_or_create(&location, settings.label_columns.clone(), clock, entropy).await?;
     if let Err(error) = archive_note::write(disk.as_ref(), location.directory()) {
@@ -237,8 +264,32 @@ fn failed(path: &Path, source: std::io::Error) -> ReceiverError {
     ReceiverError::Directory { path: path.display().to_string(), source }
 }
 
-fn make_directory(path: &Path, mode: u32) -> Result<(), ReceiverError> {
-    create_root_durably(path, mode).map_err(|source| failed(path, source))
+/// Makes a directory durably. Where that is not possible at all, the error says everything that its file system lacks.
+fn make_directory(what: &'static str, path: &Path, mode: u32) -> Result<(), ReceiverError> {
+    let Err(source) = create_root_durably(path, mode) else { return Ok(()) };
+    if is_unsupported(&source) && path.is_dir() {
+        file_system::check(what, path, what == ARCHIVE, None)?;
+    }
+    Err(failed(path, source))
+}
+
+/// Takes the lock of a directory, and makes sure that its file system can do what is needed of it.
+fn take(what: &'static str, path: &Path, name: &str) -> Result<DirectoryLock, ReceiverError> {
+    let locked = DirectoryLock::take(what, path, name);
+    if !matches!(locked, Err(LockError::Held { .. })) {
+        file_system::check(what, path, what == ARCHIVE, Some(&locked))?;
+    }
+    Ok(locked?)
+}
+
+fn warn_of_path(location: &Location) {
+    if let Some(hurdle) = location.hurdle_for_readers() {
+        tracing::warn!(
+            "the path {} has {hurdle} in it: Polars and Daft cannot read an archive there; DuckDB, Spark, pandas and deltalake can. Choose \
+             a path of letters, digits, '.', '_' and '-' to keep all readers",
+            location.directory().display()
+        );
+    }
 }
 
 /// A WAL holds what senders sent, also what the archive's readers may not see. Earlier versions made it for everybody.

@@ -1,9 +1,14 @@
 //! From what people give to what the receiver needs: every setting concrete, every combination checked.
 
+// Named, because the fuzzer includes this file by its path.
+#[path = "settings/paths.rs"]
+mod paths;
+
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use paths::check_apart;
 use promarchive_api::{ArchiveAccess, ByteSize, LabelColumns, ReceiverConfig, SenderLabel, Timespan, UnknownTokens};
 
 const MIB: u64 = 1 << 20;
@@ -168,7 +173,9 @@ impl Default for HttpSettings {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
     /// No archive.
-    #[error("no archive is given: use --archive DIRECTORY (environment PROMARCHIVE_ARCHIVE, file `archive`)")]
+    #[error(
+        "no archive is given: use --archive DIRECTORY (environment PROMARCHIVE_ARCHIVE, file `archive`; in YAML a lone ~ is no value)"
+    )]
     NoArchive,
     /// The archive's path has no last component to name a WAL after.
     #[error(
@@ -185,6 +192,16 @@ pub enum SettingsError {
         path: PathBuf,
         /// What the operating system said.
         reason: String,
+    },
+    /// A path that a shell or a browser would understand in another way.
+    #[error("{setting} is {path:?}: {fault}")]
+    NoPlainPath {
+        /// The setting's name in the file.
+        setting: &'static str,
+        /// The path as given.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: &'static str,
     },
     /// The WAL is in the archive.
     #[error(
@@ -252,9 +269,17 @@ impl Settings {
     /// Settings out of `config` (flags, environment and file laid over each other) and the defaults.
     pub fn resolve(config: ReceiverConfig) -> Result<Self, SettingsError> {
         let archive = config.archive.ok_or(SettingsError::NoArchive)?.directory().to_path_buf();
+        for (setting, path) in [
+            ("wal", &config.wal),
+            ("tokens", &config.tokens),
+            ("tlsCert", &config.tls_cert),
+            ("tlsKey", &config.tls_key),
+        ] {
+            paths::check_plain(setting, path.as_deref())?;
+        }
         let wal = match config.wal {
             Some(wal) => wal,
-            None => beside(&archive)?,
+            None => paths::beside(&archive)?,
         };
         check_apart(&archive, &wal)?;
 
@@ -353,51 +378,6 @@ impl Settings {
     }
 }
 
-/// `<archive>.wal`, beside the archive.
-fn beside(archive: &Path) -> Result<PathBuf, SettingsError> {
-    // `.` and `a/..` have no name of their own; their absolute paths do.
-    let whole = match archive.components().next_back() {
-        Some(Component::Normal(_)) => archive.to_path_buf(),
-        _ => real(archive)?,
-    };
-    let name = whole.file_name().ok_or_else(|| SettingsError::NoPlaceForWal { archive: archive.to_path_buf() })?;
-    let mut name = name.to_os_string();
-    name.push(".wal");
-    Ok(whole.with_file_name(name))
-}
-
-/// Refuses a WAL inside its archive, and an archive inside its WAL. Links are followed, as far as they lead to what exists.
-pub(crate) fn check_apart(archive: &Path, wal: &Path) -> Result<(), SettingsError> {
-    let (archive, wal) = (real(archive)?, real(wal)?);
-    if wal.starts_with(&archive) {
-        return Err(SettingsError::WalInArchive { wal, archive });
-    }
-    if archive.starts_with(&wal) {
-        return Err(SettingsError::ArchiveInWal { wal, archive });
-    }
-    Ok(())
-}
-
-/// The path from the root without links, `.` and `..`. What does not exist yet is taken by its name.
-fn real(path: &Path) -> Result<PathBuf, SettingsError> {
-    let whole = std::path::absolute(path)
-        .map_err(|error| SettingsError::Path { path: path.to_path_buf(), reason: error.to_string() })?;
-    let mut real = PathBuf::new();
-    for component in whole.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                real.pop();
-            }
-            other => {
-                real.push(other);
-                real = real.canonicalize().unwrap_or(real);
-            }
-        }
-    }
-    Ok(real)
-}
-
 fn tls_files(cert: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<TlsFiles>, SettingsError> {
     match (cert, key) {
         (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert, key })),
@@ -434,6 +414,8 @@ fn span_between(setting: &'static str, given: Duration, least: Duration, most: D
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn resolve(yaml: &str) -> Result<Settings, SettingsError> {

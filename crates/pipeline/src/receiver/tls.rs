@@ -51,6 +51,8 @@ pub enum TlsError {
     },
 }
 
+const BYTE_ORDER_MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
+
 /// The bytes of certificate and key, to see whether they have changed.
 #[derive(PartialEq, Eq)]
 struct Pem {
@@ -110,7 +112,16 @@ async fn read(files: &TlsFiles) -> Result<Pem, TlsError> {
             let refused = |error: std::io::Error| TlsError::Read { file: name(path), what, reason: error.to_string() };
             fs::read(path).map_err(refused)
         };
-        Ok(Pem { cert: bytes(&files.cert, "certificate")?, key: bytes(&files.key, "private key")? })
+        // Editors of Windows begin a file with a byte order mark, behind which no PEM would be found.
+        let pem = |path, what| {
+            bytes(path, what).map(|mut bytes| {
+                if bytes.starts_with(&BYTE_ORDER_MARK) {
+                    bytes.drain(..BYTE_ORDER_MARK.len());
+                }
+                bytes
+            })
+        };
+        Ok(Pem { cert: pem(&files.cert, "certificate")?, key: pem(&files.key, "private key")? })
     };
     // Only a panic of the closure or the end of the runtime makes the join fail.
     tokio::task::spawn_blocking(reading).await.unwrap_or_else(|error| {
@@ -132,7 +143,11 @@ fn interpret(files: &TlsFiles, seen: &Result<Pem, TlsError>) -> Result<ServerCon
         .collect::<Result<Vec<_>, _>>()
         .and_then(|chain| if chain.is_empty() { Err(PemError::NoItemsFound) } else { Ok(chain) })
         .map_err(refused(&files.cert, "certificate"))?;
-    let key = PrivateKeyDer::from_pem_slice(&pem.key).map_err(refused(&files.key, "private key"))?;
+    let key = PrivateKeyDer::from_pem_slice(&pem.key).map_err(refused(&files.key, "private key"));
+    if let Some(reason) = unusable_key(&pem.key, key.as_ref().ok()) {
+        return Err(TlsError::Pem { file: name(&files.key), what: "private key", reason: reason.to_owned() });
+    }
+    let key = key?;
     // The provider is named: there are two in the program, and rustls panics rather than choose.
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[&TLS13, &TLS12])
@@ -145,6 +160,20 @@ fn interpret(files: &TlsFiles, seen: &Result<Pem, TlsError>) -> Result<ServerCon
         })?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// Why a key cannot be used that is one.
+fn unusable_key(pem: &[u8], key: Option<&PrivateKeyDer<'_>>) -> Option<&'static str> {
+    /// The object identifier of the curve P-521, 1.3.132.0.35, in DER.
+    const P521: [u8; 7] = [0x06, 0x05, 0x2B, 0x81, 0x04, 0x00, 0x23];
+    let holds = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+    if holds(pem, b"BEGIN ENCRYPTED PRIVATE KEY") || holds(pem, b"Proc-Type: 4,ENCRYPTED") {
+        return Some(
+            "the key is encrypted: decrypt it with `openssl pkey -in KEY -out DECRYPTED`, and keep that file to its user",
+        );
+    }
+    let p521 = key.is_some_and(|key| holds(key.secret_der(), &P521));
+    p521.then_some("the key is one of the curve P-521, which is not supported: use P-256, P-384, Ed25519 or RSA")
 }
 
 fn explain(error: &PemError) -> String {
@@ -176,7 +205,24 @@ mod tests {
         fs::write(&files.cert, &cert).unwrap();
         fs::write(&files.key, "no key").unwrap();
         assert!(load(files.clone()).await.err().unwrap().to_string().contains("tls.key: holds no usable private key"));
-        fs::write(&files.key, &key).unwrap();
+        for (text, wants) in [
+            (
+                "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+                "the key is encrypted",
+            ),
+            (
+                "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----\n",
+                "encrypted",
+            ),
+            // A sequence with nothing in it but the curve.
+            ("-----BEGIN EC PRIVATE KEY-----\nMAcGBSuBBAAj\n-----END EC PRIVATE KEY-----\n", "P-521"),
+        ] {
+            fs::write(&files.key, text).unwrap();
+            let error = load(files.clone()).await.err().unwrap().to_string();
+            assert!(error.contains("tls.key: holds no usable private key") && error.contains(wants), "{error}");
+        }
+        fs::write(&files.cert, format!("\u{feff}{cert}")).unwrap();
+        fs::write(&files.key, format!("\u{feff}{key}")).unwrap();
         let (current, mut watch) = load(files.clone()).await.unwrap();
         let first = current.borrow().clone();
 

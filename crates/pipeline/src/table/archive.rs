@@ -10,7 +10,7 @@ use url::Url;
 
 use super::forward::ForwardLog;
 use super::log::{Definition, LogError, TableLog};
-use super::{DeltaLog, DurableLocal};
+use super::{DeltaLog, DurableLocal, place};
 use crate::environment::{Clock, Entropy};
 use crate::schema::{
     LABEL_COLUMNS_PROPERTY, LabelColumns, LabelColumnsError, SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, Table,
@@ -85,16 +85,17 @@ impl Location {
 
     /// A directory.
     pub fn at(directory: &FsPath) -> Result<Self, ArchiveError> {
-        let refuse = |e: std::io::Error| ArchiveError::Place(directory.display().to_string(), e.to_string());
-        let directory = std::path::absolute(directory).map_err(refuse)?;
-        // The Delta kernel decodes the URLs of listed files once more.
-        let escape =
-            |bytes: &[u8]| matches!(bytes, [b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit());
-        if directory.as_os_str().as_encoded_bytes().windows(3).any(escape) {
-            let why = "a % before two hexadecimal digits would be read as another path; choose another name";
-            return Err(ArchiveError::Place(directory.display().to_string(), why.to_owned()));
+        let refuse = |why: String| ArchiveError::Place(directory.display().to_string(), why);
+        let place = place::without_parents(directory).map_err(|e| refuse(e.to_string()))?;
+        if let Some(why) = place::fault(&place) {
+            return Err(refuse(why.to_owned()));
         }
-        Ok(Self { directory })
+        Ok(Self { directory: place })
+    }
+
+    /// Characters of the path that keep some readers out; none if there are none.
+    pub(crate) fn hurdle_for_readers(&self) -> Option<String> {
+        place::hurdle_for_readers(&self.directory)
     }
 
     /// The absolute path.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
@@ -16,7 +16,7 @@ use delta_kernel::snapshot::SnapshotRef;
 use delta_kernel::{Engine, KernelError};
 use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
 use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use url::Url;
@@ -24,6 +24,7 @@ use url::Url;
 use super::actions;
 use super::log::{Commit, DataFile, Definition, LogError, Put, Snapshot, TableLog, Version};
 use super::path::{DataFilePath, Date};
+use super::seen::{Advanced, Seen};
 use crate::failpoint::{self, Sabotage};
 use crate::wal::WriterId;
 
@@ -38,8 +39,34 @@ pub struct DeltaLog {
     root: Path,
     url: Url,
     engine: Arc<KernelEngine>,
-    /// The newest snapshot seen: the next load reads only what came after it.
-    newest: Mutex<Option<SnapshotRef>>,
+    known: Arc<Known>,
+}
+
+/// What is known of the log.
+#[derive(Default)]
+struct Known {
+    /// What commits need of the newest version: the next load reads only what came after it.
+    seen: Mutex<Option<Seen>>,
+    /// The newest snapshot that the kernel has made, for its list of files; older than what was seen where nobody has asked since.
+    snapshot: Mutex<Option<SnapshotRef>>,
+}
+
+impl Known {
+    fn seen(&self) -> MutexGuard<'_, Option<Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn snapshot(&self) -> MutexGuard<'_, Option<SnapshotRef>> {
+        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a snapshot, unless there is a newer one. One of the same version may have a checkpoint more.
+    fn keep(&self, snapshot: &SnapshotRef) {
+        let mut kept = self.snapshot();
+        if kept.as_ref().is_none_or(|kept| kept.version() <= snapshot.version()) {
+            *kept = Some(snapshot.clone());
+        }
+    }
 }
 
 impl fmt::Debug for DeltaLog {
@@ -57,7 +84,7 @@ impl DeltaLog {
         }
         let executor = Arc::new(TokioMultiThreadExecutor::new(tokio::runtime::Handle::current()));
         let engine = Arc::new(DefaultEngineBuilder::new(store.clone()).with_task_executor(executor).build());
-        Self { store, root, url, engine, newest: Mutex::new(None) }
+        Self { store, root, url, engine, known: Arc::default() }
     }
 
     fn version_path(&self, version: Version) -> Path {
@@ -104,9 +131,9 @@ impl DeltaLog {
         first.map(|object| object.is_some()).map_err(|e| store_error(&log, &e))
     }
 
-    /// Loads the newest snapshot, off the runtime's own threads: the kernel blocks.
+    /// Makes the kernel read the newest version, off the runtime's own threads: it blocks.
     async fn newest(&self) -> Result<SnapshotRef, LogError> {
-        let known = self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self.known.snapshot().clone();
         let (engine, url) = (self.engine.clone(), self.url.clone());
         let snapshot = blocking(&self.url, move || {
             let engine: &dyn Engine = engine.as_ref();
@@ -117,25 +144,67 @@ impl DeltaLog {
                 Some(Err(_)) | None => delta_kernel::Snapshot::builder_for(&url).build(engine),
             }
         })
-        .await?;
+        .await;
+        let snapshot = match snapshot {
+            Ok(snapshot) => snapshot,
+            Err(error) => return Err(self.blame_checksums(error).await),
+        };
         check_protocol(&self.url, &snapshot)?;
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot.clone());
+        *self.known.snapshot() = Some(snapshot.clone());
         Ok(snapshot)
+    }
+
+    /// Names the files of checksums in the log, which other programs have put there, and which the kernel reads.
+    async fn blame_checksums(&self, error: LogError) -> LogError {
+        let LogError::Store { place, cause } = error else { return error };
+        let log = self.root.clone().join("_delta_log");
+        let names = self.store.list(Some(&log)).filter_map(|object| async {
+            object
+                .ok()
+                .and_then(|object| object.location.filename().map(str::to_owned))
+                .filter(|name| name.ends_with(".crc"))
+        });
+        let names: Vec<String> = names.collect().await;
+        let blame = match names.is_empty() {
+            true => String::new(),
+            false => format!("; not written by promarchive, and perhaps the reason: {} in {log}", names.join(", ")),
+        };
+        LogError::Store { place, cause: format!("{cause}{blame}") }
+    }
+
+    /// What commits need of the newest version; none if there is no table.
+    async fn seen(&self) -> Result<Option<Seen>, LogError> {
+        let seen = self.known.seen().clone();
+        let reading = seen.as_ref().map_or(0, |seen| seen.reading + 1);
+        if let Some(seen) = seen {
+            let place = self.version_path(seen.version);
+            let advanced = seen.advance(self.store.as_ref(), |version| self.version_path(version)).await;
+            if let Advanced::To(seen) = advanced.map_err(|e| store_error(&place, &e))? {
+                return Ok(Some(seen));
+            }
+        }
+        if !self.exists().await? {
+            return Ok(None);
+        }
+        let snapshot = self.newest().await?;
+        let configuration = snapshot.table_configuration().metadata().configuration();
+        let properties = configuration.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        Ok(Some(Seen { version: snapshot.version(), properties, positions: BTreeMap::new(), reading }))
     }
 }
 
 #[async_trait]
 impl TableLog for DeltaLog {
     async fn load(&self) -> Result<Option<Arc<dyn Snapshot>>, LogError> {
-        let seen = self.newest.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        if !seen && !self.exists().await? {
-            return Ok(None);
-        }
-        let snapshot = self.newest().await?;
-        let configuration = snapshot.table_configuration().metadata().configuration();
-        let properties = configuration.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-        let (url, engine) = (self.url.clone(), self.engine.clone());
-        Ok(Some(Arc::new(DeltaSnapshot { snapshot, properties, url, engine })))
+        let seen = self.seen().await?;
+        *self.known.seen() = seen.clone();
+        let snapshot = |seen| DeltaSnapshot {
+            seen,
+            known: self.known.clone(),
+            url: self.url.clone(),
+            engine: self.engine.clone(),
+        };
+        Ok(seen.map(|seen| Arc::new(snapshot(seen)) as Arc<dyn Snapshot>))
     }
 
     async fn create(&self, definition: &Definition) -> Result<Put, LogError> {
@@ -154,45 +223,80 @@ impl TableLog for DeltaLog {
         let snapshot = self.newest().await?;
         let engine = self.engine.clone();
         let (_, snapshot) = blocking(&self.url, move || snapshot.checkpoint(engine.as_ref(), None)).await?;
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+        self.known.keep(&snapshot);
         Ok(())
     }
 }
 
 struct DeltaSnapshot {
-    snapshot: SnapshotRef,
-    properties: BTreeMap<String, String>,
+    seen: Seen,
+    known: Arc<Known>,
     url: Url,
     engine: Arc<KernelEngine>,
 }
 
+impl DeltaSnapshot {
+    /// The kernel's snapshot of this version.
+    async fn of_the_kernel(&self) -> Result<SnapshotRef, LogError> {
+        let version = self.seen.version;
+        let known = self.known.snapshot().clone().filter(|known| known.version() <= version);
+        let (engine, url) = (self.engine.clone(), self.url.clone());
+        let snapshot = blocking(&self.url, move || {
+            let engine: &dyn Engine = engine.as_ref();
+            let newer =
+                known.map(|known| delta_kernel::Snapshot::builder_from(known).at_version(version).build(engine));
+            match newer {
+                Some(Ok(snapshot)) => Ok(snapshot),
+                Some(Err(_)) | None => delta_kernel::Snapshot::builder_for(&url).at_version(version).build(engine),
+            }
+        })
+        .await?;
+        check_protocol(&self.url, &snapshot)?;
+        self.known.keep(&snapshot);
+        Ok(snapshot)
+    }
+
+    /// Remembers a position for the versions that follow; commits that set another one have told it already.
+    fn remember(&self, writer: String, position: Option<u64>) {
+        if let Some(seen) = self.known.seen().as_mut().filter(|seen| seen.reading == self.seen.reading) {
+            seen.positions.entry(writer).or_insert(position);
+        }
+    }
+}
+
 impl fmt::Debug for DeltaSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at version {}", self.url, self.snapshot.version())
+        write!(f, "{} at version {}", self.url, self.seen.version)
     }
 }
 
 #[async_trait]
 impl Snapshot for DeltaSnapshot {
     fn version(&self) -> Version {
-        self.snapshot.version()
+        self.seen.version
     }
 
     fn properties(&self) -> &BTreeMap<String, String> {
-        &self.properties
+        &self.seen.properties
     }
 
     async fn transaction(&self, writer: WriterId) -> Result<Option<u64>, LogError> {
         if failpoint::sabotaged(Sabotage::ForgetTransaction) {
             return Ok(None);
         }
-        let (snapshot, engine) = (self.snapshot.clone(), self.engine.clone());
-        let position = blocking(&self.url, move || snapshot.get_app_id_version(&writer.to_string(), engine.as_ref()));
-        Ok(position.await?.and_then(|position| u64::try_from(position).ok()))
+        let writer = writer.to_string();
+        if let Some(position) = self.seen.positions.get(&writer) {
+            return Ok(*position);
+        }
+        let (snapshot, engine, asked) = (self.of_the_kernel().await?, self.engine.clone(), writer.clone());
+        let position = blocking(&self.url, move || snapshot.get_app_id_version(&asked, engine.as_ref())).await?;
+        let position = position.and_then(|position| u64::try_from(position).ok());
+        self.remember(writer, position);
+        Ok(position)
     }
 
     async fn files(&self) -> Result<Vec<DataFile>, LogError> {
-        let (snapshot, engine) = (self.snapshot.clone(), self.engine.clone());
+        let (snapshot, engine) = (self.of_the_kernel().await?, self.engine.clone());
         let batches = blocking(&self.url, move || {
             let scan = snapshot.scan_builder().without_row_transforms().build()?;
             let mut batches = Vec::new();

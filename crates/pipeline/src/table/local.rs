@@ -52,6 +52,10 @@ fn create_dir_durably(directory: &FsPath, mode: u32) -> io::Result<()> {
         create_dir_durably(parent, DIRECTORY)?;
         match DirBuilder::new().mode(mode).create(directory) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+            Err(_) if !directory.is_dir() => {
+                let fault = "it is no directory, or a link that leads to none";
+                return Err(io::Error::new(io::ErrorKind::NotADirectory, fault));
+            }
             _ => File::open(parent)?.sync_all()?,
         }
     } else {
@@ -125,6 +129,10 @@ impl ObjectStore for DurableLocal {
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         self.inner.list(prefix)
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list_with_offset(prefix, offset)
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

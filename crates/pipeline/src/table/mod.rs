@@ -10,7 +10,11 @@ mod local;
 mod log;
 mod model;
 mod path;
+mod place;
+mod seen;
 mod transaction;
+#[cfg(test)]
+mod work;
 
 pub use archive::{Archive, ArchiveError, Location};
 pub use delta::DeltaLog;
@@ -18,6 +22,7 @@ pub use local::{DIRECTORY, DurableLocal, create_root_durably};
 pub use log::{Commit, DataFile, Definition, FileStats, LogError, Put, Snapshot, TableLog, Version};
 pub use model::{ModelLog, PutFault};
 pub use path::{DAY_MS, DataFilePath, Date};
+pub(crate) use place::without_parents;
 pub use transaction::{CommitError, Committed, commit, position_there};
 
 /// An error and its causes in one line.

@@ -108,7 +108,9 @@ fn is_full(error: &io::Error) -> bool {
 /// What to do about it; the error itself follows as the source.
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
-        _ if is_full(error) => "the volume is full; senders retry, and it goes on once there is space",
+        _ if is_full(error) => {
+            "the volume is full; senders retry, and it goes on once there is space and an inode (df -h, df -i)"
+        }
         io::ErrorKind::ReadOnlyFilesystem => {
             "the volume is read-only, as after an error of its disk; check the node's kernel log, remount or replace it"
         }

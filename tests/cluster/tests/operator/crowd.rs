@@ -84,7 +84,7 @@ fn hostile(at: usize) -> Vec<Value> {
             json!({"spec": {"remoteWrite": entries}}),
         ),
         object("Secret", "v1", "promarchive-remote-write", json!({"data": secret})),
-        object("Service", "v1", "theirs", json!({"spec": {"ports": [{"port": 1}]}})),
+        object("Service", "v1", "theirs", json!({"spec": {"clusterIP": "None", "ports": [{"port": 1}]}})),
         object("ServiceAccount", "v1", "theirs", json!({})),
         object(
             "NetworkPolicy",

@@ -230,6 +230,8 @@ impl FlushReport {
             sum.files += report.files;
             sum.bytes += report.bytes;
             sum.races += report.races;
+            sum.removed_files += report.removed_files;
+            sum.removed_bytes += report.removed_bytes;
             sum.version = report.version.or(sum.version);
         }
     }

@@ -103,10 +103,10 @@ async fn a_message_is_one_line_of_bounded_length() {
 async fn other_methods_and_paths() {
     let server = start(settings(), Script::default()).await;
     for (method, path, status, allow) in [
-        ("GET", "/api/v1/write", 405, Some("POST")),
-        ("PUT", "/receive", 405, Some("POST")),
-        ("DELETE", "/api/v1/write", 405, Some("POST")),
-        ("HEAD", "/receive", 405, Some("POST")),
+        ("GET", "/api/v1/write", 200, None),
+        ("PUT", "/receive", 405, Some("POST,GET,HEAD")),
+        ("DELETE", "/api/v1/write", 405, Some("POST,GET,HEAD")),
+        ("HEAD", "/receive", 200, None),
         ("GET", "/-/flush", 405, Some("POST")),
         ("POST", "/metrics", 405, Some("GET,HEAD")),
         ("POST", "/-/ready", 405, Some("GET,HEAD")),

@@ -88,7 +88,8 @@ async fn read(file: &Path) -> Result<String, String> {
 fn interpret(file: &Path, seen: &Result<String, String>, unknown: UnknownTokens) -> Result<TokenSet, TokensError> {
     let file = file.display().to_string();
     match seen {
-        Ok(text) => TokenSet::parse(&file, text, unknown),
+        // Editors of Windows begin a file with a byte order mark.
+        Ok(text) => TokenSet::parse(&file, text.strip_prefix('\u{feff}').unwrap_or(text), unknown),
         Err(reason) => Err(TokensError::Read { file, reason: reason.clone() }),
     }
 }
@@ -103,7 +104,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("tokens");
         assert!(matches!(Tokens::load(&file, UnknownTokens::Refuse).await, Err(TokensError::Read { .. })));
-        std::fs::write(&file, format!("a {}\n", hash("one"))).unwrap();
+        std::fs::write(&file, format!("\u{feff}a {}\n", hash("one"))).unwrap();
         let (tokens, mut watch) = Tokens::load(&file, UnknownTokens::Refuse).await.unwrap();
         let metrics = Metrics::new();
 
