@@ -9,6 +9,7 @@ mod archive_note;
 mod body;
 mod committer;
 mod connection;
+mod control;
 pub mod core;
 mod deliveries;
 mod fair;
@@ -30,6 +31,7 @@ mod tls;
 mod tokens;
 mod web_page;
 
+pub use control::{CONTROL_SOCKET, ask_for_flush};
 pub use deliveries::Delivered;
 pub use fair::Sender;
 pub use http::WriteTarget;
