@@ -1,5 +1,5 @@
-//! The examples do what they say: `examples/query.py`, the macros of `examples/promarchive.sql` beside a real Prometheus, and every recipe
-//! of the pages about queries.
+//! The examples do what they say: `examples/query.py`, the macros of `examples/promarchive.sql` beside a real Prometheus, every recipe
+//! of the pages about queries, and the alerts of `examples/alerts.yaml`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -311,5 +311,45 @@ fn every_recipe_runs() {
         let script = format!("{script}\nimport os, sys\nsys.stdout.flush()\nos._exit(0)\n");
         let output = python(None).args(["-c", &script]).current_dir(directory).output().unwrap();
         assert!(output.status.success(), "{script}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// With real `promtool`: `tests/alerts/alerts.test.yaml` says when each alert must fire and when not.
+#[test]
+fn every_alert_fires_when_it_should_and_only_then() {
+    let output = Command::new(needed("PROMARCHIVE_GO_TOOLS").join("promtool"))
+        .args(["test", "rules", "tests/alerts/alerts.test.yaml"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    // None is left out of the cases, and every metric that an alert stands on is given for something good, too.
+    let cases = fs::read_to_string(root().join("tests/alerts/alerts.test.yaml")).unwrap();
+    let alerts = fs::read_to_string(root().join("examples/alerts.yaml")).unwrap();
+    let rules: Vec<_> = alerts.split("- alert: ").skip(1).collect();
+    assert!(rules.len() > 10, "{alerts}");
+    for rule in rules {
+        let name = rule.lines().next().unwrap();
+        assert!(cases.contains(&format!("alertname=\"{name}\"")), "{name} never fires in a case");
+        let expression = rule.split("expr:").nth(1).unwrap().split("\n        for:").next().unwrap();
+        let expression = expression.split("\n        labels:").next().unwrap();
+        let words = expression.split(|c: char| c != '_' && !c.is_ascii_lowercase());
+        for metric in words.filter(|word| word.starts_with("promarchive_") || word.starts_with("process_")) {
+            let is_good = |line: &str| line.contains(&format!("'{metric}{{")) && line.contains("instance=\"good\"");
+            assert!(cases.lines().any(is_good), "{name} has no case with {metric} in which it does not fire");
+        }
+    }
+}
+
+/// What alerts stand on is documented.
+#[test]
+fn the_metrics_of_alerts_are_metrics_of_the_documentation() {
+    let alerts = fs::read_to_string(root().join("examples/alerts.yaml")).unwrap();
+    let pages = ["docs/reference/metrics.md", "docs/reference/operator.md"];
+    let documented = pages.map(|page| fs::read_to_string(root().join(page)).unwrap()).concat();
+    let words = alerts.split(|c: char| c != '_' && !c.is_ascii_lowercase());
+    for metric in words.filter(|word| word.starts_with("promarchive_")) {
+        assert!(documented.contains(&format!("`{metric}")), "{metric} is in no table of {pages:?}");
     }
 }

@@ -105,7 +105,10 @@ fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         // Space held back, and who has the directory: no part of the formats.
-        if [".promarchive.reserve", ".promarchive.lock", "lock"].iter().any(|name| entry.file_name() == *name) {
+        if [".promarchive.reserve", ".promarchive.lock", "lock", "control"]
+            .iter()
+            .any(|name| entry.file_name() == *name)
+        {
             continue;
         }
         let to = to.join(entry.file_name());

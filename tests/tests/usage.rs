@@ -1,12 +1,14 @@
 //! What the program says when it is started wrongly: what is wrong, where, and what was probably meant; in one line, with exit code 2, or 1
-//! when the fault is not in what it was told.
+//! when the fault is not in what it was told. And `promarchive flush`, which asks a running receiver.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use promarchive_pipeline::receiver::CONTROL_SOCKET;
 use promarchive_pipeline::remote_write::Protocol::V1;
-use promarchive_tests::program::{Program, Receiver, promarchive};
+use promarchive_tests::program::{Program, Receiver, now_ms, promarchive};
 use promarchive_tests::readers::Reader;
 use promarchive_tests::request::{Request, Series};
 use promarchive_tests::tables::Tables;
@@ -191,4 +193,40 @@ fn a_file_system_that_cannot_do_it_is_named_once_and_ends_it() {
         assert!(errors[0].contains("the file system of the ") && errors[0].contains(wants), "{call}: {said}");
         assert!(!said.contains("cannot start yet"), "{call} was tried again: {said}");
     }
+}
+
+/// As in a pod: no token, and no other program than the receiver's own.
+#[test]
+fn the_receivers_user_may_flush_without_a_token() {
+    let receiver = Receiver::start(&[]);
+    let wal = receiver.directory().join("archive.wal");
+    let (archive, socket) = (receiver.archive(), wal.join(CONTROL_SOCKET));
+    let flush = |arguments: &[&str]| {
+        let output = Command::new(promarchive()).arg("flush").args(arguments).env_clear().output().unwrap();
+        let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        (output.status.code().unwrap(), said)
+    };
+    let sample = |value: f64| Request::of([Series::metric("kept").sample(now_ms(), value)]);
+    assert_eq!(receiver.write(V1, &sample(1.0)).status, 204);
+    let (code, [report, said]) = flush(&["--archive", archive.to_str().unwrap(), "--output", "json"]);
+    assert_eq!(code, 0, "{said}");
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["tables"]["samples"]["rows"], 1, "{report}");
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600, "for the receiver's user alone");
+
+    // A socket that a killed receiver left, and the next one takes its place.
+    let directory = receiver.into_directory();
+    let (code, [_, said]) = flush(&["--wal", wal.to_str().unwrap()]);
+    assert!(code == 1 && said.contains("no receiver works with") && said.contains("--config"), "{code} {said}");
+    let receiver = Receiver::start_in(directory, &[], &[]);
+    assert_eq!(receiver.write(V1, &sample(2.0)).status, 204);
+    let config = receiver.directory().join("receiver.yaml");
+    fs::write(&config, format!("archive: {}\nwal: {}\n", archive.display(), wal.display())).unwrap();
+    let (code, [table, said]) = flush(&["--config", config.to_str().unwrap()]);
+    assert!(code == 0 && table.contains("samples") && table.contains("SIZE"), "{code} {table} {said}");
+
+    let (code, [_, said]) = flush(&["--wal", receiver.directory().join("nowhere").to_str().unwrap()]);
+    assert!(code == 1 && said.contains("no receiver works with") && said.lines().count() == 1, "{code} {said}");
+    let (code, [_, said]) = flush(&[]);
+    assert!(code == 2 && said.contains("--config"), "{code} {said}");
 }

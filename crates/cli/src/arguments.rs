@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Inspect(ReadArguments),
     /// Checks that everything in an archive is there, readable, in order, and exactly once
     Verify(VerifyArguments),
+    /// Asks the receiver on this machine, or in this pod, to commit everything that it has acknowledged
+    Flush(FlushArguments),
 }
 
 /// What `receive` is told by flags and environment.
@@ -200,6 +202,33 @@ pub(crate) struct VerifyArguments {
     pub(crate) wal: Option<PathBuf>,
 }
 
+/// What `flush` is told: the settings that the receiver was started with.
+#[derive(Clone, Debug, Args)]
+#[command(
+    group = clap::ArgGroup::new("which").required(true).multiple(true),
+    after_help = "\
+The receiver's user may flush, and no token is needed. Other users send POST /-/flush with a token of the role operate.
+It waits until the flush is done. Exit codes: 0 done, 1 it could not be done, 2 wrong usage.
+
+Examples:
+  promarchive flush --archive ./archive
+  kubectl exec deploy/lab-receiver -- /promarchive flush --config /etc/promarchive/receiver.yaml --output json"
+)]
+pub(crate) struct FlushArguments {
+    /// Configuration file of the receiver
+    #[arg(long, value_name = "FILE", env = "PROMARCHIVE_CONFIG", group = "which")]
+    pub(crate) config: Option<PathBuf>,
+    /// Its archive: a directory or a file:// URL
+    #[arg(long, value_name = "DIRECTORY", env = "PROMARCHIVE_ARCHIVE", group = "which")]
+    pub(crate) archive: Option<ArchiveLocation>,
+    /// Directory of its write-ahead log [default: the archive's name and `.wal`, beside it]
+    #[arg(long, value_name = "DIRECTORY", env = "PROMARCHIVE_WAL", group = "which")]
+    pub(crate) wal: Option<PathBuf>,
+    /// How the answer is printed
+    #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
+    pub(crate) output: Output,
+}
+
 /// For people or for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
@@ -277,6 +306,22 @@ mod tests {
         let fields = everything.split("the fields are ").nth(1).unwrap();
         for field in fields.split(", ") {
             assert!(page.contains(&format!("`{field}`")), "{field} is not in docs/reference/receive.md");
+        }
+    }
+
+    #[test]
+    fn the_example_of_a_configuration_file_has_every_field() {
+        let example = include_str!("../../../examples/receiver.yaml");
+        ReceiverConfig::from_yaml("receiver.yaml", example).unwrap();
+        // What is commented out is right, too.
+        let field = |line: &str| line.split_once(": ").is_some_and(|(name, _)| name.chars().all(char::is_alphabetic));
+        let everything: Vec<&str> =
+            example.lines().map(|line| line.strip_prefix("# ").filter(|rest| field(rest)).unwrap_or(line)).collect();
+        let everything = ReceiverConfig::from_yaml("receiver.yaml", &everything.join("\n")).unwrap();
+        let fields = ReceiverConfig::from_yaml("x", "nonsense: 1").unwrap_err().to_string();
+        let given = everything.to_yaml();
+        for field in fields.split("the fields are ").nth(1).unwrap().split(", ") {
+            assert!(given.contains(&format!("{field}:")), "{field} is not in examples/receiver.yaml");
         }
     }
 

@@ -39,5 +39,6 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Receive(arguments) => runtime.block_on(commands::receive::run(*arguments)).map(|()| ExitCode::SUCCESS),
         Command::Inspect(arguments) => runtime.block_on(commands::inspect::run(arguments)),
         Command::Verify(arguments) => runtime.block_on(commands::verify::run(arguments)),
+        Command::Flush(arguments) => commands::flush::run(arguments).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -31,6 +31,7 @@ pub mod prometheus;
 pub mod quantity;
 pub mod queue;
 pub mod receiver_client;
+pub mod receiver_pod;
 pub mod reconcile;
 pub mod removal;
 pub mod run;

@@ -23,7 +23,7 @@ use crate::entry::ArchiveName;
 use crate::failpoint::{self, FailPoint};
 use crate::guard::Standing;
 use crate::kind::Kind;
-use crate::metrics::{Look, LookResult, METRICS};
+use crate::metrics::{METRICS, ReconcileResult, Reconciled};
 use crate::names::FINALIZER;
 use crate::queue::Next;
 use crate::secrets::Credentials;
@@ -52,8 +52,10 @@ const UNGUARDED: &str = "AdmissionPolicyMissing";
 pub async fn reconcile(context: Arc<Context>, id: ArchiveName) -> Next {
     let Some(object) = context.caches.get(Source::Archive, &id.namespace, &id.name) else {
         context.forget(&id);
+        METRICS.readiness.forget(&id);
         return Next::Forget;
     };
+    METRICS.readiness.know(&id);
     match context.guard.standing() {
         Standing::InForce => {}
         Standing::Unasked => return Next::After(SOON),
@@ -64,13 +66,13 @@ pub async fn reconcile(context: Arc<Context>, id: ArchiveName) -> Next {
     }
     let began = Instant::now();
     let looked = look(&context, &id, &object).await;
-    METRICS.look_seconds.observe(began.elapsed().as_secs_f64());
+    METRICS.reconcile_seconds.observe(began.elapsed().as_secs_f64());
     let next = looked.unwrap_or_else(|error| {
         warn!(archive = %id, error = %crate::cache::chain(&error), "trying again");
         Next::Retry
     });
-    let result = if next == Next::Retry { LookResult::Retry } else { LookResult::Ok };
-    METRICS.looks.get_or_create(&Look { result }).inc();
+    let result = if next == Next::Retry { ReconcileResult::Retry } else { ReconcileResult::Ok };
+    METRICS.reconciles.get_or_create(&Reconciled { result }).inc();
     next
 }
 

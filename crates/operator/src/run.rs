@@ -18,7 +18,6 @@ use crate::cache::{Caches, Changed, Source};
 use crate::context::Context;
 use crate::entry::ArchiveName;
 use crate::guard::{Guard, Standing};
-use crate::metrics::METRICS;
 use crate::names::INSTANCE;
 use crate::queue::{Trigger, queue};
 use crate::reconcile::reconcile;
@@ -169,8 +168,6 @@ async fn work(client: Client, settings: Settings, health: Arc<Health>) {
         let mut sweep = orphans::Sweep::default();
         loop {
             let changed = sweeping.guard.standing() == Standing::InForce && sweep.round(&sweeping).await;
-            let archives = sweeping.caches.all(Source::Archive).len();
-            METRICS.archives.set(i64::try_from(archives).unwrap_or(i64::MAX));
             tokio::time::sleep(if changed { SWEEP_AGAIN } else { SWEEP_EVERY }).await;
         }
     });

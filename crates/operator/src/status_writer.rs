@@ -3,13 +3,15 @@
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::{DynamicObject, Patch};
-use promarchive_api::metrics_archive::{ConditionType, MetricsArchiveStatus, Reason};
+use promarchive_api::metrics_archive::{Condition, ConditionStatus, ConditionType, MetricsArchiveStatus, Reason};
 use serde_json::json;
 use tracing::warn;
 
 use crate::cache::Source;
 use crate::context::Context;
+use crate::entry::ArchiveName;
 use crate::events::changes;
+use crate::metrics::METRICS;
 use crate::names::patch_params;
 use crate::reconcile::LookError;
 use crate::status::{Findings, status};
@@ -20,10 +22,12 @@ pub async fn write(context: &Context, object: &DynamicObject, found: &Findings) 
     let before = object.data.get("status").cloned().unwrap_or_default();
     let before: MetricsArchiveStatus = serde_json::from_value(before).unwrap_or_default();
     let after = status(&before, found, now());
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let is_ready = |one: &Condition| one.type_ == ConditionType::Ready && one.status == ConditionStatus::True;
+    METRICS.readiness.judge(ArchiveName::new(namespace.clone(), name.clone()), after.conditions.iter().any(is_ready));
     if after == before {
         return Ok(());
     }
-    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     // A merge patch with every field: what is not there any more is set to null, lists are replaced.
     let fields = ["observedGeneration", "conditions", "matched", "configured", "summary", "store", "prometheuses"];
     let mut patch: serde_json::Map<_, _> =

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::build::short_hash;
 use crate::entry::ArchiveName;
 use crate::quantity;
+use crate::receiver_pod::{ReceiverPod, receiver_pod};
 
 const LONGEST_NAME: usize = 52;
 /// What is stored may be longer; a message need not be.
@@ -38,7 +39,7 @@ pub struct Invalid {
     fault: String,
 }
 
-fn invalid(field: impl Into<String>, fault: impl Into<String>) -> Invalid {
+pub(crate) fn invalid(field: impl Into<String>, fault: impl Into<String>) -> Invalid {
     Invalid { field: field.into(), fault: fault.into() }
 }
 
@@ -109,6 +110,8 @@ pub struct Receiver {
     pub scheduling: Scheduling,
     /// Whether a NetworkPolicy is made.
     pub network_policy: NetworkPolicyMode,
+    /// What its pod has besides, and who else reaches it.
+    pub pod: ReceiverPod,
 }
 
 impl Receiver {
@@ -125,6 +128,7 @@ impl Receiver {
             memory_limit: ByteSize(LEAST_MEMORY_BYTES),
             scheduling: Scheduling::default(),
             network_policy: NetworkPolicyMode::None,
+            pod: ReceiverPod::default(),
         }
     }
 }
@@ -210,7 +214,7 @@ fn claim(spec: &MetricsArchiveSpec) -> Result<Claim, Invalid> {
 }
 
 /// A DNS subdomain, as Kubernetes wants names of most kinds.
-fn is_object_name(name: &str) -> bool {
+pub(crate) fn is_object_name(name: &str) -> bool {
     let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let is_label = |label: &str| {
         !label.is_empty() && label.bytes().all(is_inner) && !label.starts_with('-') && !label.ends_with('-')
@@ -250,6 +254,7 @@ fn receiver(spec: &MetricsArchiveSpec, claim: &Claim) -> Result<Receiver, Invali
         memory_limit,
         scheduling: given.scheduling.clone().unwrap_or_default(),
         network_policy: given.network_policy,
+        pod: receiver_pod(given)?,
     })
 }
 

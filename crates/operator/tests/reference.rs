@@ -13,7 +13,8 @@ use promarchive_api::metrics_archive::{MetricsArchive, PrometheusState, Reason};
 use serde_json::Value;
 
 /// Kubernetes' own types, which have references of their own.
-const FOREIGN: [&str; 6] = [
+const FOREIGN: [&str; 7] = [
+    "spec.receiver.networkPolicyPeers[]",
     "spec.receiver.resources",
     "spec.receiver.scheduling.affinity",
     "spec.receiver.scheduling.tolerations[]",

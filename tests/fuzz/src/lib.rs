@@ -55,6 +55,8 @@ mod hash;
 mod names;
 #[path = "../../../crates/operator/src/quantity.rs"]
 mod quantity;
+#[path = "../../../crates/operator/src/receiver_pod.rs"]
+mod receiver_pod;
 #[path = "../../../crates/operator/src/validate.rs"]
 mod validate;
 

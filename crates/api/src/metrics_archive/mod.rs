@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use prometheuses::{Mode, PrometheusKind, PrometheusSelection};
 pub use queue::{Queue, QueueLimits};
-pub use receiver::{NetworkPolicyMode, ReceiverSpec, Scheduling, TlsMode};
+pub use receiver::{NetworkPolicyMode, PodMetadata, PodMonitorSpec, PullSecret, ReceiverSpec, Scheduling, TlsMode};
 pub use remote_write::{MessageVersion, RelabelAction, RelabelRule, RemoteWriteSettings};
 pub use status::{
     Condition, ConditionStatus, ConditionType, MetricsArchiveStatus, PrometheusState, PrometheusStatus, Reason,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Affinity, ResourceRequirements, Toleration};
+use k8s_openapi::api::networking::v1::NetworkPolicyPeer;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,12 @@ use serde::{Deserialize, Serialize};
     validation = Rule::new("oldSelf.hasValue() || !has(self.labelColumns) || self.labelColumns.all(name, !name.contains('.'))")
         .optional_old_self(true)
         .message("labelColumns: no name may have a dot, because DuckDB and ClickHouse cannot filter by such a column; leave it out, or let the Prometheus rename the label"),
+    validation = Rule::new("!has(self.priorityClassName) || !self.priorityClassName.startsWith('system-')")
+        .message("priorityClassName must not be one of the system: name a class of your own"),
+    validation = Rule::new("!has(self.networkPolicyPeers) || self.networkPolicyPeers.all(peer, has(peer.ipBlock) != (has(peer.podSelector) || has(peer.namespaceSelector)))")
+        .message("networkPolicyPeers: an item has either ipBlock, or podSelector, namespaceSelector or both"),
+    validation = Rule::new("!has(self.networkPolicyPeers) || size(self.networkPolicyPeers) == 0 || !has(self.networkPolicy) || self.networkPolicy != 'None'")
+        .message("networkPolicyPeers are for networkPolicy Managed; with None everybody may connect"),
 )]
 pub struct ReceiverSpec {
     /// `SelfSigned`: the operator makes a certificate authority for this archive, and the senders get its certificate.
@@ -63,9 +70,67 @@ pub struct ReceiverSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduling: Option<Scheduling>,
 
-    /// `Managed`: a NetworkPolicy lets only the chosen Prometheus pods and the operator reach the receiver. `None`: no policy is made.
+    /// `Managed`: a NetworkPolicy lets only the chosen Prometheus pods, the operator and `networkPolicyPeers` reach the receiver.
+    /// `None`: no policy is made.
     #[serde(default)]
     pub network_policy: NetworkPolicyMode,
+
+    /// Who else may connect to the receiver, such as a Prometheus of another namespace that scrapes it. Each item is a peer as in
+    /// `ingress.from` of a NetworkPolicy. Who writes still needs a token.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub network_policy_peers: Vec<NetworkPolicyPeer>,
+
+    /// The PodMonitor by which a Prometheus scrapes the receiver's own metrics. It is made where the kind is installed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_monitor: Option<PodMonitorSpec>,
+
+    /// Labels and annotations of the receiver's pod, besides those of the operator. A change restarts the receiver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_metadata: Option<PodMetadata>,
+
+    /// Secrets of the archive's namespace with which the receiver's image is pulled. A change restarts the receiver.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub image_pull_secrets: Vec<PullSecret>,
+
+    /// Priority class of the receiver's pod. Those of the system (`system-…`) are refused. A change restarts the receiver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub priority_class_name: Option<String>,
+}
+
+/// The PodMonitor of the receiver.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodMonitorSpec {
+    /// Labels by which a Prometheus selects the PodMonitor, such as `release: kube-prometheus-stack`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Labels and annotations of the receiver's pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodMetadata {
+    /// Labels. Those that the operator sets cannot be changed.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations. Some of them make other programs change the pod, so the administrator of the cluster says which keys are allowed:
+    /// `admissionPolicy.receiverPodAnnotations` of the chart. By default none is.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A Secret with which an image is pulled.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PullSecret {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
 }
 
 /// Whether senders use TLS.

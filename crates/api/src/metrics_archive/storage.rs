@@ -35,7 +35,8 @@ pub struct Storage {
 )]
 pub struct PersistentVolume {
     /// Size of a new claim, such as `100Gi`. May grow later, if the storage class allows expansion.
-    /// A sample takes about one byte (0.6 to 2) in the tables; the write-ahead log takes up to `receiver.walMaxBytes` of the same volume.
+    /// A sample takes 0.6 to 2.6 bytes in the tables, the more the fewer samples a flush has; the write-ahead log takes up to
+    /// `receiver.walMaxBytes` of the same volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     pub size: Option<String>,

@@ -4,7 +4,7 @@ use promarchive_api::metrics_archive::TlsMode;
 use serde_json::{Value, json};
 
 use super::config::{CONFIG_DIR, DATA_DIR, TLS_DIR};
-use super::{Desired, Inputs, claim, desired, labels, selector, short_hash};
+use super::{Desired, Inputs, claim, desired, labels_with, selector, short_hash};
 use crate::entry::{RECEIVER_PORT, SECRET_NAME};
 use crate::kind::Kind;
 use crate::names::CONFIG_HASH;
@@ -21,12 +21,20 @@ pub(super) fn deployment(archive: &Archive, inputs: &Inputs<'_>, config: &str) -
         "revisionHistoryLimit": 3,
         "selector": {"matchLabels": selector(archive)},
         "template": {
-            // Of the configuration only: tokens and certificates are taken up by the running receiver.
-            "metadata": {"labels": labels(archive), "annotations": {CONFIG_HASH: short_hash(config.as_bytes())}},
+            "metadata": pod_metadata(archive, config),
             "spec": pod(archive, inputs),
         },
     });
     desired(archive, Kind::Deployment, archive.id.receiver(), json!({"spec": spec}))
+}
+
+/// What the archive asks for, and over that what is the operator's own.
+fn pod_metadata(archive: &Archive, config: &str) -> Value {
+    let pod = &archive.receiver.pod;
+    // Of the configuration only: tokens and certificates are taken up by the running receiver.
+    let mut annotations = json!(pod.annotations);
+    annotations[CONFIG_HASH] = json!(short_hash(config.as_bytes()));
+    json!({"labels": labels_with(archive, &pod.labels), "annotations": annotations})
 }
 
 fn pod(archive: &Archive, inputs: &Inputs<'_>) -> Value {
@@ -54,6 +62,14 @@ fn pod(archive: &Archive, inputs: &Inputs<'_>) -> Value {
     }
     if let Some(affinity) = &scheduling.affinity {
         pod["affinity"] = json!(affinity);
+    }
+    let asked = &archive.receiver.pod;
+    if !asked.pull_secrets.is_empty() {
+        let secrets: Vec<_> = asked.pull_secrets.iter().map(|name| json!({"name": name})).collect();
+        pod["imagePullSecrets"] = json!(secrets);
+    }
+    if let Some(class) = &asked.priority_class {
+        pod["priorityClassName"] = json!(class);
     }
     pod
 }

@@ -113,13 +113,27 @@ fn labels(archive: &Archive) -> Value {
     labels
 }
 
+/// With labels that the archive asks for; those of the operator stand above them.
+fn labels_with(archive: &Archive, asked: &BTreeMap<String, String>) -> Value {
+    let mut all = json!(asked);
+    if let (Value::Object(all), Value::Object(own)) = (&mut all, labels(archive)) {
+        all.extend(own);
+    }
+    all
+}
+
 /// An object of the archive: what `body` says, with name, labels, owner and the hash of all of it.
 fn desired(archive: &Archive, kind: Kind, name: String, body: Value) -> Desired {
     let resource = kind.resource();
     let mut object = body;
     object["apiVersion"] = json!(resource.api_version);
     object["kind"] = json!(resource.kind);
-    object["metadata"] = json!({"name": name, "namespace": archive.id.namespace, "labels": labels(archive)});
+    let asked = match kind {
+        Kind::PodMonitor => &archive.receiver.pod.monitor_labels,
+        _ => &BTreeMap::new(),
+    };
+    let labels = labels_with(archive, asked);
+    object["metadata"] = json!({"name": name, "namespace": archive.id.namespace, "labels": labels});
     // The claim outlives the archive, or is deleted by name.
     if kind != Kind::PersistentVolumeClaim {
         object["metadata"]["ownerReferences"] = json!([{

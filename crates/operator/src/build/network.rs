@@ -21,7 +21,7 @@ pub fn service_spec(archive: &Archive) -> Value {
     })
 }
 
-/// Prometheus pods in the namespaces of the senders, and the operator, may connect. The receiver itself connects to nobody: it answers,
+/// Prometheus pods in the namespaces of the senders, the operator, and whom the archive names may connect. The receiver itself connects to nobody: it answers,
 /// and writes to its volume.
 pub(super) fn policy(archive: &Archive, inputs: &Inputs<'_>) -> Option<Desired> {
     if archive.receiver.network_policy == NetworkPolicyMode::None {
@@ -38,6 +38,7 @@ pub(super) fn policy(archive: &Archive, inputs: &Inputs<'_>) -> Option<Desired> 
         json!({"matchLabels": {"app.kubernetes.io/name": "promarchive", "app.kubernetes.io/component": "operator"}});
     let mut from = vec![pods_of(&inputs.defaults.operator_namespace, operator)];
     from.extend(inputs.sender_namespaces.iter().map(|namespace| pods_of(namespace, prometheus.clone())));
+    from.extend(archive.receiver.pod.peers.iter().map(|peer| json!(peer)));
     let spec = json!({
         "podSelector": {"matchLabels": selector(archive)},
         "policyTypes": ["Ingress", "Egress"],

@@ -1,5 +1,6 @@
 use super::*;
 use crate::entry::ArchiveName;
+use crate::names::CONFIG_HASH;
 use crate::validate::validate;
 
 fn archive(spec: Value) -> Archive {
@@ -152,4 +153,38 @@ fn a_receiver_connects_to_nobody() {
     assert_eq!(crate::drift::difference(&policy, &live), None);
     live["spec"]["egress"] = json!([{}]);
     assert_eq!(crate::drift::difference(&policy, &live).as_deref(), Some("spec.egress"));
+}
+
+#[test]
+fn what_an_archive_asks_of_its_pod_stands_below_what_is_the_operators() {
+    let volume = json!({"persistentVolume": {"size": "1Gi"}});
+    let peer = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "scrapers"}}});
+    let plain = objects(&archive(json!({"storage": volume})));
+    let asked = objects(&archive(json!({"storage": volume, "receiver": {
+        "podMetadata": {"labels": {"team": "lab"}, "annotations": {"example.com/contact": "lab"}},
+        "podMonitor": {"labels": {"release": "stack"}},
+        "imagePullSecrets": [{"name": "registry"}], "priorityClassName": "archives",
+        "networkPolicyPeers": [peer],
+    }})));
+    let template = |all: &[Desired]| of(Kind::Deployment, all)["spec"]["template"].clone();
+    let (before, after) = (template(&plain), template(&asked));
+    let labels = after["metadata"]["labels"].as_object().unwrap();
+    assert_eq!(labels["team"], "lab");
+    for (key, value) in before["metadata"]["labels"].as_object().unwrap() {
+        assert_eq!(&labels[key], value, "{key}");
+    }
+    assert_eq!(after["metadata"]["annotations"]["example.com/contact"], "lab");
+    assert_eq!(after["metadata"]["annotations"][CONFIG_HASH], before["metadata"]["annotations"][CONFIG_HASH]);
+    assert_eq!(after["spec"]["imagePullSecrets"], json!([{"name": "registry"}]));
+    assert_eq!(after["spec"]["priorityClassName"], "archives");
+    // The pod alone; what it is selected by stays as it was made.
+    assert_eq!(of(Kind::Deployment, &asked)["spec"]["selector"], of(Kind::Deployment, &plain)["spec"]["selector"]);
+    let monitor = of(Kind::PodMonitor, &asked);
+    assert_eq!(monitor["metadata"]["labels"]["release"], "stack");
+    assert_eq!(monitor["spec"], of(Kind::PodMonitor, &plain)["spec"]);
+    for kind in [Kind::Service, Kind::ConfigMap, Kind::Deployment] {
+        assert_eq!(of(kind, &asked)["metadata"]["labels"].get("release"), None, "{kind:?}");
+    }
+    let from = |all: &[Desired]| of(Kind::NetworkPolicy, all)["spec"]["ingress"][0]["from"].as_array().unwrap().clone();
+    assert_eq!(from(&asked), [from(&plain), vec![peer]].concat());
 }

@@ -10,6 +10,7 @@ mod archive_size;
 mod body;
 mod committer;
 mod connection;
+mod control;
 pub mod core;
 mod deliveries;
 mod fair;
@@ -34,6 +35,7 @@ mod tls;
 mod tokens;
 mod web_page;
 
+pub use control::{CONTROL_SOCKET, ask_for_flush};
 pub use deliveries::Delivered;
 pub use fair::Sender;
 pub use file_system::FileSystemError;

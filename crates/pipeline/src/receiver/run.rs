@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::archive_note::{self, ARCHIVE_NOTE};
 use super::archive_size;
 use super::committer;
+use super::control::Control;
 use super::core::{Core, Environment};
 use super::fair::queue;
 use super::file_system::{self, FileSystemError, is_unsupported};
@@ -175,6 +176,7 @@ pub async fn run(
     };
     archive_size::count(opened.core.archive(), &metrics).await;
     let working = start(&settings, &environment, &opened, &ingest, &supervisor, &health, &metrics)?;
+    control(&settings.wal, &ingest, &supervisor, stopped.clone());
     health.works(Part::Start);
     tracing::info!(archive = %settings.archive.display(), wal = %settings.wal.display(), "ready");
     let result = serving.await;
@@ -184,6 +186,20 @@ pub async fn run(
     let since = stopped.borrow().map_or(Duration::ZERO, |signal| signal.elapsed());
     working.stop(&ingest, settings.shutdown_grace.saturating_sub(since).max(LAST_GRACE)).await;
     ended_by(&end)
+}
+
+/// Answers on the control socket until it is told to stop. The receiver works without one, too: not every file system has sockets.
+fn control(wal: &Path, ingest: &Ingest, supervisor: &Supervisor, mut stopped: watch::Receiver<Option<Instant>>) {
+    match Control::bind(wal) {
+        Ok(control) => {
+            let until_stopped = async move { drop(stopped.wait_for(Option::is_some).await) };
+            supervisor.task(Task::Control, control.run(ingest.clone(), until_stopped));
+        }
+        Err(error) => tracing::warn!(
+            %error,
+            "promarchive flush will not work, because the WAL directory cannot have the socket `control`; POST /-/flush works"
+        ),
+    }
 }
 
 /// The error of a receiver that cannot go on; none if it was told to stop.

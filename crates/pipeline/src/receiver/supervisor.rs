@@ -37,6 +37,8 @@ tasks! {
     Flusher => "flusher",
     /// Accepts connections.
     Server => "server",
+    /// Answers on the control socket.
+    Control => "control",
     /// Takes up changes of the tokens file.
     TokensWatch => "tokens-watch",
     /// Takes up changes of certificate and key.

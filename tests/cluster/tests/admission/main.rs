@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use promarchive_cluster::{Cluster, Error, Options, Shape};
 use requests::Requests;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
@@ -45,6 +45,7 @@ fn the_operator_is_held_to_what_it_is_for() {
     objects::check_secrets(&operator);
     receivers::check(&operator);
     archives::check(&operator);
+    allow_annotations(&cluster, &operator);
     let everything = "--serviceaccount=promarchive:promarchive-operator";
     let removal = Requests::new(&cluster, "promarchive-removal");
     prometheuses::check_removal(&removal);
@@ -74,6 +75,22 @@ fn wait_for_policies(cluster: &Cluster, operator: &Requests) {
             })
             .unwrap();
     }
+}
+
+/// As with `admissionPolicy.receiverPodAnnotations` in the values of the chart.
+fn allow_annotations(cluster: &Cluster, operator: &Requests) {
+    let policy = ["validatingadmissionpolicy", "promarchive-operator-receivers"];
+    let found = cluster.kubectl(["get"].into_iter().chain(policy).chain(["--output=json"])).unwrap();
+    let found: Value = serde_json::from_str(&found).unwrap();
+    let variables = found["spec"]["variables"].as_array().unwrap();
+    let at = variables.iter().position(|variable| variable["name"] == "annotations").unwrap();
+    let path = format!("/spec/variables/{at}/expression");
+    let patch = json!([{"op": "replace", "path": path, "value": "[\"example.com/\"]"}]).to_string();
+    cluster.kubectl(["patch", "--type=json", "--patch", &patch].into_iter().chain(policy)).unwrap();
+    let allowed = || receivers::annotated(operator, "example.com/contact").map_err(Error::Unusable);
+    cluster.wait_for("annotations that are allowed", Duration::from_secs(60), allowed).unwrap();
+    let denied = receivers::annotated(operator, "example.org/contact");
+    assert!(denied.clone().is_err_and(|error| error.contains("receiverPodAnnotations")), "{denied:?}");
 }
 
 /// The API server looks for fields that no kind has, and for types that do not fit.

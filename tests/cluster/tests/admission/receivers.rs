@@ -73,6 +73,11 @@ pub(crate) fn denied(operator: &Requests) -> Result<(), String> {
     operator.apply(&with("/spec/containers/0/image", json!("evil")))
 }
 
+/// A receiver whose pod has an annotation with this key.
+pub(crate) fn annotated(operator: &Requests, key: &str) -> Result<(), String> {
+    operator.apply(&with(&format!("/metadata/annotations/{}", key.replace('/', "~1")), json!("a")))
+}
+
 /// A receiver with the field of its template at `pointer` set; `-` adds to a list.
 fn with(pointer: &str, value: Value) -> Value {
     let mut deployment = new("Deployment");
@@ -169,6 +174,8 @@ fn denied_rights() -> Vec<Case> {
         ("no context", "/spec/containers/0/securityContext", Value::Null, PRIVILEGES),
         ("labels", "/metadata/labels/app.kubernetes.io~1instance", json!("other"), "does not match"),
         ("an injected container", "/metadata/annotations/sidecar.istio.io~1inject", json!("true"), METADATA),
+        ("an annotation that nobody has allowed", "/metadata/annotations/example.com~1contact", json!("a"), METADATA),
+        ("a label of ours", "/metadata/labels/app.kubernetes.io~1component", json!("operator"), "does not match"),
         ("names", "/spec/hostAliases", json!([{"ip": "203.0.113.9", "hostnames": ["x"]}]), FIELDS),
         ("another resolver", "/spec/dnsPolicy", json!("Default"), FIELDS),
         ("another scheduler", "/spec/schedulerName", json!("evil"), FIELDS),

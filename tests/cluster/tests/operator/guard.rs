@@ -49,6 +49,7 @@ fn nothing_is_changed_while_a_policy_is_not_in_force(suite: &Suite) {
     });
     restore(suite, &operator);
     assert_eq!(place.entry("main", "lab"), entry);
+    counts_archives(suite, &operator);
     drop(operator);
     suite.end_operator();
 }
@@ -59,6 +60,23 @@ fn is_not_ready(suite: &Suite, operator: &Operator, policy: &str) {
         let line = format!("promarchive_operator_admission_policy_in_force{{policy=\"{policy}\"}} 0");
         let is_said = ready.starts_with("HTTP/1.1 503") && ready.contains(&format!("({policy})"));
         if is_said && metrics.contains(&line) { Ok(()) } else { Err(format!("{ready}\n{metrics}")) }
+    });
+}
+
+/// By whether they are Ready, as their conditions say.
+fn counts_archives(suite: &Suite, operator: &Operator) {
+    let status = "jsonpath={range .items[*]}{.status.conditions[?(@.type=='Ready')].status}{'\\n'}{end}";
+    eventually("the metric counts what is Ready, and what is not", PATIENCE, || {
+        let all = suite.cluster.kubectl(["get", "metricsarchives", "--all-namespaces", "--output", status]).unwrap();
+        let ready = all.lines().filter(|status| *status == "True").count();
+        let metrics = operator.get(suite, "/metrics");
+        let is_counted = |ready: bool, count: usize| {
+            metrics.contains(&format!("promarchive_operator_archives{{ready=\"{ready}\"}} {count}\n"))
+        };
+        match is_counted(true, ready) && is_counted(false, all.lines().count() - ready) {
+            true => Ok(()),
+            false => Err(format!("{all}\n{metrics}")),
+        }
     });
 }
 

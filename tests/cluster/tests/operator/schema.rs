@@ -77,6 +77,24 @@ fn rules() -> Vec<(&'static str, Value, Value, Value)> {
         ),
         ("give either name or selector", json!({}), item(json!({"name": null})), item(json!({}))),
         (
+            "priorityClassName must not be one of the system",
+            json!({}),
+            json!({"receiver": {"priorityClassName": "system-node-critical"}}),
+            json!({"receiver": {"priorityClassName": "archives"}}),
+        ),
+        (
+            "networkPolicyPeers: an item has either ipBlock",
+            json!({}),
+            json!({"receiver": {"networkPolicyPeers": [{}]}}),
+            json!({"receiver": {"networkPolicyPeers": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]}}),
+        ),
+        (
+            "networkPolicyPeers are for networkPolicy Managed",
+            json!({"receiver": {"networkPolicyPeers": [{"podSelector": {}}]}}),
+            json!({"receiver": {"networkPolicy": "None"}}),
+            json!({"receiver": {"networkPolicy": "None", "networkPolicyPeers": null}}),
+        ),
+        (
             "tls cannot be changed",
             json!({}),
             json!({"receiver": {"tls": "Disabled"}}),
