@@ -17,11 +17,11 @@ fn without_samples(series: u64, round: u64) -> Vec<u8> {
     const TEXTS: u64 = 1800;
     let mut body = Message::new();
     for text in ["", "__name__", "flood", "a", "b", "round"] {
-        body = body.bytes(4, text.as_bytes().to_vec());
+        body = body.bytes(4, text.as_bytes());
     }
-    body = body.bytes(4, round.to_string().into_bytes());
+    body = body.bytes(4, round.to_string().as_bytes());
     for text in 0..TEXTS {
-        body = body.bytes(4, format!("text-{text}").into_bytes());
+        body = body.bytes(4, format!("text-{text}").as_bytes());
     }
     let mut body = body.into_bytes();
     let varint = |number: u64| {

@@ -23,7 +23,7 @@ use super::odd_times::{self, Warnings};
 use super::reserve::Reserve;
 use super::settings::Settings;
 use crate::flush::MOST_DAYS;
-use crate::memtable::Unusable;
+use crate::memtable::{Batch, Unusable};
 use crate::remote_write::{DecodeError, Protocol, Reason, decompress};
 use crate::table::Date;
 
