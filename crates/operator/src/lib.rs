@@ -10,6 +10,7 @@ pub mod build;
 pub mod cache;
 pub mod check;
 pub mod claims;
+pub mod concern;
 pub mod configure;
 pub mod consent;
 pub mod context;

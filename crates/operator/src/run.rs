@@ -15,12 +15,12 @@ use tracing::{debug, error, info};
 
 use crate::build::ReceiverDefaults;
 use crate::cache::{Caches, Changed, Source};
+use crate::concern::concerned;
 use crate::context::Context;
 use crate::entry::ArchiveName;
 use crate::guard::{Guard, Standing};
 use crate::metrics::METRICS;
-use crate::names::INSTANCE;
-use crate::queue::{Trigger, queue};
+use crate::queue::{Haste, Trigger, queue};
 use crate::reconcile::reconcile;
 use crate::scope::Scope;
 use crate::server::Health;
@@ -161,7 +161,7 @@ async fn work(client: Client, settings: Settings, health: Arc<Health>) {
         Arc::new(Context::new(client, caches.clone(), settings.scope, settings.receivers, settings.overlap, guard));
     tokio::spawn(watch_policies(context.clone(), health.clone(), settings.policies_checked_every.duration()));
     for archive in all(&caches) {
-        trigger.ask(archive);
+        trigger.ask(archive, Haste::Soon);
     }
     health.set_working();
     let sweeping = context.clone();
@@ -219,24 +219,16 @@ impl Fingerprints {
     }
 }
 
-/// Asks for a look at every archive that `changed` may concern.
+/// Asks for every archive that `changed` may concern.
 fn ask(trigger: &Trigger, caches: Option<&Caches>, fingerprints: &Fingerprints, changed: &Changed) {
-    let object = &changed.object;
-    let namespace = object.namespace().unwrap_or_default();
-    match changed.source {
-        Source::Archive => trigger.ask(ArchiveName::new(namespace, object.name_any())),
-        Source::Child(_) => {
-            if let Some(archive) = object.labels().get(INSTANCE) {
-                trigger.ask(ArchiveName::new(namespace, archive.clone()));
-            }
+    if matches!(changed.source, Source::Prometheus(_) | Source::Namespace) {
+        if changed.gone {
+            fingerprints.forget(&changed.object);
+        } else if !fingerprints.is_news(&changed.object) {
+            return;
         }
-        // Which archives choose it is known only by looking.
-        Source::Prometheus(_) | Source::Namespace if !changed.gone && !fingerprints.is_news(object) => {}
-        Source::Prometheus(_) | Source::Secret | Source::Namespace | Source::Definition => {
-            if changed.gone {
-                fingerprints.forget(object);
-            }
-            caches.map(all).into_iter().flatten().for_each(|archive| trigger.ask(archive));
-        }
+    }
+    for (archive, haste) in concerned(changed, || caches.map(all).unwrap_or_default()) {
+        trigger.ask(archive, haste);
     }
 }

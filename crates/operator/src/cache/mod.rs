@@ -56,6 +56,17 @@ pub struct Changed {
     pub object: Arc<DynamicObject>,
     /// Whether it is gone.
     pub gone: bool,
+    /// Archives that have an entry or a key in it, or had before the change.
+    pub mentions: Mentions,
+}
+
+/// Archives that an object mentions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mentions {
+    /// These, and no others.
+    Only(BTreeSet<ArchiveName>),
+    /// More than are noted of one object.
+    TooMany,
 }
 
 type Stores = BTreeMap<(Source, String), Arc<RwLock<Store>>>;
