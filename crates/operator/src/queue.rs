@@ -122,6 +122,7 @@ impl Asked {
     }
 
     /// Looks at archives with `look` for as long as anybody can ask.
+    #[cfg_attr(not(test), expect(clippy::disallowed_methods, reason = "their ends are waited for here"))]
     pub async fn work<F, L>(mut self, look: L)
     where
         F: Future<Output = Next> + Send + 'static,

@@ -34,6 +34,7 @@ use tracing::{info, warn};
 
 use crate::entry::ArchiveName;
 use crate::scope::Scope;
+use crate::supervisor::{Supervisor, Task};
 use crate::validate::Archive;
 
 use follow::Store;
@@ -102,6 +103,7 @@ impl Caches {
         client: Client,
         scope: Scope,
         sources: Vec<Source>,
+        supervisor: &Supervisor,
         changed: impl Fn(Changed) + Clone + Send + Sync + 'static,
     ) -> Self {
         let caches = Self {
@@ -116,7 +118,7 @@ impl Caches {
         for source in caches.sources.iter().copied() {
             for namespace in caches.namespaces_of(source) {
                 let (caches, changed) = (caches.clone(), changed.clone());
-                tokio::spawn(async move { caches.keep(source, &namespace, changed).await });
+                supervisor.task(Task::Watch, async move { caches.keep(source, &namespace, changed).await });
             }
         }
         caches
