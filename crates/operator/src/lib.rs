@@ -3,13 +3,16 @@
 //! One look at one archive walks through the modules in this order: `reconcile` → `dereference` (IO) → `validate` (pure) →
 //! `secrets`, `credentials` and `build` (pure) → `apply` (IO) → `configure` with `senders`, `entry` and `delivery` (pure but
 //! for the patch) → `status` (pure), `status_writer` (IO). `removal` is the end of an archive. `cache` and `queue` decide when
-//! to look.
+//! to look. `supervisor` starts every task, and notices its end.
+
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod apply;
 pub mod build;
 pub mod cache;
 pub mod check;
 pub mod claims;
+pub mod concern;
 pub mod configure;
 pub mod consent;
 pub mod context;
@@ -41,6 +44,7 @@ pub mod senders;
 pub mod server;
 pub mod status;
 pub mod status_writer;
+pub mod supervisor;
 pub mod uninstall;
 pub mod validate;
 pub mod withdrawal;

@@ -1,5 +1,7 @@
 //! The program `promarchive-operator`.
 
+#![deny(clippy::disallowed_methods)]
+
 mod arguments;
 
 use std::io::IsTerminal;
@@ -13,8 +15,6 @@ use promarchive_operator::cache::chain;
 use promarchive_operator::crd::crd_yaml;
 use promarchive_operator::uninstall::{self, Removal};
 use promarchive_operator::{check, run};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
 
 async fn carry_out(command: Command) -> ExitCode {
     match command {
-        Command::Run(arguments) => match run::run(settings(arguments), stop()).await {
+        Command::Run(arguments) => match run::run(settings(arguments)).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error),
         },
@@ -77,21 +77,6 @@ fn settings(arguments: arguments::Run) -> run::Settings {
         policies_required: arguments.admission_policies == "required",
         policies_checked_every: arguments.admission_check_interval,
     }
-}
-
-/// True from SIGTERM or SIGINT on.
-fn stop() -> watch::Receiver<bool> {
-    let (sender, receiver) = watch::channel(false);
-    tokio::spawn(async move {
-        let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-            // Without handlers the signals end the process by themselves.
-            return std::future::pending().await;
-        };
-        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
-        sender.send_replace(true);
-        std::future::pending::<()>().await;
-    });
-    receiver
 }
 
 fn report(checked: &[check::Checked], output: &str) -> ExitCode {

@@ -1,8 +1,8 @@
 //! Which archive is looked at, and when: at once when something changed, again after what the last look asked for,
 //! and after a failure with a growing pause. No archive is looked at twice at a time, and none waits for another
-//! beyond the number of workers.
+//! beyond the number of workers. What others may cause as often as they like asks with a longer pause ([`Haste::Later`]).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,6 +17,8 @@ use crate::entry::ArchiveName;
 const WORKERS: usize = 64;
 /// What one look writes asks for the next one.
 const LEAST_PAUSE: Duration = Duration::from_millis(200);
+/// Between two looks that others cause.
+const PAUSE_FOR_OTHERS: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -31,6 +33,15 @@ pub enum Next {
     Forget,
 }
 
+/// How soon an archive is looked at after a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Haste {
+    /// At once. Two looks still have a short pause between them.
+    Soon,
+    /// At once if the last look was some seconds ago, else then. For changes that others can make as often as they like.
+    Later,
+}
+
 /// Asks for looks.
 #[derive(Clone, Debug)]
 pub struct Trigger {
@@ -39,14 +50,14 @@ pub struct Trigger {
 }
 
 /// What is asked for and not taken up yet: each archive once, however often it is asked for.
-type Pending = Arc<Mutex<BTreeSet<ArchiveName>>>;
+type Pending = Arc<Mutex<BTreeMap<ArchiveName, Haste>>>;
 
 impl Trigger {
-    /// Asks for a look at `archive`, soon.
-    pub fn ask(&self, archive: ArchiveName) {
+    /// Asks for a look at `archive`.
+    pub fn ask(&self, archive: ArchiveName, haste: Haste) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let is_first = pending.is_empty();
-        pending.insert(archive);
+        pending.entry(archive).and_modify(|asked| *asked = haste.min(*asked)).or_insert(haste);
         if is_first {
             // Nobody listens any more only when the operator ends.
             let _ = self.sender.send(());
@@ -71,29 +82,47 @@ pub fn queue() -> (Trigger, Asked) {
 #[derive(Default)]
 struct Slot {
     running: bool,
+    /// What the last look asked for.
     due: Option<Instant>,
+    /// When somebody asked first since the last look began.
+    soon: Option<Instant>,
+    later: Option<Instant>,
     failures: u32,
     ended: Option<Instant>,
 }
 
 impl Slot {
-    /// Somebody asks. One that failed is looked at again soon, but not at every change of something else.
-    fn ask(&mut self, now: Instant) {
-        let earliest = match self.ended {
-            Some(ended) if self.failures > 0 => now.max(ended + FIRST_PAUSE),
-            Some(ended) => now.max(ended + LEAST_PAUSE),
-            None => now,
+    fn ask(&mut self, haste: Haste, now: Instant) {
+        let asked = match haste {
+            Haste::Soon => &mut self.soon,
+            Haste::Later => &mut self.later,
         };
-        self.due = Some(self.due.map_or(earliest, |due| due.min(earliest)));
+        asked.get_or_insert(now);
+    }
+
+    /// When the next look begins. One that failed is looked at again soon, but not at every change of something else.
+    fn due(&self) -> Option<Instant> {
+        let pause = if self.failures > 0 { FIRST_PAUSE } else { LEAST_PAUSE };
+        let after = |asked: Option<Instant>, pause| {
+            asked.map(|asked: Instant| self.ended.map_or(asked, |ended| asked.max(ended + pause)))
+        };
+        let asked = [after(self.soon, pause), after(self.later, PAUSE_FOR_OTHERS)];
+        asked.into_iter().chain([self.due]).flatten().min()
+    }
+
+    fn begin(&mut self) {
+        self.running = true;
+        (self.due, self.soon, self.later) = (None, None, None);
     }
 }
 
 impl Asked {
-    fn take(&self) -> BTreeSet<ArchiveName> {
+    fn take(&self) -> BTreeMap<ArchiveName, Haste> {
         std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Looks at archives with `look` for as long as anybody can ask.
+    #[cfg_attr(not(test), expect(clippy::disallowed_methods, reason = "their ends are waited for here"))]
     pub async fn work<F, L>(mut self, look: L)
     where
         F: Future<Output = Next> + Send + 'static,
@@ -106,13 +135,12 @@ impl Asked {
             let mut due: Vec<(Instant, ArchiveName)> = slots
                 .iter()
                 .filter(|(_, slot)| !slot.running)
-                .filter_map(|(archive, slot)| Some((slot.due?, archive.clone())))
+                .filter_map(|(archive, slot)| Some((slot.due()?, archive.clone())))
                 .collect();
             due.sort_unstable();
             for (_, archive) in due.iter().take_while(|(at, _)| *at <= now).take(WORKERS.saturating_sub(running.len()))
             {
-                let slot = slots.entry(archive.clone()).or_default();
-                (slot.running, slot.due) = (true, None);
+                slots.entry(archive.clone()).or_default().begin();
                 let (archive, looking) = (archive.clone(), look(archive.clone()));
                 running.spawn(async move {
                     // A panic must not take the archive out of the queue for ever.
@@ -129,7 +157,7 @@ impl Asked {
             };
             tokio::select! {
                 asked = self.receiver.recv() => match asked {
-                    Some(()) => self.take().into_iter().for_each(|one| slots.entry(one).or_default().ask(Instant::now())),
+                    Some(()) => self.take().into_iter().for_each(|(one, haste)| slots.entry(one).or_default().ask(haste, Instant::now())),
                     None => return,
                 },
                 Some(done) = running.join_next() => {
@@ -145,28 +173,26 @@ impl Asked {
 
 fn settle(slots: &mut HashMap<ArchiveName, Slot>, archive: ArchiveName, next: Next) {
     let slot = slots.entry(archive.clone()).or_default();
+    let now = Instant::now();
     slot.running = false;
-    slot.ended = Some(Instant::now());
-    let pause = match next {
+    slot.ended = Some(now);
+    match next {
         Next::After(pause) => {
             slot.failures = 0;
-            pause
+            slot.due = Some(now + pause);
         }
         Next::Retry => {
             let pause = FIRST_PAUSE.saturating_mul(1 << slot.failures.min(6)).min(LONGEST_PAUSE);
             slot.failures += 1;
-            pause
+            slot.due = Some(now + pause);
         }
-        Next::Forget if slot.due.is_none() => {
-            slots.remove(&archive);
-            return;
+        // Somebody may have asked meanwhile, because it is there again.
+        Next::Forget => {
+            if slot.due().is_none() {
+                slots.remove(&archive);
+            }
         }
-        Next::Forget => Duration::ZERO,
-    };
-    let now = Instant::now();
-    // A change that came while it was looked at is due already, or, after a failure, soon.
-    let earliest = now + if slot.failures > 0 { FIRST_PAUSE } else { LEAST_PAUSE };
-    slot.due = Some(slot.due.map_or(now + pause, |due| due.max(earliest)));
+    }
 }
 
 #[cfg(test)]
@@ -206,11 +232,11 @@ mod tests {
     async fn many_questions_at_once_are_one_look_and_one_while_looking_is_another() {
         let (trigger, log) = start(|_, _| (SECOND, Next::After(SECOND * 100)));
         for _ in 0..5 {
-            trigger.ask(archive("a"));
+            trigger.ask(archive("a"), Haste::Soon);
         }
         tokio::time::sleep(SECOND / 2).await;
-        trigger.ask(archive("a"));
-        trigger.ask(archive("a"));
+        trigger.ask(archive("a"), Haste::Soon);
+        trigger.ask(archive("a"), Haste::Soon);
         tokio::time::sleep(SECOND * 10).await;
         assert_eq!(log.lock().unwrap().iter().map(|(_, at)| at.as_secs()).collect::<Vec<_>>(), [0, 1]);
     }
@@ -219,10 +245,10 @@ mod tests {
     async fn what_is_asked_for_a_million_times_is_remembered_once() {
         let (trigger, asked) = queue();
         for at in 0..1_000_000 {
-            trigger.ask(archive(if at % 2 == 0 { "a" } else { "b" }));
+            trigger.ask(archive(if at % 2 == 0 { "a" } else { "b" }), Haste::Soon);
         }
         assert_eq!((asked.receiver.len(), asked.take().len()), (1, 2));
-        trigger.ask(archive("a"));
+        trigger.ask(archive("a"), Haste::Soon);
         assert_eq!((asked.receiver.len(), asked.take().len()), (2, 1), "what comes later is heard");
     }
 
@@ -234,8 +260,8 @@ mod tests {
                     if name == "bad" { (Duration::ZERO, Next::Retry) } else { (SECOND, Next::After(SECOND * 30)) }
                 },
             );
-        trigger.ask(archive("bad"));
-        trigger.ask(archive("good"));
+        trigger.ask(archive("bad"), Haste::Soon);
+        trigger.ask(archive("good"), Haste::Soon);
         tokio::time::sleep(SECOND * 200).await;
         let log = log.lock().unwrap();
         let at = |name: &str| log.iter().filter(|(of, _)| of == name).map(|(_, at)| at.as_secs()).collect::<Vec<_>>();
@@ -247,11 +273,25 @@ mod tests {
     async fn changes_elsewhere_do_not_make_a_failing_archive_busy() {
         let (trigger, log) = start(|_, _| (Duration::ZERO, Next::Retry));
         for _ in 0..100 {
-            trigger.ask(archive("bad"));
+            trigger.ask(archive("bad"), Haste::Soon);
             tokio::time::sleep(SECOND / 10).await;
         }
         let looks = log.lock().unwrap().len();
         assert!((9..=11).contains(&looks), "{looks} looks in 10 s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_by_others_make_nobody_busy_and_hold_up_no_change_of_ours() {
+        let (trigger, log) = start(|_, _| (Duration::ZERO, Next::After(SECOND * 1000)));
+        for at in 0..220 {
+            trigger.ask(archive("a"), Haste::Later);
+            if at == 210 {
+                trigger.ask(archive("a"), Haste::Soon);
+            }
+            tokio::time::sleep(SECOND / 10).await;
+        }
+        let at = log.lock().unwrap().iter().map(|(_, at)| at.as_secs()).collect::<Vec<_>>();
+        assert_eq!(at, [0, 5, 10, 15, 20, 21]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -260,7 +300,7 @@ mod tests {
             assert!(name == "gone" || count > 1, "once");
             (Duration::ZERO, if name == "gone" { Next::Forget } else { Next::After(SECOND * 1000) })
         });
-        trigger.ask(archive("gone"));
+        trigger.ask(archive("gone"), Haste::Soon);
         tokio::time::sleep(SECOND * 100).await;
         assert_eq!(log.lock().unwrap().len(), 1);
     }
@@ -271,8 +311,8 @@ mod tests {
             start(
                 |name, _| if name == "slow" { (SECOND * 1000, Next::Forget) } else { (Duration::ZERO, Next::Forget) },
             );
-        trigger.ask(archive("slow"));
-        trigger.ask(archive("quick"));
+        trigger.ask(archive("slow"), Haste::Soon);
+        trigger.ask(archive("quick"), Haste::Soon);
         tokio::time::sleep(SECOND).await;
         assert_eq!(log.lock().unwrap().len(), 2);
     }

@@ -26,7 +26,7 @@ use crate::kind::Kind;
 use crate::metrics::{METRICS, ReconcileResult, Reconciled};
 use crate::names::FINALIZER;
 use crate::queue::Next;
-use crate::secrets::Credentials;
+use crate::secrets::{Applied, Credentials};
 use crate::status::{self, Faults, Finding, Findings, PrometheusFinding, Volume};
 use crate::validate::{Archive, validate};
 use crate::withdrawal::withdraw;
@@ -230,7 +230,7 @@ async fn keep(context: &Context, archive: &Archive, object: &DynamicObject) -> R
         found.answered(),
         now,
     )?;
-    let unwritten = credentials.apply(context, &archive.id, &found.with_entry).await;
+    let Applied { changed, unwritten } = credentials.apply(context, &archive.id, &found.with_entry).await;
     for (namespace, error) in &unwritten {
         warn!(archive = %archive.id, namespace, %error, "the Secret could not be written");
     }
@@ -283,8 +283,9 @@ async fn keep(context: &Context, archive: &Archive, object: &DynamicObject) -> R
     failpoint::reach(FailPoint::BeforeStatus);
     status_writer::write(context, object, &findings).await?;
     let retry = retry || faults.0.iter().any(ApplyError::is_retryable);
-    Ok(match (retry, again) {
+    Ok(match (retry, again || changed) {
         (true, _) => Next::Retry,
+        // What a Secret has now is read anew.
         (_, true) => Next::After(SOON),
         _ => Next::After(pause(&findings)),
     })

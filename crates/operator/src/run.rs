@@ -10,19 +10,21 @@ use kube::api::DynamicObject;
 use kube::{Client, ResourceExt};
 use kube_lease_manager::{LeaseManager, LeaseManagerBuilder};
 use promarchive_api::Timespan;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing::{debug, error, info};
+use tracing::{debug, info};
 
 use crate::build::ReceiverDefaults;
 use crate::cache::{Caches, Changed, Source};
+use crate::concern::concerned;
 use crate::context::Context;
 use crate::entry::ArchiveName;
 use crate::guard::{Guard, Standing};
-use crate::names::INSTANCE;
-use crate::queue::{Trigger, queue};
+use crate::queue::{Haste, Trigger, queue};
 use crate::reconcile::reconcile;
 use crate::scope::Scope;
 use crate::server::Health;
+use crate::supervisor::{Supervisor, Task};
 use crate::{orphans, server};
 
 /// Name of the Lease.
@@ -76,16 +78,52 @@ pub enum RunError {
         "the Lease {LEASE} was lost: another operator works now, or the API server was away for too long; starting anew"
     )]
     LeaseLost,
+    /// A task has died.
+    #[error("{0}; the operator ends, and finds everything out anew at its next start")]
+    Task(String),
     /// The Lease cannot be had.
     #[error("the Lease {LEASE} cannot be used: {0}")]
     Lease(String),
 }
 
-/// Runs until `stop` says so.
-pub async fn run(settings: Settings, mut stop: watch::Receiver<bool>) -> Result<(), RunError> {
-    let client = Client::try_default().await.map_err(|e| RunError::Client(crate::cache::chain(&e)))?;
+/// Runs until a signal says so.
+pub async fn run(settings: Settings) -> Result<(), RunError> {
     let health = Arc::new(Health::default());
-    server::start(settings.listen, health.clone()).await?;
+    let (supervisor, mut ended) = Supervisor::new(health.clone());
+    let stop = stop(&supervisor);
+    let result = tokio::select! {
+        biased;
+        reason = ended.reason() => Err(RunError::Task(reason)),
+        result = lead(settings, health, &supervisor, stop) => result,
+    };
+    supervisor.stopping();
+    result
+}
+
+/// True from SIGTERM or SIGINT on.
+fn stop(supervisor: &Supervisor) -> watch::Receiver<bool> {
+    let (sender, receiver) = watch::channel(false);
+    supervisor.task(Task::Stop, async move {
+        let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+            // Without handlers the signals end the process by themselves.
+            return std::future::pending().await;
+        };
+        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+        sender.send_replace(true);
+        std::future::pending::<()>().await;
+    });
+    receiver
+}
+
+/// Waits for the Lease, and works while it has it.
+async fn lead(
+    settings: Settings,
+    health: Arc<Health>,
+    supervisor: &Supervisor,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), RunError> {
+    let client = Client::try_default().await.map_err(|e| RunError::Client(crate::cache::chain(&e)))?;
+    server::start(settings.listen, health.clone(), supervisor).await?;
     let lease = lease(&client, &settings).await?;
     health.set_started();
     info!(identity = settings.identity, "waiting for the Lease {LEASE}");
@@ -93,23 +131,21 @@ pub async fn run(settings: Settings, mut stop: watch::Receiver<bool>) -> Result<
         lease = take(lease, &client, &settings) => lease,
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
     };
-    let (mut leads, lease_task) = lease.watch().await;
+    let (mut leads, keeping) = lease.watch().await;
+    let keeping = supervisor.task(Task::Lease, keeping);
     info!("has the Lease: working");
-    let mut working = tokio::spawn(work(client, settings, health));
+    let working = supervisor.task(Task::Queue, work(client, settings, health, supervisor.clone()));
     let result = tokio::select! {
         _ = leads.wait_for(|leads| !*leads) => Err(RunError::LeaseLost),
         _ = stop.wait_for(|stop| *stop) => Ok(()),
-        ended = &mut working => {
-            error!(?ended, "the queue has ended");
-            Err(RunError::LeaseLost)
-        }
     };
+    supervisor.stopping();
     // Nothing may be under way when another one begins.
     working.abort();
     // Its task gives the Lease back when nobody watches any more, so that another operator need not wait it out.
     drop(leads);
     if result.is_ok() {
-        let _ = tokio::time::timeout(Duration::from_secs(5), lease_task).await;
+        let _ = tokio::time::timeout(Duration::from_secs(5), keeping).await;
     }
     result
 }
@@ -140,14 +176,15 @@ async fn take(mut lease: LeaseManager, client: &Client, settings: &Settings) -> 
     }
 }
 
-async fn work(client: Client, settings: Settings, health: Arc<Health>) {
+async fn work(client: Client, settings: Settings, health: Arc<Health>, supervisor: Supervisor) {
     let (trigger, asked) = queue();
     let caches = {
         let trigger = trigger.clone();
         let archives = Arc::new(std::sync::OnceLock::<Caches>::new());
         let known = archives.clone();
         let fingerprints = Arc::new(Fingerprints::default());
-        let caches = Caches::start(client.clone(), settings.scope.clone(), Source::all(), move |changed| {
+        let (client, scope) = (client.clone(), settings.scope.clone());
+        let caches = Caches::start(client, scope, Source::all(), &supervisor, move |changed| {
             ask(&trigger, known.get(), &fingerprints, &changed);
         });
         let _ = archives.set(caches.clone());
@@ -158,20 +195,23 @@ async fn work(client: Client, settings: Settings, health: Arc<Health>) {
     let guard = Guard::new(settings.policies_required);
     let context =
         Arc::new(Context::new(client, caches.clone(), settings.scope, settings.receivers, settings.overlap, guard));
-    tokio::spawn(watch_policies(context.clone(), health.clone(), settings.policies_checked_every.duration()));
+    let every = settings.policies_checked_every.duration();
+    supervisor.task(Task::Policies, watch_policies(context.clone(), health.clone(), every));
     for archive in all(&caches) {
-        trigger.ask(archive);
+        trigger.ask(archive, Haste::Soon);
     }
     health.set_working();
-    let sweeping = context.clone();
-    tokio::spawn(async move {
-        let mut sweep = orphans::Sweep::default();
-        loop {
-            let changed = sweeping.guard.standing() == Standing::InForce && sweep.round(&sweeping).await;
-            tokio::time::sleep(if changed { SWEEP_AGAIN } else { SWEEP_EVERY }).await;
-        }
-    });
+    supervisor.task(Task::Sweep, sweep(context.clone()));
     asked.work(move |archive| reconcile(context.clone(), archive)).await;
+}
+
+/// Takes out what archives that are gone have left, again and again.
+async fn sweep(context: Arc<Context>) {
+    let mut sweep = orphans::Sweep::default();
+    loop {
+        let changed = context.guard.standing() == Standing::InForce && sweep.round(&context).await;
+        tokio::time::sleep(if changed { SWEEP_AGAIN } else { SWEEP_EVERY }).await;
+    }
 }
 
 /// A policy is in force a moment after it was written, so a fault is looked at again soon.
@@ -216,24 +256,16 @@ impl Fingerprints {
     }
 }
 
-/// Asks for a look at every archive that `changed` may concern.
+/// Asks for every archive that `changed` may concern.
 fn ask(trigger: &Trigger, caches: Option<&Caches>, fingerprints: &Fingerprints, changed: &Changed) {
-    let object = &changed.object;
-    let namespace = object.namespace().unwrap_or_default();
-    match changed.source {
-        Source::Archive => trigger.ask(ArchiveName::new(namespace, object.name_any())),
-        Source::Child(_) => {
-            if let Some(archive) = object.labels().get(INSTANCE) {
-                trigger.ask(ArchiveName::new(namespace, archive.clone()));
-            }
+    if matches!(changed.source, Source::Prometheus(_) | Source::Namespace) {
+        if changed.gone {
+            fingerprints.forget(&changed.object);
+        } else if !fingerprints.is_news(&changed.object) {
+            return;
         }
-        // Which archives choose it is known only by looking.
-        Source::Prometheus(_) | Source::Namespace if !changed.gone && !fingerprints.is_news(object) => {}
-        Source::Prometheus(_) | Source::Secret | Source::Namespace | Source::Definition => {
-            if changed.gone {
-                fingerprints.forget(object);
-            }
-            caches.map(all).into_iter().flatten().for_each(|archive| trigger.ask(archive));
-        }
+    }
+    for (archive, haste) in concerned(changed, || caches.map(all).unwrap_or_default()) {
+        trigger.ask(archive, haste);
     }
 }

@@ -49,6 +49,15 @@ pub struct Credentials {
     pub senders: BTreeMap<PrometheusName, SenderToken>,
 }
 
+/// What became of credentials that were to be brought into Secrets.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// A Secret was changed. The local copies do not have it yet.
+    pub changed: bool,
+    /// The namespaces whose Secrets could not be written.
+    pub unwritten: Vec<(String, ApplyError)>,
+}
+
 /// Credentials could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
@@ -119,14 +128,9 @@ impl Credentials {
         all
     }
 
-    /// Brings all of it into the Secrets, and gives the namespaces where it could not. Keys of the senders in `keep`, which an
+    /// Brings all of it into the Secrets. Keys of the senders in `keep`, which an
     /// entry still names, are not taken out: without them the Prometheus Operator would stop its work on that object.
-    pub async fn apply(
-        &self,
-        context: &Context,
-        archive: &ArchiveName,
-        keep: &BTreeSet<PrometheusName>,
-    ) -> Vec<(String, ApplyError)> {
+    pub async fn apply(&self, context: &Context, archive: &ArchiveName, keep: &BTreeSet<PrometheusName>) -> Applied {
         let mut wanted = self.data(archive);
         let mut kept: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
         for sender in keep.iter().filter(|sender| !self.senders.contains_key(*sender)) {
@@ -134,15 +138,16 @@ impl Credentials {
         }
         let mut namespaces = namespaces_with_keys(&context.caches, archive);
         namespaces.extend(wanted.keys().cloned());
-        let mut errors = Vec::new();
+        let mut applied = Applied::default();
         for namespace in namespaces {
             let mut wanted = wanted.remove(&namespace).unwrap_or_default();
             let kept = kept.get(namespace.as_str());
-            if let Err(error) = bring(context, archive, &namespace, &mut wanted, kept).await {
-                errors.push((namespace, error));
+            match bring(context, archive, &namespace, &mut wanted, kept).await {
+                Ok(changed) => applied.changed |= changed,
+                Err(error) => applied.unwritten.push((namespace, error)),
             }
         }
-        errors
+        applied
     }
 
     /// Puts back what is stored for the senders of `namespaces`, whose Secrets could not be written; who has nothing stored is nobody.
@@ -225,14 +230,14 @@ pub fn sender_of(key: &str) -> Option<&str> {
     key.rsplit_once('.').map(|(sender, _)| sender)
 }
 
-/// Makes the keys of `archive` in the Secret of `namespace` `wanted`, and leaves those of the senders in `kept`.
+/// Makes the keys of `archive` in the Secret of `namespace` `wanted`, and gives whether anything had to be changed for it. Leaves those of the senders in `kept`.
 async fn bring(
     context: &Context,
     archive: &ArchiveName,
     namespace: &str,
     wanted: &mut SecretData,
     kept: Option<&BTreeSet<String>>,
-) -> Result<(), ApplyError> {
+) -> Result<bool, ApplyError> {
     if let Some(kept) = kept {
         for (key, value) in data(&context.caches, namespace).await? {
             if key == ca_key(archive) || sender_of(&key).is_some_and(|sender| kept.contains(sender)) {
@@ -240,7 +245,7 @@ async fn bring(
             }
         }
     }
-    write(context, archive, namespace, wanted).await.map(drop)
+    write(context, archive, namespace, wanted).await
 }
 
 /// Makes the keys of `archive` in the Secret of `namespace` exactly `wanted`. Whether anything had to be changed for it.

@@ -25,6 +25,7 @@ use tracing::{debug, info, warn};
 
 use crate::metrics;
 use crate::run::RunError;
+use crate::supervisor::{Supervisor, Task};
 use places::{Place, Places};
 
 /// From connecting, or from the answer before, to the end of a request's head.
@@ -41,6 +42,8 @@ const AFTER_FAILURE: Duration = Duration::from_millis(250);
 pub struct Health {
     started: AtomicBool,
     working: AtomicBool,
+    /// Why it is about to end.
+    dead: Mutex<Option<String>>,
     unguarded: Mutex<Option<String>>,
 }
 
@@ -60,8 +63,17 @@ impl Health {
         *self.unguarded.lock().unwrap_or_else(PoisonError::into_inner) = fault;
     }
 
+    /// It cannot go on.
+    pub fn set_dead(&self, reason: String) {
+        self.dead.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+    }
+
     /// Why it is not ready, if it is not. One that waits for the Lease is ready: it would take over.
-    fn not_ready(&self) -> Option<String> {
+    pub(crate) fn not_ready(&self) -> Option<String> {
+        let dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if dead.is_some() {
+            return dead;
+        }
         if !self.started.load(Ordering::Relaxed) {
             return Some("no way to the API server yet".to_owned());
         }
@@ -70,13 +82,14 @@ impl Health {
 }
 
 /// Serves in the background.
-pub async fn start(address: SocketAddr, health: Arc<Health>) -> Result<(), RunError> {
+pub async fn start(address: SocketAddr, health: Arc<Health>, supervisor: &Supervisor) -> Result<(), RunError> {
     let listener = TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
     info!(%address, "health and metrics");
-    tokio::spawn(accept(listener, health));
+    supervisor.task(Task::Server, accept(listener, health));
     Ok(())
 }
 
+#[cfg_attr(not(test), expect(clippy::disallowed_methods, reason = "the end of a connection is its own affair"))]
 async fn accept(listener: TcpListener, health: Arc<Health>) {
     let places = Places::default();
     loop {

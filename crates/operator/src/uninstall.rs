@@ -20,6 +20,7 @@ use crate::guard::Guard;
 use crate::names::FINALIZER;
 use crate::removal;
 use crate::scope::Scope;
+use crate::supervisor::Supervisor;
 
 const STEP: Duration = Duration::from_secs(1);
 
@@ -50,6 +51,9 @@ pub enum RemovalError {
         /// What could not.
         missing: Vec<Source>,
     },
+    /// A task has died.
+    #[error("{0}; run `promarchive-operator remove` again")]
+    Task(String),
     /// Time is over.
     #[error(
         "after {seconds} s there are still {entries} entries in spec.remoteWrite and {finalizers} finalizers {FINALIZER}; run `promarchive-operator remove` again"
@@ -66,12 +70,23 @@ pub enum RemovalError {
 
 /// Removes everything that it can, and says what is left.
 pub async fn remove(removal: Removal) -> Result<(), RemovalError> {
+    let (supervisor, mut ended) = Supervisor::new(Arc::default());
+    let done = tokio::select! {
+        reason = ended.reason() => Err(RemovalError::Task(reason)),
+        done = take_out(removal, &supervisor) => done,
+    };
+    supervisor.stopping();
+    done
+}
+
+async fn take_out(removal: Removal, supervisor: &Supervisor) -> Result<(), RemovalError> {
     let client = Client::try_default().await.map_err(|e| RemovalError::Client(chain(&e)))?;
     let end = Instant::now() + removal.timeout;
     if let Some((namespace, name)) = &removal.operator {
         end_operator(&client, namespace, name, end).await;
     }
-    let caches = Caches::start(client.clone(), removal.scope.clone(), Source::entries_and_finalizers(), |_| {});
+    let caches =
+        Caches::start(client.clone(), removal.scope.clone(), Source::entries_and_finalizers(), supervisor, |_| {});
     let left = end.saturating_duration_since(Instant::now());
     // What was not looked at is not empty.
     if tokio::time::timeout(left, caches.wait()).await.is_err() {

@@ -50,13 +50,23 @@ pub(super) struct Copied {
     depth: usize,
     /// Archives that own an entry or a key.
     pub(super) mentions: BTreeSet<ArchiveName>,
+    /// There are more of them than are noted.
+    pub(super) more_mentions: bool,
     /// The claim that an archive names.
     pub(super) claim: Option<String>,
 }
 
 impl Copied {
     pub(super) fn with_room(room: usize) -> Self {
-        Self { text: Vec::new(), room, is_full: false, depth: 0, mentions: BTreeSet::new(), claim: None }
+        Self {
+            text: Vec::new(),
+            room,
+            is_full: false,
+            depth: 0,
+            mentions: BTreeSet::new(),
+            more_mentions: false,
+            claim: None,
+        }
     }
 
     /// The text; none if there was not enough room.
@@ -104,6 +114,8 @@ impl Copied {
     fn mention(&mut self, archive: ArchiveName) {
         if self.mentions.len() < MOST_MENTIONS {
             self.mentions.insert(archive);
+        } else if !self.mentions.contains(&archive) {
+            self.more_mentions = true;
         }
     }
 }

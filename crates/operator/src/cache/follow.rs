@@ -143,19 +143,25 @@ impl<C: Fn(Changed)> Follower<'_, C> {
 
     fn tell_difference(&self, before: Store) {
         let now = self.store.read().unwrap_or_else(PoisonError::into_inner).clone();
-        for kept in now.values() {
-            self.tell(kept, false);
+        for (key, kept) in &now {
+            self.tell(before.get(key).map(AsRef::as_ref), kept);
         }
         for (_, kept) in before.into_iter().filter(|(key, _)| !now.contains_key(key)) {
             if self.source == Source::Definition {
                 self.define(&kept.record, true);
             }
-            self.tell(&kept, true);
+            self.tell_gone(kept.record.clone(), Some(&kept));
         }
     }
 
-    fn tell(&self, kept: &Kept, gone: bool) {
-        (self.changed)(Changed { source: self.source, object: kept.record.clone(), gone });
+    fn tell(&self, before: Option<&Kept>, now: &Kept) {
+        let mentions = Kept::mentions_of(before.into_iter().chain([now]));
+        (self.changed)(Changed { source: self.source, object: now.record.clone(), gone: false, mentions });
+    }
+
+    fn tell_gone(&self, object: Arc<DynamicObject>, before: Option<&Kept>) {
+        let mentions = Kept::mentions_of(before);
+        (self.changed)(Changed { source: self.source, object, gone: true, mentions });
     }
 
     /// Follows what changes, until that is not known any more.
@@ -193,8 +199,8 @@ impl<C: Fn(Changed)> Follower<'_, C> {
     /// Gives its version.
     fn take(&self, read: Read) -> String {
         let (key, kept) = self.keep(read);
-        self.store.write().unwrap_or_else(PoisonError::into_inner).insert(key, kept.clone());
-        self.tell(&kept, false);
+        let before = self.store.write().unwrap_or_else(PoisonError::into_inner).insert(key, kept.clone());
+        self.tell(before.as_deref(), &kept);
         kept.record.resource_version().unwrap_or_default()
     }
 
@@ -205,8 +211,8 @@ impl<C: Fn(Changed)> Follower<'_, C> {
         if self.source == Source::Definition {
             self.define(&record, true);
         }
-        self.store.write().unwrap_or_else(PoisonError::into_inner).remove(&key);
-        (self.changed)(Changed { source: self.source, object: record.clone(), gone: true });
+        let before = self.store.write().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        self.tell_gone(record.clone(), before.as_deref());
         record.resource_version().unwrap_or_default()
     }
 

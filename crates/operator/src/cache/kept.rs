@@ -3,6 +3,7 @@
 //! Both are bounded, whatever the object has in it. So is the sum of all texts: what does not fit is not kept, and is read from
 //! the API server when it is needed ([`super::Caches::read`]).
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,9 +15,9 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::Source;
 use super::copy::{Copied, Copy, Rule, ShortText};
 use super::metadata::Metadata;
+use super::{Mentions, Source};
 use crate::entry::ArchiveName;
 use crate::kind::Kind;
 
@@ -96,6 +97,8 @@ pub(super) struct Read {
     /// Its content as JSON; none if it is longer than what is read.
     pub(super) text: Option<String>,
     mentions: Vec<ArchiveName>,
+    /// There are more of them.
+    more_mentions: bool,
     claim: Option<String>,
 }
 
@@ -150,6 +153,8 @@ pub(super) struct Kept {
     pub(super) is_short: bool,
     /// Archives that have an entry or a key in it, one a line.
     mentions: Box<str>,
+    /// There are more of them.
+    more_mentions: bool,
     /// The claim that an archive names.
     pub(super) claim: Option<Box<str>>,
     taken: usize,
@@ -159,11 +164,13 @@ pub(super) struct Kept {
 impl Kept {
     pub(super) fn new(read: Read, room: &Arc<Room>) -> Self {
         let longest = if room.has(LONGEST_MENTIONS) { LONGEST_MENTIONS } else { FEWER_MENTIONS };
-        let mut mentions = String::new();
+        let (mut mentions, mut more_mentions) = (String::new(), read.more_mentions);
         for archive in &read.mentions {
             let line = format!("{archive}\n");
             if mentions.len() + line.len() <= longest {
                 mentions.push_str(&line);
+            } else {
+                more_mentions = true;
             }
         }
         let short = read.text.as_ref().filter(|text| text.len() <= LONGEST_KEPT);
@@ -175,13 +182,25 @@ impl Kept {
         let taken = mentions.len() + length(&text) + length(&claim);
         room.0.fetch_add(taken, Ordering::Relaxed);
         let record = Arc::new(read.record());
-        Self { record, text, is_short, mentions: mentions.into(), claim, taken, room: room.clone() }
+        Self { record, text, is_short, mentions: mentions.into(), more_mentions, claim, taken, room: room.clone() }
     }
 
     /// Archives that have an entry or a key in it.
     pub(super) fn mentions(&self) -> impl Iterator<Item = ArchiveName> {
         let lines = self.mentions.lines().filter_map(|line| line.split_once('/'));
         lines.map(|(namespace, name)| ArchiveName::new(namespace, name))
+    }
+
+    /// Archives that have an entry or a key in one of these, which are one object at different times.
+    pub(super) fn mentions_of<'a>(all: impl IntoIterator<Item = &'a Self>) -> Mentions {
+        let mut names = BTreeSet::new();
+        for kept in all {
+            if kept.more_mentions {
+                return Mentions::TooMany;
+            }
+            names.extend(kept.mentions());
+        }
+        Mentions::Only(names)
     }
 
     /// Whether `archive` has an entry or a key in it.
@@ -235,8 +254,9 @@ impl<'de> Visitor<'de> for Reading {
         }
         content.push(b"}");
         let mentions = std::mem::take(&mut content.mentions).into_iter().collect();
+        let more_mentions = content.more_mentions;
         let claim = content.claim.take();
-        Ok(Read { source, metadata: metadata.into_meta(source), text: content.text(), mentions, claim })
+        Ok(Read { source, metadata: metadata.into_meta(source), text: content.text(), mentions, more_mentions, claim })
     }
 }
 

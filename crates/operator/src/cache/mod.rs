@@ -34,6 +34,7 @@ use tracing::{info, warn};
 
 use crate::entry::ArchiveName;
 use crate::scope::Scope;
+use crate::supervisor::{Supervisor, Task};
 use crate::validate::Archive;
 
 use follow::Store;
@@ -56,6 +57,17 @@ pub struct Changed {
     pub object: Arc<DynamicObject>,
     /// Whether it is gone.
     pub gone: bool,
+    /// Archives that have an entry or a key in it, or had before the change.
+    pub mentions: Mentions,
+}
+
+/// Archives that an object mentions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mentions {
+    /// These, and no others.
+    Only(BTreeSet<ArchiveName>),
+    /// More than are noted of one object.
+    TooMany,
 }
 
 type Stores = BTreeMap<(Source, String), Arc<RwLock<Store>>>;
@@ -91,6 +103,7 @@ impl Caches {
         client: Client,
         scope: Scope,
         sources: Vec<Source>,
+        supervisor: &Supervisor,
         changed: impl Fn(Changed) + Clone + Send + Sync + 'static,
     ) -> Self {
         let caches = Self {
@@ -105,7 +118,7 @@ impl Caches {
         for source in caches.sources.iter().copied() {
             for namespace in caches.namespaces_of(source) {
                 let (caches, changed) = (caches.clone(), changed.clone());
-                tokio::spawn(async move { caches.keep(source, &namespace, changed).await });
+                supervisor.task(Task::Watch, async move { caches.keep(source, &namespace, changed).await });
             }
         }
         caches

@@ -17,6 +17,7 @@ pub(crate) const ALONE: &[Case] = &[
     ("failpoints::death_at_the_end", |suite| deaths(suite, AT_THE_END)),
     ("failpoints::death_at_the_beginning", |suite| deaths(suite, AT_THE_BEGINNING)),
     ("failpoints::all_of_them_are_here", |_| all_of_them_are_here()),
+    ("supervision::a_task_that_dies_ends_the_operator", a_task_that_dies_ends_the_operator),
     ("leaders::the_second_takes_over", the_second_takes_over),
 ];
 
@@ -26,10 +27,36 @@ const AT_THE_END: &[&str] = &["before-removal", "after-removal", "before-last-fl
 
 /// The list here is that of the operator.
 fn all_of_them_are_here() {
-    let source = fs::read_to_string(format!("{ROOT}/crates/operator/src/failpoint.rs")).unwrap();
-    let quoted =
-        source.lines().filter_map(|line| line.trim().strip_suffix("\",")?.split_once(" => \"").map(|(_, name)| name));
-    assert_eq!(quoted.collect::<Vec<_>>(), [AT_THE_BEGINNING, AT_THE_END].concat());
+    assert_eq!(names_in("failpoint.rs"), [AT_THE_BEGINNING, AT_THE_END].concat());
+}
+
+/// The names in a list of the operator's source.
+fn names_in(file: &str) -> Vec<String> {
+    let source = fs::read_to_string(format!("{ROOT}/crates/operator/src/{file}")).unwrap();
+    let name = |line: &str| {
+        let (variant, name) = line.trim().strip_suffix("\",")?.split_once(" => \"")?;
+        variant.starts_with(char::is_uppercase).then(|| name.to_owned())
+    };
+    source.lines().filter_map(name).collect()
+}
+
+/// No task can be started that is not in the list (a lint sees to that), and each one has its case here by being in it.
+fn a_task_that_dies_ends_the_operator(suite: &Suite) {
+    let tasks = names_in("supervisor.rs");
+    assert!(tasks.len() >= 7, "{tasks:?}");
+    std::thread::scope(|scope| {
+        for task in &tasks {
+            scope.spawn(move || {
+                let place = place(suite, &format!("doomed-{task}"));
+                let mut operator = operator(&place, "doomed", Some(&format!("task-{task}")));
+                let status = operator.wait(PATIENCE);
+                let log = operator.log();
+                assert_eq!(status.code(), Some(1), "{task}: {log}");
+                let error = format!("ERROR promarchive_operator: the task {task} panicked");
+                assert!(log.lines().any(|line| line.contains(&error)), "{task}: {log}");
+            });
+        }
+    });
 }
 
 /// A place where an operator of its own may have a Lease.
