@@ -22,15 +22,16 @@ use crate::table::{
 };
 use crate::wal::WriterId;
 
-/// Commits between two checkpoints of a table's log, at least.
+/// Commits between two checkpoints of a table's log, at least and at most. A reader reads each commit since the last one.
 const CHECKPOINT_INTERVAL: u64 = 32;
+const LONGEST_CHECKPOINT_INTERVAL: u64 = 256;
 /// A checkpoint lists all files, so the more commits there were, the fewer there are: one in this part of all commits.
 const CHECKPOINT_SHARE: u64 = 32;
 
-/// Whether the log gets a checkpoint at this version. What checkpoints take of a flush, on average, does not grow with the number of files.
+/// Whether the log gets a checkpoint at this version. What checkpoints take of a flush, on average, hardly grows with the number of files.
 fn is_checkpoint_due(version: u64) -> bool {
     let share = version.checked_ilog2().map_or(0, |log| (1 << log) / CHECKPOINT_SHARE);
-    version.is_multiple_of(CHECKPOINT_INTERVAL.max(share))
+    version.is_multiple_of(share.clamp(CHECKPOINT_INTERVAL, LONGEST_CHECKPOINT_INTERVAL))
 }
 
 /// Why a flush did not finish.
@@ -369,6 +370,7 @@ mod tests {
     fn checkpoints_become_rarer_as_tables_grow() {
         let due = |versions: std::ops::Range<u64>| versions.filter(|&version| is_checkpoint_due(version)).count();
         assert!(is_checkpoint_due(32) && is_checkpoint_due(64) && !is_checkpoint_due(63));
-        assert_eq!((due(1..2048), due(2048..4096), due(4096..8192), due(1 << 20..2 << 20)), (63, 32, 32, 32));
+        assert_eq!((due(1..2048), due(2048..4096), due(4096..8192), due(8192..16_384)), (63, 32, 32, 32));
+        assert_eq!(due(1 << 20..2 << 20), (1 << 20) / 256, "readers have few commits to read");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A request of a few megabytes can name millions of series. So growth counts as it happens, and ends a request in the middle.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::cell::Cell;
 
 use super::core::{Core, Growth};
 use super::fair::{Holding, Sender, Taken};
@@ -19,24 +19,15 @@ pub(super) struct Accounted<'a> {
     sender: &'a Sender,
     /// All that series, rows and the horizon may take.
     limit: u64,
-    counted: Mutex<Counted>,
-}
-
-#[derive(Default)]
-struct Counted {
     /// Bytes of this request's new series.
-    all: u64,
+    all: Cell<u64>,
     /// Of these, since room was looked for.
-    unchecked: u64,
+    unchecked: Cell<u64>,
 }
 
 impl<'a> Accounted<'a> {
     pub(super) fn new(core: &'a Core, taken: &'a Taken, sender: &'a Sender, limit: u64) -> Self {
-        Self { core, taken, sender, limit, counted: Mutex::default() }
-    }
-
-    fn counted(&self) -> MutexGuard<'_, Counted> {
-        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+        Self { core, taken, sender, limit, all: Cell::default(), unchecked: Cell::default() }
     }
 }
 
@@ -47,17 +38,16 @@ impl Growth for Accounted<'_> {
             return Ok(());
         }
         self.taken.holdings().add(self.sender, Holding { series: bytes, ..Holding::default() });
-        let mut counted = self.counted();
-        counted.all += bytes;
-        counted.unchecked += bytes;
+        self.all.update(|all| all + bytes);
+        self.unchecked.update(|unchecked| unchecked + bytes);
         let limit = self.limit / 2;
-        if counted.all > limit {
+        if self.all.get() > limit {
             return Err(DecodeError::TooManyNewSeries { limit }.into());
         }
-        if counted.unchecked < STEP_BYTES {
+        if self.unchecked.get() < STEP_BYTES {
             return Ok(());
         }
-        counted.unchecked = 0;
+        self.unchecked.set(0);
         let usage = self.core.usage();
         let rows_wait = usage.memtable_bytes > 0;
         let may = self.taken.holdings().may_know_more(self.sender, usage.memory_bytes() as u64, self.limit, rows_wait);

@@ -96,11 +96,11 @@ mod tests {
             ("/a\tb/archive", "control character"),
             ("/a\nb", "control character"),
             ("/a%41/archive", "hexadecimal"),
+            ("/C|/a", "written as a URL"),
         ] {
             assert!(fault(Path::new(directory)).unwrap().contains(wants), "{directory:?}");
         }
-        for directory in ["/a b/c", "/a#b", "/a{b}", "/ü", "/x=y", "/a%b", "/a?b", "/C:/a", "/C|/a", "/~/a", "/a'\"b"]
-        {
+        for directory in ["/a b/c", "/a#b", "/a{b}", "/ü", "/x=y", "/a%b", "/a?b", "/C:/a", "/~/a", "/a'\"b"] {
             assert_eq!(fault(Path::new(directory)), None, "{directory}");
         }
     }
