@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use crate::ledger::Random;
@@ -94,7 +95,7 @@ impl Leftover {
         self.files.iter().try_for_each(|(path, content)| fs::write(root.join(path), content))
     }
 
-    /// Reads a directory.
+    /// Reads a directory. A socket has nothing in it, and the journal does not know it.
     pub fn read_from(root: &Path) -> io::Result<Self> {
         let (mut found, mut open) = (Self::default(), vec![root.to_path_buf()]);
         while let Some(directory) = open.pop() {
@@ -104,7 +105,7 @@ impl Leftover {
                 if path.is_dir() {
                     found.directories.insert(name);
                     open.push(path);
-                } else {
+                } else if !fs::symlink_metadata(&path)?.file_type().is_socket() {
                     found.files.insert(name, fs::read(path)?);
                 }
             }

@@ -104,7 +104,7 @@ static struct verdict judge(const char *call, const char *path) {
     pthread_mutex_lock(&lock);
     for (int i = 0; i < fault_count; i++) {
         struct fault *fault = &faults[i];
-        if (strcmp(call, fault->call) || fnmatch(fault->pattern, below, FNM_PATHNAME)) continue;
+        if (strcmp(call, fault->call) || fnmatch(fault->pattern, below, FNM_PATHNAME | FNM_PERIOD)) continue;
         fault->seen++;
         if (fault->seen >= fault->first && (!fault->last || fault->seen <= fault->last) && verdict.kind == PASS)
             verdict = (struct verdict){fault->kind, fault->number};

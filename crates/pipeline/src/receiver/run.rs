@@ -135,6 +135,7 @@ pub async fn run(
 ) -> Result<(), ReceiverError> {
     // What cannot be is refused, and what readers stumble over is told, before anything is made.
     let location = Location::at(&settings.archive)?;
+    settings.archive = location.directory().to_path_buf();
     if settings.wal.components().any(|component| component == Component::ParentDir) {
         settings.wal = without_parents(&settings.wal).map_err(|source| failed(&settings.wal, source))?;
     }

@@ -1,4 +1,5 @@
-//! What the system says of this process, under the names that Prometheus's own client libraries use.
+//! What the system says of this process, under the names and with the help texts that Prometheus asks of client libraries
+//! (<https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>): a family has one help text wherever it comes from.
 
 use std::fmt;
 use std::fs;
@@ -53,18 +54,18 @@ impl Collector for Process {
         };
         let stat = fs::read_to_string("/proc/self/stat").ok().and_then(|text| Stat::parse(&text));
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        gauge("process_resident_memory_bytes", "Resident memory", memory(&status, "VmRSS:"))?;
-        gauge("process_virtual_memory_bytes", "Virtual memory", memory(&status, "VmSize:"))?;
+        gauge("process_resident_memory_bytes", "Resident memory size in bytes.", memory(&status, "VmRSS:"))?;
+        gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", memory(&status, "VmSize:"))?;
         let started = stat.zip(booted()).map(|(stat, booted)| booted + stat.started_seconds);
-        gauge("process_start_time_seconds", "When the process was started, in seconds since the epoch", started)?;
+        gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds.", started)?;
         // One of them is the directory that is being read.
         let open = fs::read_dir("/proc/self/fd").ok().map(|files| files.count().saturating_sub(1) as f64);
-        gauge("process_open_fds", "Open files and connections", open)?;
+        gauge("process_open_fds", "Number of open file descriptors.", open)?;
         let most = getrlimit(Resource::Nofile).current.map(|most| most as f64);
-        gauge("process_max_fds", "Most files and connections that may be open", most)?;
+        gauge("process_max_fds", "Maximum number of open file descriptors.", most)?;
         let Some(stat) = stat else { return Ok(()) };
         let counter = ConstCounter::new(stat.cpu_seconds);
-        let help = "User and system time of the processor, in seconds";
+        let help = "Total user and system CPU time spent in seconds.";
         counter.encode(encoder.encode_descriptor("process_cpu_seconds", help, None, counter.metric_type())?)
     }
 }
