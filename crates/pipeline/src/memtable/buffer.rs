@@ -25,6 +25,8 @@ pub struct Memtable {
     waiting_since: Option<i64>,
     samples: u64,
     bytes: usize,
+    /// Of these, of histograms.
+    histogram_bytes: usize,
 }
 
 impl Memtable {
@@ -41,7 +43,9 @@ impl Memtable {
         }
         if !committed(Table::Histograms) {
             batch.histograms.iter().for_each(|(_, histogram)| self.days.add(histogram.timestamp));
-            self.bytes += batch.histograms.iter().map(|(_, histogram)| histogram_bytes(histogram)).sum::<usize>();
+            let bytes = batch.histograms.iter().map(|(_, histogram)| histogram_bytes(histogram)).sum::<usize>();
+            self.bytes += bytes;
+            self.histogram_bytes += bytes;
             self.histograms.append(&mut batch.histograms);
         }
         if !committed(Table::Exemplars) {
@@ -103,10 +107,12 @@ impl Memtable {
     }
 
     /// Bytes that a flush takes beside them while it settles, sorts and lays the rows out, estimated: about a copy of the rows, and for each
-    /// series its settled run, kept twice, its labels and its places in orders and files.
+    /// series its settled run, kept twice, its labels and its places in orders and files. Histograms are copied more often: as rows, as columns,
+    /// and as pages of lists.
     pub fn flush_bytes(&self) -> usize {
         const PER_SERIES: usize = 192;
-        self.bytes + self.runs.len() * PER_SERIES
+        const MORE_OF_HISTOGRAMS: usize = 4;
+        self.bytes + self.histogram_bytes * MORE_OF_HISTOGRAMS + self.runs.len() * PER_SERIES
     }
 
     /// Float samples, duplicates included.

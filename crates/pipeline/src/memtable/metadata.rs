@@ -51,6 +51,9 @@ pub struct MetadataIndex {
 impl MetadataIndex {
     /// Days remembered: senders retry past midnight.
     pub const DAYS: usize = 2;
+    /// Rows remembered of a day. When more have come, all of them are forgotten, and may be kept once more: no sender has so many, and nothing
+    /// counts these rows.
+    pub const MOST_OF_A_DAY: usize = if cfg!(test) { 2_000 } else { 1 << 18 };
 
     /// Whether a row is known for its day.
     pub fn contains(&self, metadata: &Metadata<'_>, received_at: i64) -> bool {
@@ -62,6 +65,9 @@ impl MetadataIndex {
     pub fn insert(&mut self, row: &MetadataRow) -> bool {
         let kind = MetricKind::ALL.into_iter().find(|kind| kind.as_str() == row.kind).unwrap_or(MetricKind::Unknown);
         let known = self.days.entry(Date::of(row.received_at)).or_default();
+        if known.len() >= Self::MOST_OF_A_DAY {
+            known.clear();
+        }
         let new = known.insert(hash(&row.metric, kind, &row.unit, &row.help));
         while self.days.len() > Self::DAYS {
             self.days.pop_first();
@@ -72,6 +78,28 @@ impl MetadataIndex {
     /// Bytes held, estimated.
     pub fn heap_bytes(&self) -> usize {
         self.days.values().map(|known| known.capacity() * (size_of::<u128>() + 1)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_metadata_takes_a_bounded_part_of_memory() {
+        let mut index = MetadataIndex::default();
+        let row = |at: usize| MetadataRow {
+            metric: format!("metric_{at}"),
+            kind: "gauge",
+            unit: String::new(),
+            help: String::new(),
+            received_at: 1,
+        };
+        assert!(index.insert(&row(0)) && !index.insert(&row(0)));
+        let most = MetadataIndex::MOST_OF_A_DAY;
+        (1..10 * most).for_each(|at| assert!(index.insert(&row(at)), "{at}"));
+        assert!(!index.insert(&row(10 * most - 1)), "the last ones are known");
+        assert!(index.heap_bytes() <= 2 * most * 17 * 2, "{} bytes", index.heap_bytes());
     }
 }
 

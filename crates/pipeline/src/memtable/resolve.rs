@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Index;
 use super::batch::{Batch, ExemplarRow};
+use super::buffer::histogram_bytes;
 use super::lookup::Lookup;
 use super::metadata::MetadataRow;
 use super::series::SeriesRef;
@@ -16,14 +17,17 @@ use super::slice::{SLICE_SERIES, SeriesMetadata, Slice, is_nameless, rows};
 use super::symbols::Symbol;
 use crate::remote_write::{
     DecodeError, Decoder, ENTRY_BYTES, Exemplar, FREE_ENTRIES, Histogram, Invalid, LabelSet, Metadata, Protocol,
-    Reason, SetLabel, TimeSeries, TimestampBounds,
+    RawHistogram, Reason, SetLabel, TimeSeries, TimestampBounds,
 };
 use crate::schema::labels_text;
 
 /// Bytes of labels of new series that are added at once.
 const SLICE_LABEL_BYTES: usize = 1 << 20;
-/// Bytes of exemplars' labels and of metadata that a request may come to, written out: one text of it may be referred to many times.
-const MAX_TEXT_BYTES: usize = 32 << 20;
+/// Bytes of memory that the histograms, exemplars and metadata of a request may take. On the wire they take far less: a bucket one byte
+/// instead of eight, and a text that is referred to many times next to nothing.
+const MAX_ROW_BYTES: usize = 32 << 20;
+/// A histogram that is longer on the wire takes more than that, and is not even read.
+const LONGEST_HISTOGRAM: usize = MAX_ROW_BYTES / 8;
 /// Bytes of the labels of new series that an arriving request may come to, written out.
 const MAX_LABEL_TEXT_BYTES: usize = 512 << 20;
 /// What a series takes in the index besides its labels.
@@ -112,7 +116,7 @@ pub fn resolve(mut index: impl IndexAccess, request: Request<'_>) -> Result<Batc
         lookup: Lookup::new(&symbols, request.label, key, epoch),
         metadata_seen: HashSet::new(),
         metadata_bytes: 0,
-        text_bytes: 0,
+        row_bytes: 0,
         label_text_bytes: 0,
         entries: 0,
         batch: Batch::new(guard),
@@ -129,8 +133,8 @@ struct Resolver<'s, 'a> {
     metadata_seen: HashSet<(Symbol, i32, u32, u32)>,
     /// Of its texts.
     metadata_bytes: usize,
-    /// Of exemplars and metadata so far; see [`MAX_TEXT_BYTES`].
-    text_bytes: usize,
+    /// Of histograms, exemplars and metadata so far; see [`MAX_ROW_BYTES`].
+    row_bytes: usize,
     /// Of new series so far.
     label_text_bytes: usize,
     /// Series, rows and metadata so far.
@@ -263,9 +267,9 @@ impl<'a> Resolver<'_, 'a> {
                 continue;
             }
             let length = |text: u32| self.symbols.get(text as usize).map_or(0, |text| text.len());
-            let bytes = length(raw.help_ref) + length(raw.unit_ref);
+            let bytes = size_of::<MetadataRow>() + length(raw.help_ref) + length(raw.unit_ref);
             self.metadata_bytes = self.metadata_bytes.saturating_add(bytes);
-            let row = if self.metadata_bytes > MAX_TEXT_BYTES {
+            let row = if self.metadata_bytes > MAX_ROW_BYTES {
                 // Refused below, whatever it is.
                 Ok(None)
             } else {
@@ -309,9 +313,7 @@ impl<'a> Resolver<'_, 'a> {
             }
         }
         for raw in &series.histograms {
-            let histogram = Histogram::parse(raw, series.created_timestamp);
-            let checked = histogram.and_then(|h| self.check(h.timestamp, h.start_timestamp).map(|()| h));
-            match checked {
+            match self.histogram(raw, series.created_timestamp) {
                 Ok(histogram) => self.batch.histograms.push((found, histogram)),
                 Err(invalid) => self.refuse(&invalid, 1, series),
             }
@@ -319,9 +321,11 @@ impl<'a> Resolver<'_, 'a> {
         for raw in &series.exemplars {
             let exemplar = Exemplar::parse(raw, self.symbols);
             let checked = exemplar.and_then(|exemplar| self.check(exemplar.timestamp, 0).map(|()| exemplar));
-            let bytes =
-                |exemplar: &Exemplar<'_>| exemplar.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
-            match checked.and_then(|exemplar| self.count_text(bytes(&exemplar)).map(|()| exemplar)) {
+            let bytes = |exemplar: &Exemplar<'_>| {
+                let labels = exemplar.labels.iter().map(|(name, value)| name.len() + value.len());
+                size_of::<ExemplarRow>() + labels.sum::<usize>()
+            };
+            match checked.and_then(|exemplar| self.count_row(bytes(&exemplar)).map(|()| exemplar)) {
                 Ok(exemplar) => self.batch.exemplars.push(ExemplarRow {
                     series: found,
                     timestamp: exemplar.timestamp,
@@ -338,14 +342,20 @@ impl<'a> Resolver<'_, 'a> {
         self.batch.refusals.record(invalid, rows, || series.labels.describe(symbols));
     }
 
-    /// Counts text that is written out. What is refused here is so at every replay, too, whatever was known.
-    fn count_text(&mut self, bytes: usize) -> Result<(), Invalid> {
-        self.text_bytes = self.text_bytes.saturating_add(bytes);
-        if self.text_bytes <= MAX_TEXT_BYTES {
-            return Ok(());
+    fn histogram(&mut self, raw: &RawHistogram<'_>, created_timestamp: i64) -> Result<Histogram, Invalid> {
+        if raw.0.len() > LONGEST_HISTOGRAM {
+            return Err(too_many_bytes_of_rows());
         }
-        let detail = format!("exemplars and metadata of one request take over {MAX_TEXT_BYTES} bytes, written out");
-        Err(Invalid::new(Reason::LabelLimit, detail))
+        let histogram = Histogram::parse(raw, created_timestamp)?;
+        self.check(histogram.timestamp, histogram.start_timestamp)?;
+        self.count_row(histogram_bytes(&histogram))?;
+        Ok(histogram)
+    }
+
+    /// Counts memory of rows. What is refused here is so at every replay, too, whatever was known.
+    fn count_row(&mut self, bytes: usize) -> Result<(), Invalid> {
+        self.row_bytes = self.row_bytes.saturating_add(bytes);
+        if self.row_bytes > MAX_ROW_BYTES { Err(too_many_bytes_of_rows()) } else { Ok(()) }
     }
 
     fn check(&self, timestamp: i64, start_timestamp: i64) -> Result<(), Invalid> {
@@ -355,7 +365,7 @@ impl<'a> Resolver<'_, 'a> {
     }
 
     fn series_metadata(&mut self, metadata: SeriesMetadata, series: &TimeSeries<'a>) {
-        match self.count_text(metadata.bytes).and(metadata.row) {
+        match self.count_row(metadata.bytes).and(metadata.row) {
             Ok(row) => self.batch.metadata.extend(row),
             Err(invalid) => self.refuse(&invalid, 1, series),
         }
@@ -370,7 +380,10 @@ impl<'a> Resolver<'_, 'a> {
             let mut read = 0;
             for entry in entries.by_ref().take(SLICE_SERIES) {
                 read += 1;
-                match Metadata::parse(entry?) {
+                let metadata = Metadata::parse(entry?).and_then(|metadata| {
+                    self.count_row(size_of::<MetadataRow>() + metadata.text_bytes()).map(|()| metadata)
+                });
+                match metadata {
                     Ok(metadata) => some.push(metadata),
                     Err(invalid) => self.batch.refusals.record(&invalid, 1, || "metadata".to_owned()),
                 }
@@ -384,4 +397,12 @@ impl<'a> Resolver<'_, 'a> {
             self.batch.metadata.extend(some.iter().map(|metadata| MetadataRow::new(metadata, received_at)));
         }
     }
+}
+
+fn too_many_bytes_of_rows() -> Invalid {
+    let limit = MAX_ROW_BYTES >> 20;
+    let detail = format!(
+        "histograms, exemplars and metadata of one request take over {limit} MiB of memory: send fewer per request"
+    );
+    Invalid::new(Reason::RequestLimit, detail)
 }

@@ -11,7 +11,7 @@ use super::{Batch, Index, IndexAccess, Origin, Request, Unusable, resolve};
 use crate::remote_write::hand_made::{SentExemplar, SentMetadata, SentSeries, body};
 use crate::remote_write::proto;
 use crate::remote_write::{
-    Counts, EARLIEST_TIMESTAMP, Histogram, Protocol, ResetHint, Sample, SetLabel, TimestampBounds,
+    Counts, EARLIEST_TIMESTAMP, Histogram, Protocol, ResetHint, Sample, SetLabel, Span, TimestampBounds,
 };
 use crate::schema::labels_text;
 
@@ -326,9 +326,38 @@ fn text_that_is_referred_to_many_times_is_bounded() {
         let batch = resolved(&mut Index::new(1), Protocol::V2, &series);
         assert_eq!(batch.exemplars.len(), (32 << 20) / (VALUE + "trace_id".len()));
         let refused: Vec<_> = batch.refusals.counts().map(|(reason, count)| (reason.to_string(), count)).collect();
-        assert_eq!(refused, [("label_limit".to_owned(), 100 - batch.exemplars.len() as u64)]);
+        assert_eq!(refused, [("request_limit".to_owned(), 100 - batch.exemplars.len() as u64)]);
         assert_eq!(batch.samples.len(), 1, "nothing else is refused");
     }
+}
+
+/// On the wire a bucket is a byte, and in memory eight.
+#[test]
+fn the_memory_of_a_requests_histograms_is_bounded() {
+    let with_buckets = |buckets: u32, timestamp: i64| Histogram {
+        counts: Counts::Integer { count: 0, zero: 0, positive: vec![0; buckets as usize], negative: vec![] },
+        positive_spans: vec![Span { offset: 0, length: buckets }],
+        ..histogram(timestamp, 0)
+    };
+    let refused = |histograms: Vec<Histogram>| {
+        let mut series = many(0, 1);
+        series[0].histograms = histograms;
+        let batch = resolved(&mut Index::new(1), Protocol::V2, &series);
+        let refused: Vec<_> = batch.refusals.counts().map(|(reason, count)| (reason.as_str(), count)).collect();
+        assert_eq!(batch.samples.len(), 1, "nothing else is refused");
+        assert!(batch.heap_bytes() < 33 << 20, "{} bytes", batch.heap_bytes());
+        (batch.histograms.len(), refused)
+    };
+    assert_eq!(refused(vec![with_buckets(5 << 20, 1)]), (0, vec![("request_limit", 1)]));
+    let (kept, told) = refused((0..40).map(|at| with_buckets(1 << 17, at)).collect());
+    assert!((28..32).contains(&kept), "{kept}");
+    assert_eq!(told, [("request_limit", 40 - kept as u64)]);
+    let (kept, told) = refused((0..400_000).map(|at| with_buckets(0, at)).collect());
+    assert!(
+        (100_000..300_000).contains(&kept) && told == [("request_limit", 400_000 - kept as u64)],
+        "{kept} {told:?}"
+    );
+    assert_eq!(refused((0..2_000).map(|at| with_buckets(500, at)).collect()), (2_000, vec![]), "what senders send");
 }
 
 /// A series that was just named stays for one round.

@@ -32,12 +32,20 @@ pub(super) fn limits(settings: &HttpSettings, open_files: Option<u64>) -> Limits
 pub(super) struct SlotTable {
     slots: Mutex<Slots<Arc<Notify>>>,
     displaced: Counter,
+    /// Slots of all kinds.
+    size: usize,
 }
 
 impl SlotTable {
     /// Counts connections that are closed to make room in `displaced`.
     pub(super) fn new(limits: Limits, displaced: Counter) -> Arc<Self> {
-        Arc::new(Self { slots: Mutex::new(Slots::new(limits)), displaced })
+        let size = limits.all.saturating_add(limits.probes);
+        Arc::new(Self { slots: Mutex::new(Slots::new(limits)), displaced, size })
+    }
+
+    /// How many connections have a slot at a time.
+    pub(super) fn size(&self) -> usize {
+        self.size
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots<Arc<Notify>>> {

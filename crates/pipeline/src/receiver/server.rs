@@ -206,6 +206,9 @@ fn slot_limits(settings: &HttpSettings) -> super::slots::Limits {
     limits
 }
 
+/// Connections that have lost their slot and are still open, at most: a burst of new ones must not use up the open files.
+const MOST_CLOSING: usize = 16;
+
 /// Takes connections for ever. Each gets a slot at once, for which another connection may have to close.
 #[expect(clippy::disallowed_methods, reason = "the end of a connection is its own affair")]
 async fn accept_all<T: WriteTarget>(
@@ -217,6 +220,9 @@ async fn accept_all<T: WriteTarget>(
     let first = if server.tls.is_some() { Stage::Handshake } else { Stage::Idle };
     loop {
         while connections.try_join_next().is_some() {}
+        while connections.len() > server.slots.size().saturating_add(MOST_CLOSING) {
+            connections.join_next().await;
+        }
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {

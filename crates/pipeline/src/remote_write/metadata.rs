@@ -161,6 +161,11 @@ pub struct Metadata<'a> {
 }
 
 impl<'a> Metadata<'a> {
+    /// Bytes of its texts.
+    pub fn text_bytes(&self) -> usize {
+        self.metric.len() + self.help.len() + self.unit.len()
+    }
+
     /// Parses an entry of 1.0.
     ///
     /// # Errors

@@ -36,8 +36,10 @@ reasons! {
     InvalidLabelRefs => "invalid_label_refs",
     /// Broken framing inside of labels.
     MalformedLabels => "malformed_labels",
-    /// More than 65,536 labels, or more than 1 MiB of them; or a request whose exemplars and metadata take more than 32 MiB, written out.
+    /// More than 65,536 labels, or more than 1 MiB of them.
     LabelLimit => "label_limit",
+    /// In a request whose histograms, exemplars and metadata take more than 32 MiB of memory.
+    RequestLimit => "request_limit",
     /// A new series, and the archive's limit of them is reached (later rooms).
     SeriesLimit => "series_limit",
     /// Before 1900 or after 9999.

@@ -1,4 +1,4 @@
-//! One sender makes millions of series known, with a few requests: memory is shared, and comes back.
+//! One sender takes memory with a few small requests: it is bounded, shared, and comes back.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -121,4 +121,50 @@ fn who_waits_for_days_of_its_own_does_not_keep_others_from_being_decoded() {
     eprintln!("{REQUESTS} requests took {took:?}");
     // Each waited for one of the flood's, which wait for five seconds.
     assert!(took < Duration::from_secs(10), "{REQUESTS} requests took {took:?}");
+}
+
+/// On the wire a bucket is a byte, and a histogram may be eight: in memory both are far more.
+#[test]
+fn histograms_that_take_far_more_memory_than_bytes_are_refused_by_name() {
+    let guarded = Guarded::start(&LINES, &["--memory-limit", "256Mi"]);
+    let series = |histograms: Message| {
+        let label = Message::new().bytes(1, b"__name__".as_slice()).bytes(2, b"h".as_slice());
+        let series = Message::new().message(1, label).raw(&histograms.into_bytes());
+        compressed(&Message::new().message(1, series).into_bytes())
+    };
+    let buckets = 30_000_000;
+    let large = Message::new()
+        .message(11, Message::new().unsigned(2, buckets))
+        .bytes(12, vec![0; usize::try_from(buckets).unwrap()])
+        .signed(15, now_ms());
+    let small = Message::new().signed(15, now_ms()).into_bytes();
+    let many = (0..1_000_000).fold(Message::new(), |all, _| all.bytes(4, &small));
+    for (histograms, wants) in [(Message::new().message(4, large), "request_limit"), (many, "request_limit")] {
+        let body = series(histograms);
+        assert!(body.len() < 4 << 20, "{} bytes", body.len());
+        let answer = send(&guarded, V1, "flood", body);
+        assert!(answer.status == 400 && answer.body.contains(wants), "{answer:?}");
+    }
+    assert_eq!(guarded.ask(Method::POST, "/-/flush", "operator").status, 200);
+    let resident = metric(&guarded, "process_resident_memory_bytes") / 1_048_576.0;
+    eprintln!("{resident:.0} MiB resident");
+    assert!(resident < 416.0, "{resident} MiB");
+}
+
+/// What is known of metadata stays for two days.
+#[test]
+fn a_flood_of_metadata_is_bounded_and_does_not_stay() {
+    let guarded = Guarded::start(&LINES, &["--memory-limit", "256Mi"]);
+    for round in 0..4 {
+        let entries = (0..200_000).fold(Message::new(), |all, at| {
+            all.message(3, Message::new().unsigned(1, 1).bytes(2, format!("m{round}_{at}").as_bytes()))
+        });
+        let answer = send(&guarded, V1, "flood", compressed(&entries.into_bytes()));
+        assert!(matches!(answer.status, 204 | 400 | 503), "{answer:?}");
+        assert_eq!(guarded.ask(Method::POST, "/-/flush", "operator").status, 200);
+    }
+    std::thread::sleep(Duration::from_secs(2));
+    let memory = metric(&guarded, "promarchive_memory_bytes") / 1_048_576.0;
+    eprintln!("{memory:.0} MiB are left");
+    assert!(memory < 32.0, "{memory} MiB");
 }
