@@ -231,8 +231,11 @@ fn a_signal_ends_it_in_order() {
     let directory = tempfile::tempdir().unwrap();
     let archive = directory.path().join("archive");
     for name in ["TERM", "INT", "HUP"] {
-        let arguments = ["receive", "--listen", "127.0.0.1:0", "--archive", archive.to_str().unwrap()];
-        let mut receiver = Receiver(promarchive(&arguments, &[]).stderr(Stdio::piped()).spawn().unwrap());
+        // Whoever runs the tests may ignore hangups, and processes inherit that.
+        let mut command = Command::new("/usr/bin/env");
+        command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_promarchive"), "receive", "--listen", "127.0.0.1:0"]);
+        command.arg("--archive").arg(&archive).env_clear().stderr(Stdio::piped());
+        let mut receiver = Receiver(command.spawn().unwrap());
         let (address, mut log) = address(&mut receiver);
         let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();

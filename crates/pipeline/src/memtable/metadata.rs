@@ -81,6 +81,16 @@ impl MetadataIndex {
     }
 }
 
+/// 128 bits, so that equality of hashes can stand for equality of texts.
+fn hash(metric: &str, kind: MetricKind, unit: &str, help: &str) -> u128 {
+    let mut hash = Xxh3::new();
+    for text in [metric, kind.as_str(), unit, help] {
+        hash.update(&(text.len() as u64).to_le_bytes());
+        hash.update(text.as_bytes());
+    }
+    hash.digest128()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,14 +111,4 @@ mod tests {
         assert!(!index.insert(&row(10 * most - 1)), "the last ones are known");
         assert!(index.heap_bytes() <= 2 * most * 17 * 2, "{} bytes", index.heap_bytes());
     }
-}
-
-/// 128 bits, so that equality of hashes can stand for equality of texts.
-fn hash(metric: &str, kind: MetricKind, unit: &str, help: &str) -> u128 {
-    let mut hash = Xxh3::new();
-    for text in [metric, kind.as_str(), unit, help] {
-        hash.update(&(text.len() as u64).to_le_bytes());
-        hash.update(text.as_bytes());
-    }
-    hash.digest128()
 }
