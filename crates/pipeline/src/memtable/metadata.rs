@@ -64,11 +64,13 @@ impl MetadataIndex {
     /// Makes a row known; false if it was.
     pub fn insert(&mut self, row: &MetadataRow) -> bool {
         let kind = MetricKind::ALL.into_iter().find(|kind| kind.as_str() == row.kind).unwrap_or(MetricKind::Unknown);
+        let hash = hash(&row.metric, kind, &row.unit, &row.help);
         let known = self.days.entry(Date::of(row.received_at)).or_default();
-        if known.len() >= Self::MOST_OF_A_DAY {
+        let new = !known.contains(&hash);
+        if new && known.len() >= Self::MOST_OF_A_DAY {
             known.clear();
         }
-        let new = known.insert(hash(&row.metric, kind, &row.unit, &row.help));
+        known.insert(hash);
         while self.days.len() > Self::DAYS {
             self.days.pop_first();
         }
