@@ -198,8 +198,8 @@ fn cases() -> Vec<(Reason, &'static str, Bad)> {
 #[test]
 fn every_reason_by_name() {
     let cases = cases();
-    // A limit of series is not a setting yet; `senders.rs` tries the one of old samples.
-    let elsewhere = [Reason::SeriesLimit, Reason::TimestampTooOld];
+    // A limit of series is not a setting yet; `senders.rs` tries the one of old samples, and `memory.rs` that of a request.
+    let elsewhere = [Reason::SeriesLimit, Reason::TimestampTooOld, Reason::RequestLimit];
     let tried: BTreeSet<Reason> = cases.iter().map(|(reason, ..)| *reason).chain(elsewhere).collect();
     assert_eq!(tried, Reason::ALL.iter().copied().collect());
 

@@ -214,7 +214,7 @@ fn each_fault_has_its_reason() {
 fn each_reason_has_a_fault() {
     let mut untested = Reason::ALL.to_vec();
     // Raised by later rooms.
-    untested.retain(|reason| !matches!(reason, Reason::SeriesLimit | Reason::TimestampTooOld));
+    untested.retain(|reason| !matches!(reason, Reason::SeriesLimit | Reason::RequestLimit | Reason::TimestampTooOld));
     let refused = refused();
     untested.retain(|reason| refused.iter().all(|(tested, _)| tested != reason));
     assert!(untested.is_empty(), "{untested:?}");
