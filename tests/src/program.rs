@@ -252,6 +252,13 @@ impl Receiver {
         self.send(Method::GET, path, &[], Vec::new())
     }
 
+    /// The value of a metric without labels, as `/metrics` has it.
+    pub fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").body;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or_else(|| panic!("no {name} in {text}"))
+    }
+
     /// Writes as a sender does: the protobuf message `body` as a snappy block, with the headers of the protocol.
     pub fn write_message(&self, protocol: Protocol, body: &[u8]) -> Answer {
         let compressed = snap::raw::Encoder::new().compress_vec(body).unwrap();

@@ -38,12 +38,6 @@ fn without_samples(series: u64, round: u64) -> Vec<u8> {
     compressed(&body)
 }
 
-fn metric(guarded: &Guarded, name: &str) -> f64 {
-    let text = guarded.receiver.get("/metrics").body;
-    let line = text.lines().find(|line| line.starts_with(&format!("{name} ")));
-    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
-}
-
 #[test]
 fn a_flood_of_new_series_takes_half_of_memory_and_gives_it_back() {
     const MIB: f64 = 1_048_576.0;
@@ -67,10 +61,11 @@ fn a_flood_of_new_series_takes_half_of_memory_and_gives_it_back() {
     }
     // Gauges are set twice a second.
     let until = Instant::now() + Duration::from_secs(20);
-    while metric(&guarded, "promarchive_series") > 1000.0 && Instant::now() < until {
+    while guarded.receiver.metric("promarchive_series") > 1000.0 && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(100));
     }
-    let (series, memory) = (metric(&guarded, "promarchive_series"), metric(&guarded, "promarchive_memory_bytes") / MIB);
+    let (series, memory) =
+        (guarded.receiver.metric("promarchive_series"), guarded.receiver.metric("promarchive_memory_bytes") / MIB);
     eprintln!("{series} series and {memory:.0} MiB are left");
     assert!(series <= 1000.0, "{series} series");
     assert!(memory < 160.0, "{memory} MiB");
@@ -146,7 +141,7 @@ fn histograms_that_take_far_more_memory_than_bytes_are_refused_by_name() {
         assert!(answer.status == 400 && answer.body.contains(wants), "{answer:?}");
     }
     assert_eq!(guarded.ask(Method::POST, "/-/flush", "operator").status, 200);
-    let resident = metric(&guarded, "process_resident_memory_bytes") / 1_048_576.0;
+    let resident = guarded.receiver.metric("process_resident_memory_bytes") / 1_048_576.0;
     eprintln!("{resident:.0} MiB resident");
     assert!(resident < 416.0, "{resident} MiB");
 }
@@ -164,7 +159,7 @@ fn a_flood_of_metadata_is_bounded_and_does_not_stay() {
         assert_eq!(guarded.ask(Method::POST, "/-/flush", "operator").status, 200);
     }
     std::thread::sleep(Duration::from_secs(2));
-    let memory = metric(&guarded, "promarchive_memory_bytes") / 1_048_576.0;
+    let memory = guarded.receiver.metric("promarchive_memory_bytes") / 1_048_576.0;
     eprintln!("{memory:.0} MiB are left");
     assert!(memory < 32.0, "{memory} MiB");
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::fair::{Budget, Sender, Share};
+use super::metrics::gauge;
 use super::settings::HttpSettings;
 
 /// A body that is to be longer is admitted as a whole before any of it is read; a shorter one as it comes. So those that wait for the
@@ -88,10 +89,6 @@ impl Admission {
         self.in_flight_bytes.inc_by(gauge(bytes));
         Ok(Charge { budget: Arc::clone(budget), share, in_flight_bytes: self.in_flight_bytes.clone() })
     }
-}
-
-fn gauge(bytes: usize) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 impl Charge {

@@ -1,6 +1,6 @@
 //! How large the archive is, for the metrics: counted once at the start; flushes say what changes.
 
-use super::metrics::Metrics;
+use super::metrics::{Metrics, gauge};
 use crate::table::{Archive, DataFile, LogError, TableLog};
 
 /// Counts the files of all tables. A table that cannot be read now is left out, with a warning.
@@ -9,8 +9,7 @@ pub(super) async fn count(archive: &Archive, metrics: &Metrics) {
         match files(log.as_ref()).await {
             Ok(files) => {
                 let bytes: u64 = files.iter().map(|file| file.size).sum();
-                let [files, bytes] = [files.len() as u64, bytes].map(|count| i64::try_from(count).unwrap_or(i64::MAX));
-                metrics.archive_changed(table.name(), files, bytes);
+                metrics.archive_changed(table.name(), gauge(files.len()), gauge(bytes));
             }
             Err(error) => tracing::warn!(table = table.name(), %error, "its files are not counted in the metrics"),
         }

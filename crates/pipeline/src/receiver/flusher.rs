@@ -8,7 +8,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::core::{Core, FlushReport};
 use super::fair::Taken;
 use super::health::{Health, Part};
-use super::metrics::{Metrics, ResultLabel, TableLabel};
+use super::metrics::{Metrics, ResultLabel, TableLabel, gauge};
 use super::reserve::Reserve;
 use super::supervisor::Supervisor;
 use crate::environment::Clock;
@@ -174,14 +174,13 @@ impl Flusher {
     /// Gauges, space held back, a WAL that may work again.
     async fn look_after(&self) {
         let usage = self.core.usage();
-        let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
         self.metrics.series.set(gauge(usage.series));
         self.metrics.memtable_bytes.set(gauge(usage.memtable_bytes));
         self.metrics.memory_bytes.set(gauge(usage.memory_bytes()));
         if let Some(free) = self.reserve.free_bytes() {
-            self.metrics.disk_free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
+            self.metrics.disk_free_bytes.set(gauge(free));
         }
-        self.metrics.wal_bytes.set(i64::try_from(usage.wal_bytes).unwrap_or(i64::MAX));
+        self.metrics.wal_bytes.set(gauge(usage.wal_bytes));
         if !self.reserve.is_held() {
             match self.reserve.take() {
                 Ok(()) => self.health.works(Part::Reserve),

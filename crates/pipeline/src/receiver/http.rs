@@ -117,9 +117,9 @@ const RETRY_SOON_S: u64 = 1;
 const LONGEST_MESSAGE_BYTES: usize = 2048;
 /// How much of a refused request is read and thrown away, so that its sender sees the answer.
 const DISCARD_BYTES: u64 = 128 << 20;
+const DISCARD_PATIENCE: Duration = Duration::from_secs(5);
 /// How a zstd frame begins, and no snappy block: a copy cannot come first.
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
-const DISCARD_PATIENCE: Duration = Duration::from_secs(5);
 
 /// All paths of `app`.
 pub(super) fn router<T: WriteTarget>(app: Arc<App<T>>) -> Router {

@@ -129,6 +129,11 @@ impl Default for Metrics {
     }
 }
 
+/// What a gauge can hold of a count.
+pub(super) fn gauge(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
+}
+
 /// Registers metrics under names with the prefix `promarchive_`, each with its help.
 struct Register(Registry);
 

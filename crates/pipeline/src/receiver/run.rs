@@ -22,7 +22,7 @@ use super::flusher::Flusher;
 use super::health::{Health, Part};
 use super::ingest::{Channels, Ingest, Open};
 use super::lock::{DirectoryLock, LockError};
-use super::metrics::Metrics;
+use super::metrics::{Metrics, gauge};
 use super::odd_times;
 use super::recovery::{self, OpenOptions, RecoveryError};
 use super::reserve::Reserve;
@@ -142,7 +142,6 @@ pub async fn run(
     warn_of_path(&location);
     let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
     health.fault(Part::Start, "the receiver is starting");
-    let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     metrics.wal_limit_bytes.set(gauge(settings.wal_max_bytes));
     metrics.memory_limit_bytes.set(gauge(settings.held_bytes()));
     let ingest = Ingest::new(&settings, health.clone(), metrics.clone());

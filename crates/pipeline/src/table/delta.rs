@@ -12,7 +12,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use async_trait::async_trait;
 use delta_kernel::engine::arrow_data::ArrowEngineData;
-use delta_kernel::snapshot::SnapshotRef;
+use delta_kernel::snapshot::{SnapshotBuilder, SnapshotRef};
 use delta_kernel::{Engine, KernelError};
 use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
 use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
@@ -131,21 +131,10 @@ impl DeltaLog {
         first.map(|object| object.is_some()).map_err(|e| store_error(&log, &e))
     }
 
-    /// Makes the kernel read the newest version, off the runtime's own threads: it blocks.
+    /// The kernel's snapshot of the newest version.
     async fn newest(&self) -> Result<SnapshotRef, LogError> {
         let known = self.known.snapshot().clone();
-        let (engine, url) = (self.engine.clone(), self.url.clone());
-        let snapshot = blocking(&self.url, move || {
-            let engine: &dyn Engine = engine.as_ref();
-            let newer = known.map(|known| delta_kernel::Snapshot::builder_from(known).build(engine));
-            match newer {
-                Some(Ok(snapshot)) => Ok(snapshot),
-                // What the known snapshot rests on may be gone: the log was restored, or cleaned up.
-                Some(Err(_)) | None => delta_kernel::Snapshot::builder_for(&url).build(engine),
-            }
-        })
-        .await;
-        let snapshot = match snapshot {
+        let snapshot = match read_version(&self.engine, &self.url, known, None).await {
             Ok(snapshot) => snapshot,
             Err(error) => return Err(self.blame_checksums(error).await),
         };
@@ -228,6 +217,32 @@ impl TableLog for DeltaLog {
     }
 }
 
+/// Makes the kernel read a version, the newest if none is given. It reads only what came after the `known` snapshot, if there is one.
+async fn read_version(
+    engine: &Arc<KernelEngine>,
+    url: &Url,
+    known: Option<SnapshotRef>,
+    version: Option<Version>,
+) -> Result<SnapshotRef, LogError> {
+    fn at<Mode>(builder: SnapshotBuilder<Mode>, version: Option<Version>) -> SnapshotBuilder<Mode> {
+        match version {
+            Some(version) => builder.at_version(version),
+            None => builder,
+        }
+    }
+    let (engine, table) = (engine.clone(), url.clone());
+    blocking(url, move || {
+        let engine: &dyn Engine = engine.as_ref();
+        let newer = known.map(|known| at(delta_kernel::Snapshot::builder_from(known), version).build(engine));
+        match newer {
+            Some(Ok(snapshot)) => Ok(snapshot),
+            // What the known snapshot rests on may be gone: the log was restored, or cleaned up.
+            Some(Err(_)) | None => at(delta_kernel::Snapshot::builder_for(&table), version).build(engine),
+        }
+    })
+    .await
+}
+
 struct DeltaSnapshot {
     seen: Seen,
     known: Arc<Known>,
@@ -240,17 +255,7 @@ impl DeltaSnapshot {
     async fn of_the_kernel(&self) -> Result<SnapshotRef, LogError> {
         let version = self.seen.version;
         let known = self.known.snapshot().clone().filter(|known| known.version() <= version);
-        let (engine, url) = (self.engine.clone(), self.url.clone());
-        let snapshot = blocking(&self.url, move || {
-            let engine: &dyn Engine = engine.as_ref();
-            let newer =
-                known.map(|known| delta_kernel::Snapshot::builder_from(known).at_version(version).build(engine));
-            match newer {
-                Some(Ok(snapshot)) => Ok(snapshot),
-                Some(Err(_)) | None => delta_kernel::Snapshot::builder_for(&url).at_version(version).build(engine),
-            }
-        })
-        .await?;
+        let snapshot = read_version(&self.engine, &self.url, known, Some(version)).await?;
         check_protocol(&self.url, &snapshot)?;
         self.known.keep(&snapshot);
         Ok(snapshot)

@@ -173,7 +173,7 @@ struct Growing<'a, G> {
 
 impl<G: Growth> IndexAccess for Growing<'_, G> {
     fn with<T>(&mut self, work: impl FnOnce(&mut Index) -> T) -> T {
-        work(&mut locked(self.index))
+        self.index.with(work)
     }
 
     fn grown(&mut self, bytes: usize) -> Result<(), Unusable> {
