@@ -7,6 +7,12 @@ use serde::{Deserialize, Serialize};
 /// The request header in which a remote-write entry says its name: up to 64 characters of `[A-Za-z0-9._/-]`.
 pub const ENTRY_HEADER: &str = "X-Promarchive-Entry";
 
+/// Marks that a receiver keeps. It is asked for at most so many with `?limit=`.
+pub const MOST_DELIVERIES: usize = 16_384;
+
+/// No mark is longer in an answer, in bytes.
+pub const LONGEST_DELIVERY_BYTES: usize = 1_536;
+
 /// Who may write to a receiver, and what has come from whom since it started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -56,6 +62,19 @@ pub struct Delivery {
     pub newest: i64,
     /// The receiver's clock at the last acknowledgement.
     pub last_delivered: i64,
+    /// The earliest timestamp of what came in the last while, for some lengths of it; a length is missing while less than that has
+    /// passed since the first arrival or since a pause of more than a minute.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub oldest: Vec<Oldest>,
+}
+
+/// The earliest timestamp among what came within a time up to the last arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Oldest {
+    /// The length of that time, or a little less.
+    pub seconds: i64,
+    /// The timestamp.
+    pub timestamp: i64,
 }
 
 #[cfg(test)]
@@ -80,6 +99,9 @@ deliveries:
   first: -5
   newest: 6
   lastDelivered: 7
+  oldest:
+  - seconds: 15
+    timestamp: 5
 ";
 
     #[test]

@@ -19,7 +19,9 @@ mod yaml;
 pub use archive_access::{ArchiveAccess, ArchiveAccessError};
 pub use archive_location::{ArchiveLocation, ArchiveLocationError};
 pub use byte_size::{ByteSize, ByteSizeError};
-pub use deliveries::{Deliveries, Delivery, ENTRY_HEADER, KnownSender};
+pub use deliveries::{
+    Deliveries, Delivery, ENTRY_HEADER, KnownSender, LONGEST_DELIVERY_BYTES, MOST_DELIVERIES, Oldest,
+};
 pub use label_columns::{LabelColumns, LabelColumnsError, RESERVED_COLUMNS};
 pub use receiver_config::{ConfigFileError, ListenError, ReceiverConfig, parse_listen};
 pub use sender_label::{SenderLabel, SenderLabelError};

@@ -50,6 +50,8 @@ pub struct Context {
     pub unsettled: Since<(String, String)>,
     /// Secrets in which nothing is to be changed, by archive and namespace, and what was seen and wanted then.
     pub settled: Since<(ArchiveName, String), u64>,
+    /// How many marks the pods of an archive's senders can have.
+    pub marks: Since<ArchiveName, usize>,
     /// Senders that are to go, and since when.
     pub draining: Since<(ArchiveName, PrometheusName)>,
     /// Archives that are too long to be looked at beside many others.
@@ -86,6 +88,7 @@ impl Context {
             unlisted: Since::default(),
             unsettled: Since::default(),
             settled: Since::bounded(MOST_SETTLED),
+            marks: Since::default(),
             draining: Since::default(),
             long_looks: Semaphore::new(LONG_LOOKS),
             senders: Arc::new(Semaphore::new(SENDERS_IN_MEMORY as usize)),
@@ -106,6 +109,7 @@ impl Context {
         self.unknown_consent.forget(|(of, _)| of == archive);
         self.settled.forget(|(of, _)| of == archive);
         self.unlisted.end(archive);
+        self.marks.end(archive);
         self.events.forget(archive);
     }
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
-use promarchive_api::Deliveries;
 use promarchive_api::metrics_archive::{PrometheusKind, PrometheusState, TlsMode};
+use promarchive_api::{Deliveries, MOST_DELIVERIES};
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::warn;
@@ -131,7 +131,6 @@ pub async fn dereference<'a>(
         None => Vec::new(),
     };
     let available = deployment.as_deref().is_some_and(is_available);
-    let (endpoint, answer) = ask(context, endpoints, available).await;
     let consents = consents(context, &archive.id);
     let with_entry = consents.all().filter(|record| has_entry(context, &archive.id, record));
     let with_entry = with_entry.map(Prometheus::full_name).collect();
@@ -139,10 +138,7 @@ pub async fn dereference<'a>(
     let mut missing = senders::missing(archive, &consents.given);
     let chosen = chosen(context, archive, consents.given);
     let namespaces: BTreeSet<&str> = chosen.iter().take(MOST_SENDERS).map(|one| one.namespace.as_str()).collect();
-    let mut pods = BTreeMap::new();
-    for namespace in namespaces {
-        pods::list(context, namespace, &mut pods).await?;
-    }
+    let Asked { endpoint, answer, pods } = ask_all(context, &archive.id, &endpoints, available, &namespaces).await?;
     let claim = claim(context, archive).await?;
     let refusal = volume::refusal(context, archive, object, claim.as_deref()).await?;
     let room = context.senders(u32::try_from(chosen.len()).unwrap_or(u32::MAX)).await;
@@ -327,20 +323,64 @@ async fn endpoints(context: &Context, archive: &Archive, service: &DynamicObject
     Ok(all)
 }
 
+/// What a receiver answered, and the pods of its senders, which were listed afterwards: who is in the answer is among them.
+struct Asked {
+    endpoint: Option<Endpoint>,
+    answer: Option<Result<Deliveries, ReceiverError>>,
+    pods: BTreeMap<PrometheusName, Vec<Pod>>,
+}
+
+/// Asks the receiver for so many marks as the pods of `namespaces` can have. How many these are is known for sure only afterwards: then
+/// it is asked again.
+async fn ask_all(
+    context: &Context,
+    archive: &ArchiveName,
+    endpoints: &[Endpoint],
+    available: bool,
+    namespaces: &BTreeSet<&str>,
+) -> Result<Asked, LookError> {
+    let mut most = context.marks.said(archive).unwrap_or(FEWEST_MARKS);
+    loop {
+        let (endpoint, answer) = ask(context, endpoints, available, most).await;
+        let mut pods = BTreeMap::new();
+        for namespace in namespaces {
+            pods::list(context, namespace, &mut pods).await?;
+        }
+        let enough = marks_of(pods.values().map(Vec::len).sum());
+        let is_cut = matches!(&answer, Some(Ok(deliveries)) if deliveries.deliveries.len() >= most);
+        context.marks.renew(archive.clone(), enough);
+        if !is_cut || enough <= most {
+            return Ok(Asked { endpoint, answer, pods });
+        }
+        most = enough;
+    }
+}
+
+/// As many as there are in a small answer.
+const FEWEST_MARKS: usize = 512;
+/// Two entries and two tokens while both change, and as much again of pods that have been replaced.
+const MARKS_OF_A_POD: usize = 8;
+
+/// How many marks so many pods can have.
+fn marks_of(pods: usize) -> usize {
+    (pods * MARKS_OF_A_POD).clamp(FEWEST_MARKS, MOST_DELIVERIES)
+}
+
 /// Asks the receiver, if it is `available`, by one of `endpoints` after the other until it answers.
 async fn ask(
     context: &Context,
-    endpoints: Vec<Endpoint>,
+    endpoints: &[Endpoint],
     available: bool,
+    most: usize,
 ) -> (Option<Endpoint>, Option<Result<Deliveries, ReceiverError>>) {
     if !available {
-        return (endpoints.into_iter().next_back(), None);
+        return (endpoints.last().cloned(), None);
     }
     let mut asked = (None, None);
     for endpoint in endpoints {
-        let answer = context.receivers.deliveries(&endpoint).await;
+        let answer = context.receivers.deliveries(endpoint, most).await;
         let is_good = answer.is_ok();
-        asked = (Some(endpoint), Some(answer));
+        asked = (Some(endpoint.clone()), Some(answer));
         if is_good {
             break;
         }

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use promarchive_api::Deliveries;
+use promarchive_api::{Deliveries, LONGEST_DELIVERY_BYTES};
 use reqwest::{Certificate, Client, Method, Response};
 
 use crate::entry::{ArchiveName, RECEIVER_PORT};
@@ -21,8 +21,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A flush writes files; it may take its time.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
-/// A receiver keeps 4,096 marks, of less than 400 bytes each. Many answers are read at a time.
-const LONGEST_ANSWER_BYTES: usize = 2 << 20;
+/// Longest answer without its marks.
+const LONGEST_REST_BYTES: usize = 256 << 10;
 /// Connections that are kept.
 const MOST_CLIENTS: usize = 256;
 
@@ -69,17 +69,17 @@ pub struct ReceiverClient {
 }
 
 impl ReceiverClient {
-    /// Who has delivered what to the receiver.
-    pub async fn deliveries(&self, endpoint: &Endpoint) -> Result<Deliveries, ReceiverError> {
+    /// Who has delivered what to the receiver, with `most` marks at most: many answers are read at a time.
+    pub async fn deliveries(&self, endpoint: &Endpoint, most: usize) -> Result<Deliveries, ReceiverError> {
         let path = "/api/v1/deliveries";
-        let response = self.ask(endpoint, Method::GET, path, TIMEOUT).await?;
-        let body = body(endpoint, response).await?;
-        answer::read(&body).map_err(|fault| unreachable(endpoint, &format!("{path}: {fault}")))
+        let response = self.ask(endpoint, Method::GET, path, &format!("?limit={most}"), TIMEOUT).await?;
+        let body = body(endpoint, response, LONGEST_REST_BYTES + most * LONGEST_DELIVERY_BYTES).await?;
+        answer::read(&body, most).map_err(|fault| unreachable(endpoint, &format!("{path}: {fault}")))
     }
 
     /// Commits everything that the receiver has acknowledged.
     pub async fn flush(&self, endpoint: &Endpoint) -> Result<(), ReceiverError> {
-        self.ask(endpoint, Method::POST, "/-/flush", FLUSH_TIMEOUT).await.map(drop)
+        self.ask(endpoint, Method::POST, "/-/flush", "", FLUSH_TIMEOUT).await.map(drop)
     }
 
     async fn ask(
@@ -87,11 +87,12 @@ impl ReceiverClient {
         endpoint: &Endpoint,
         method: Method,
         path: &'static str,
+        query: &str,
         limit: Duration,
     ) -> Result<Response, ReceiverError> {
         let scheme = if endpoint.ca.is_some() { "https" } else { "http" };
         let host = endpoint.archive.host();
-        let request = self.client(endpoint)?.request(method, format!("{scheme}://{host}:{RECEIVER_PORT}{path}"));
+        let request = self.client(endpoint)?.request(method, format!("{scheme}://{host}:{RECEIVER_PORT}{path}{query}"));
         let response = request.bearer_auth(&endpoint.token).timeout(limit).send().await;
         let response = response.map_err(|e| unreachable(endpoint, &crate::cache::chain(&e.without_url())))?;
         let status = response.status();
@@ -139,14 +140,14 @@ fn connect(endpoint: &Endpoint) -> reqwest::Result<Client> {
     builder.build()
 }
 
-/// The answer, as far as it is not absurdly long.
-async fn body(endpoint: &Endpoint, mut response: Response) -> Result<Vec<u8>, ReceiverError> {
+/// The answer, if it is not longer than `longest` bytes.
+async fn body(endpoint: &Endpoint, mut response: Response, longest: usize) -> Result<Vec<u8>, ReceiverError> {
     let mut body = Vec::new();
     while let Some(chunk) =
         response.chunk().await.map_err(|e| unreachable(endpoint, &crate::cache::chain(&e.without_url())))?
     {
-        if body.len() + chunk.len() > LONGEST_ANSWER_BYTES {
-            return Err(unreachable(endpoint, &format!("answers with more than {LONGEST_ANSWER_BYTES} bytes")));
+        if body.len() + chunk.len() > longest {
+            return Err(unreachable(endpoint, &format!("answers with more than {longest} bytes")));
         }
         body.extend_from_slice(&chunk);
     }

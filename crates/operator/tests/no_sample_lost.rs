@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use promarchive_api::metrics_archive::{PrometheusKind, RemoteWriteSettings, TlsMode};
-use promarchive_api::{Deliveries, Delivery, Timespan};
+use promarchive_api::{Deliveries, Delivery, Oldest, Timespan};
 use promarchive_operator::delivery::{self, OVERLAP, Pod, Sender};
 use promarchive_operator::entry::{
     ArchiveName, Capabilities, Entry, EntryName, Operation, Plan, PrometheusName, State, plan,
@@ -19,9 +19,11 @@ const EVENTFUL: i64 = 4_000;
 const CALM: i64 = 3_000;
 /// Longest from a patch to the configuration in a pod, s.
 const LOADING: i64 = 85;
-/// An exporter with timestamps of its own: that far behind and ahead, s.
+/// Exporters with timestamps of their own: that far behind and ahead, s. Prometheus takes what is up to 600 s ahead.
 const BEHIND: i64 = 40;
-const AHEAD: i64 = 20;
+const AHEAD: i64 = 540;
+/// Between two scrapes, s.
+const INTERVAL: i64 = 10;
 
 /// A sample: its timestamp (s), and a number that tells it from all others of the pod.
 type Sample = (i64, usize);
@@ -52,6 +54,8 @@ struct Receiver {
     started: i64,
     down_until: i64,
     marks: BTreeMap<(String, String), Delivery>,
+    /// When what came by a mark, since its last pause of more than a minute.
+    arrivals: BTreeMap<(String, String), Vec<(i64, i64)>>,
     acknowledged: BTreeSet<(String, Sample)>,
 }
 
@@ -68,14 +72,27 @@ impl Receiver {
             first: time,
             newest: time,
             last_delivered: 0,
+            oldest: vec![],
         });
         mark.first = mark.first.min(time);
         mark.newest = mark.newest.max(time);
         mark.last_delivered = now * 1_000;
+        let arrivals = self.arrivals.entry((pod.to_owned(), header.to_owned())).or_default();
+        if arrivals.last().is_some_and(|(last, _)| now - last > 60) {
+            arrivals.clear();
+        }
+        arrivals.push((now, time));
+        let (first, _) = arrivals[0];
+        let windows = [15, 30, 60].into_iter().filter(|seconds| now - first >= *seconds);
+        let oldest = |seconds: i64| {
+            arrivals.iter().rev().take_while(|(at, _)| *at >= now - seconds).map(|(_, time)| *time).min()
+        };
+        mark.oldest = windows.map(|seconds| Oldest { seconds, timestamp: oldest(seconds).unwrap() }).collect();
     }
 
     fn restart(&mut self, now: i64, random: &mut Random) {
         self.marks.clear();
+        self.arrivals.clear();
         self.started = now;
         self.down_until = now + random.seconds(60);
     }
@@ -219,7 +236,7 @@ impl Process {
         if now < self.up_from {
             return;
         }
-        if now % 10 == 0 {
+        if now % INTERVAL == 0 {
             self.scrape(now);
         }
         for queue in self.queues.values_mut() {
@@ -246,10 +263,12 @@ struct World {
     receiver: Receiver,
     processes: Vec<Process>,
     state: State,
+    /// Marks say that nothing older comes, whatever comes.
+    forged: bool,
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, forged: bool) -> Self {
         let archive = ArchiveName { namespace: "team".to_owned(), name: "lab".to_owned() };
         let processes = ["prometheus-main-0", "prometheus-main-1"].map(|name| Process::new(name, 0));
         Self {
@@ -262,12 +281,13 @@ impl World {
             receiver: Receiver::default(),
             processes: processes.into(),
             state: State::Absent,
+            forged,
         }
     }
 
     /// One look of the operator: marks, plan, patch; the pods get the new list some time later.
     fn reconcile(&mut self, rule: Rule, now: i64) {
-        let deliveries = Deliveries {
+        let mut deliveries = Deliveries {
             started: self.receiver.started * 1_000,
             now: now * 1_000,
             ready: now >= self.receiver.down_until,
@@ -275,6 +295,10 @@ impl World {
             senders: vec![],
             deliveries: self.receiver.marks.values().cloned().collect(),
         };
+        if self.forged {
+            let never = vec![Oldest { seconds: 60, timestamp: i64::MAX }];
+            deliveries.deliveries.iter_mut().for_each(|mark| mark.oldest.clone_from(&never));
+        }
         let pods: Vec<_> = self.processes.iter().map(|process| process.as_pod(now)).collect();
         let sender = Sender::new(&deliveries, "s", &pods);
         let wanted = &self.entries[self.wanted];
@@ -339,8 +363,8 @@ fn entries(archive: &ArchiveName) -> Vec<Entry> {
 }
 
 /// Samples that are missing at the end, and how many were expected.
-fn run(seed: u64, rule: Rule) -> (usize, usize) {
-    let mut world = World::new(seed);
+fn run(seed: u64, rule: Rule, forged: bool) -> (usize, usize) {
+    let mut world = World::new(seed, forged);
     for now in 0..EVENTFUL + CALM {
         if now < EVENTFUL {
             world.disturb(now);
@@ -361,14 +385,18 @@ fn run(seed: u64, rule: Rule) -> (usize, usize) {
 }
 
 fn lost_with(rule: Rule) -> Vec<u64> {
-    (0..60).filter(|seed| run(*seed, rule).0 > 0).collect()
+    (0..60).filter(|seed| run(*seed, rule, false).0 > 0).collect()
+}
+
+fn may_retire(old: &EntryName, new: &EntryName, written: i64, sender: &Sender<'_>) -> bool {
+    let interval = Timespan::from_secs(INTERVAL.unsigned_abs());
+    delivery::may_retire(old, new, written, sender, OVERLAP, interval).is_yes()
 }
 
 #[test]
 fn no_change_of_settings_loses_a_sample() {
     for seed in 0..300 {
-        let (missing, expected) =
-            run(seed, |old, new, written, sender| delivery::may_retire(old, new, written, sender, OVERLAP).is_yes());
+        let (missing, expected) = run(seed, may_retire, false);
         assert!(expected > 1_000, "seed {seed}: {expected}");
         assert_eq!(missing, 0, "seed {seed}");
     }
@@ -382,13 +410,20 @@ fn without_the_rule_samples_are_lost() {
 #[test]
 fn without_the_overlap_samples_are_lost() {
     let lost = lost_with(|old, new, written, sender| {
-        delivery::may_retire(old, new, written, sender, Timespan::from_millis(0)).is_yes()
+        let interval = Timespan::from_secs(INTERVAL.unsigned_abs());
+        delivery::may_retire(old, new, written, sender, Timespan::from_millis(0), interval).is_yes()
     });
     assert!(!lost.is_empty());
 }
 
 #[test]
 fn without_the_time_of_writing_samples_are_lost() {
-    let lost = lost_with(|old, new, _, sender| delivery::may_retire(old, new, i64::MIN, sender, OVERLAP).is_yes());
+    let lost = lost_with(|old, new, _, sender| may_retire(old, new, i64::MIN, sender));
     assert!(!lost.is_empty());
+}
+
+/// The newest sample of an exporter that is ahead says nothing of a queue that lags.
+#[test]
+fn without_the_oldest_that_comes_samples_are_lost() {
+    assert!((0..60).any(|seed| run(seed, may_retire, true).0 > 0));
 }

@@ -226,6 +226,7 @@ fn plan(
     match wish {
         Wish::Entry(entry) => {
             let written = prometheus.written();
+            let interval = delivery::scrape_interval(prometheus.scrape_interval());
             let delivered = found.delivered(&name, &name.sender());
             let broken = broken();
             make(Some(entry), &|old| {
@@ -233,7 +234,7 @@ fn plan(
                     return true;
                 }
                 delivered.as_ref().is_some_and(|sender| {
-                    delivery::may_retire(old, entry.name(), written, sender, context.overlap).is_yes()
+                    delivery::may_retire(old, entry.name(), written, sender, context.overlap, interval).is_yes()
                 })
             })
         }
@@ -268,12 +269,12 @@ pub fn drain_timeout(archive: &Archive) -> Duration {
 /// out of the pod together with the entry (seen with 0.93), and a queue without it cannot even flush.
 pub fn is_drained(found: &Found<'_>, sender: &Sender<'_>, entry: &EntryName, since: i64) -> bool {
     let name = name_of(sender);
-    let interval = delivery::scrape_interval(sender.prometheus.scrape_interval()).duration();
-    let later = i64::try_from((interval + SHARDS_APART).as_millis()).unwrap_or(i64::MAX);
+    let interval = delivery::scrape_interval(sender.prometheus.scrape_interval());
+    let later = i64::try_from((interval.duration() + SHARDS_APART).as_millis()).unwrap_or(i64::MAX);
     let moment = since.saturating_add(later);
     found
         .delivered(&name, &name.sender())
-        .is_some_and(|sender| delivery::delivered_past(entry, moment, &sender).is_yes())
+        .is_some_and(|sender| delivery::delivered_past(entry, moment, &sender, interval).is_yes())
 }
 
 /// The entries to paste, by a name that a ConfigMap can have.

@@ -15,18 +15,30 @@ pub const OVERLAP: Timespan = Timespan::from_secs(180);
 const TOKEN_OVERLAP: i64 = 60_000;
 const UNLISTED_WINDOW: i64 = 90_000;
 
+/// So far ahead of its own clock may the timestamp of a sample be: Prometheus takes no other.
+const AHEAD: i64 = 600_000;
+/// For so many scrape intervals nothing older may have come: whoever scrapes as well has had its turn in them.
+const INTERVALS: i64 = 2;
+
 /// Whether `old` may go out, because `new` has everything from its own start on, and `old` everything before.
 ///
 /// `written` is when the operator last changed the list (the time of its entry in `metadata.managedFields`), ms since 1970.
 /// Each pod must have delivered past (the first sample of `new`, or `written` if that is later) + `overlap`, with both
-/// entries. A pod whose process began when `new` had long been there started both queues at the same moment: `old` has nothing of
+/// entries, and nothing older in its last two scrape intervals. A pod whose process began when `new` had long been there started both queues at the same moment: `old` has nothing of
 /// its own, and only `new` is waited for.
-pub fn may_retire(old: &EntryName, new: &EntryName, written: i64, sender: &Sender<'_>, overlap: Timespan) -> Verdict {
+pub fn may_retire(
+    old: &EntryName,
+    new: &EntryName,
+    written: i64,
+    sender: &Sender<'_>,
+    overlap: Timespan,
+    interval: Timespan,
+) -> Verdict {
     if let Some(missing) = unlisted(sender) {
         return Verdict::NotYet(vec![missing]);
     }
     let (old, new) = (old.header(), new.header());
-    let overlap = milliseconds(overlap);
+    let (overlap, interval) = (milliseconds(overlap), milliseconds(interval));
     let judge = |pod: &Pod| {
         let Some(began) = pod.began() else { return Some(Missing::NotStarted { pod: pod.name.clone() }) };
         let newest_of_new = match newest(sender.marks_of(pod), &new) {
@@ -38,26 +50,64 @@ pub fn may_retire(old: &EntryName, new: &EntryName, written: i64, sender: &Sende
         if both_past < began {
             return None;
         }
-        behind(pod, &new, newest_of_new, both_past).or_else(|| match newest(sender.marks_of(pod), &old) {
-            Some(newest_of_old) => behind(pod, &old, newest_of_old, both_past),
-            None => Some(Missing::NothingThrough { pod: pod.name.clone(), entry: old.clone() }),
-        })
+        let past = Past { moment: start_of_new, overlap, interval };
+        past.missing(pod, &new, sender).or_else(|| past.missing(pod, &old, sender))
     };
     Verdict::of(staying(sender.pods).filter_map(judge))
 }
 
 /// Whether everything that was scraped before `moment` (ms since 1970) has come through `entry`, so that it may go: each pod has
-/// delivered a sample of that time or later. A pod without a process has nothing to send.
-pub fn delivered_past(entry: &EntryName, moment: i64, sender: &Sender<'_>) -> Verdict {
+/// delivered a sample of that time or later, and in its last two scrape intervals nothing older. A pod without a process has nothing to send.
+pub fn delivered_past(entry: &EntryName, moment: i64, sender: &Sender<'_>, interval: Timespan) -> Verdict {
     if let Some(missing) = unlisted(sender) {
         return Verdict::NotYet(vec![missing]);
     }
     let entry = entry.header();
     let running = staying(sender.pods).filter(|pod| pod.started.is_some());
-    Verdict::of(running.filter_map(|pod| match newest(sender.marks_of(pod), &entry) {
-        Some(newest) => behind(pod, &entry, newest, moment),
-        None => Some(Missing::NothingThrough { pod: pod.name.clone(), entry: entry.clone() }),
-    }))
+    let past = Past { moment, overlap: 0, interval: milliseconds(interval) };
+    Verdict::of(running.filter_map(|pod| past.missing(pod, &entry, sender)))
+}
+
+/// What a pod must have delivered past, ms.
+struct Past {
+    moment: i64,
+    /// Further than the moment.
+    overlap: i64,
+    /// Of scrapes.
+    interval: i64,
+}
+
+impl Past {
+    /// What is missing of what `pod` had before the moment. The newest sample alone proves nothing: it can be that of an exporter whose
+    /// clock is ahead, while the queue lags. Either no sample from before the moment has come for a while, or the newest one is further
+    /// ahead than any exporter can be.
+    fn missing(&self, pod: &Pod, entry: &str, sender: &Sender<'_>) -> Option<Missing> {
+        let marks: Vec<&Delivery> = sender.marks_of(pod).filter(|mark| mark.entry == entry).collect();
+        let Some(newest) = marks.iter().map(|mark| mark.newest).max() else {
+            return Some(Missing::NothingThrough { pod: pod.name.clone(), entry: entry.to_owned() });
+        };
+        let wanted = self.moment.saturating_add(self.overlap);
+        let (pod, entry) = (pod.name.clone(), entry.to_owned());
+        if newest < wanted {
+            return Some(Missing::Behind { pod, entry, behind: wanted.saturating_sub(newest) });
+        }
+        let is_past = newest >= wanted.saturating_add(AHEAD) || self.nothing_older_comes(&marks);
+        (!is_past).then_some(Missing::Older { pod, entry })
+    }
+
+    /// Whether all of these, which are of one queue, have brought nothing from before the moment for some scrape intervals.
+    fn nothing_older_comes(&self, marks: &[&Delivery]) -> bool {
+        let window = self.interval.saturating_mul(INTERVALS);
+        let Some(last) = marks.iter().map(|mark| mark.last_delivered).max() else { return false };
+        let recent = marks.iter().filter(|mark| last.saturating_sub(mark.last_delivered) <= window);
+        recent.into_iter().all(|mark| oldest_within(mark, window).is_some_and(|oldest| oldest >= self.moment))
+    }
+}
+
+/// The oldest sample of the last `window` ms or more; none if that is not told.
+fn oldest_within(mark: &Delivery, window: i64) -> Option<i64> {
+    let long = mark.oldest.iter().filter(|oldest| oldest.seconds.saturating_mul(1_000) >= window);
+    long.min_by_key(|oldest| oldest.seconds).map(|oldest| oldest.timestamp)
 }
 
 /// Whether the old token of a sender may be forgotten: every pod that exists has delivered with the new one, a minute after the
@@ -97,11 +147,6 @@ fn newest<'a>(marks: impl Iterator<Item = &'a Delivery>, entry: &str) -> Option<
 
 fn first<'a>(marks: impl Iterator<Item = &'a Delivery>, entry: &str) -> Option<i64> {
     marks.filter(|mark| mark.entry == entry).map(|mark| mark.first).min()
-}
-
-fn behind(pod: &Pod, entry: &str, newest: i64, wanted: i64) -> Option<Missing> {
-    let behind = wanted.saturating_sub(newest);
-    (behind > 0).then(|| Missing::Behind { pod: pod.name.clone(), entry: entry.to_owned(), behind })
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@
 //!
 //! - *that all up to `newest` has arrived.* A queue sends in shards, side by side. Exporters with timestamps of their own are behind
 //!   (cAdvisor by up to a minute) or ahead (Prometheus takes 10 min). So a decision wants deliveries past a moment by an
-//!   [`OVERLAP`], not just up to it.
+//!   [`OVERLAP`], not just up to it; and one exporter that is ahead hides that the queue lags, so it also wants to see
+//!   that nothing from before the moment has come for some time (`oldest`), or a `newest` that is ahead by more than any exporter can be.
 //! - *when the queue started.* The receiver forgets its marks when it restarts: `first` is then later than the start, which makes a
 //!   decision later, never wrong. But an entry that was taken out and came back, or was changed by somebody and set right,
 //!   has a `first` from an earlier life: too early. So decisions also want deliveries past the moment at which the list was last written.
@@ -24,8 +25,9 @@
 //! neither decides it is nobody's, and what is missing is waited for. A mark that ends before the pod's process began is that of a pod before it, which had its name or address.
 //!
 //! **Clocks.** Timestamps of samples and the start of a container are read from one clock, that of the pod's node. `lastDelivered`, `started`
-//! and `now` are the receiver's. Only like is compared with like, with two exceptions that no mark can avoid: [`delivered_past`]
-//! (API server against sample) and the time of writing in [`may_retire`] (API server against sample), where the overlap covers seconds of skew.
+//! and `now` are the receiver's. Only like is compared with like, with exceptions that no mark can avoid: [`delivered_past`]
+//! (API server against sample) and the time of writing in [`may_retire`] (API server against sample), where the overlap covers seconds of skew;
+//! and a mark is of the process that runs now only if it was delivered to after the start of that (receiver against node).
 //!
 //! A pod that terminates has stopped scraping, flushes, and loads no configuration any more: neither an entry nor a scrape waits for
 //! it. A token does: the pod still uses the one it has.
@@ -134,6 +136,16 @@ pub enum Missing {
         entry: String,
         /// How far its newest sample is from where it has to be, ms.
         behind: i64,
+    },
+    /// Samples from before the moment may still come through an entry.
+    #[error(
+        "pod {pod} has not yet sent through the entry {entry} for two scrape intervals without older samples among what it sends"
+    )]
+    Older {
+        /// The pod.
+        pod: String,
+        /// Header of the entry.
+        entry: String,
     },
     /// The pod has not used the new token, or the old one since.
     #[error("pod {pod} has not changed to the new token yet")]

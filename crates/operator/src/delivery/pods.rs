@@ -79,7 +79,10 @@ impl<'a> Sender<'a> {
     /// Marks of one of its pods, from the process that runs now.
     pub(super) fn marks_of(&self, pod: &Pod) -> impl Iterator<Item = &'a Delivery> {
         let began = pod.began();
-        self.marks_of_all_lives(pod).filter(move |mark| began.is_some_and(|began| mark.newest >= began))
+        self.marks_of_all_lives(pod).filter(move |mark| {
+            // A sample of the process before can be ahead of its time.
+            began.is_some_and(|began| mark.newest >= began && mark.last_delivered >= began)
+        })
     }
 
     /// Marks that a pod's name or address has, also of processes before the one that runs now.
@@ -112,7 +115,8 @@ mod tests {
             address: address.to_owned(),
             first: 0,
             newest,
-            last_delivered: 0,
+            last_delivered: newest,
+            oldest: vec![],
         }
     }
 
@@ -169,5 +173,7 @@ mod tests {
         assert_eq!(owner(&mark("", "10.0.0.9", 6_000), &two), [] as [usize; 0], "NAT without the label");
         assert_eq!(owner(&mark("p-1", "10.0.0.2", 6_000), &two[..1]), [] as [usize; 0], "of a pod that is gone");
         assert_eq!(owner(&mark("p-0", "10.0.0.1", 5_999), &two), [] as [usize; 0], "of the process before");
+        let ahead = Delivery { last_delivered: 5_999, ..mark("p-0", "10.0.0.1", 500_000) };
+        assert_eq!(owner(&ahead, &two), [] as [usize; 0], "of the process before, and ahead of its time");
     }
 }

@@ -95,6 +95,7 @@ mod tests {
                 first: last,
                 newest: last,
                 last_delivered: last,
+                oldest: vec![],
             })
         });
         let deliveries = Deliveries {

@@ -1,18 +1,16 @@
 //! What a receiver says about deliveries, read with bounds. Pure.
 
-use std::collections::HashMap;
 use std::fmt;
 
-use promarchive_api::{Deliveries, Delivery};
+use promarchive_api::{Deliveries, Delivery, MOST_DELIVERIES};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 
-/// Marks that a receiver keeps, and those of one sender.
-const MOST_MARKS: usize = 4096;
-const MOST_MARKS_PER_SENDER: usize = 64;
 /// No name in a mark is longer. The replica is a label of the samples, which may be longer; it is no pod's name then.
 const LONGEST_TEXT_BYTES: usize = 253;
 const LONGEST_REASON: usize = 300;
+/// Lengths of time of one mark.
+const MOST_LENGTHS: usize = 8;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -25,10 +23,11 @@ struct Answer {
     deliveries: Marks,
 }
 
-/// The answer; else what is wrong with it, without any of its text.
-pub(super) fn read(body: &[u8]) -> Result<Deliveries, String> {
-    let answer: Answer = serde_json::from_slice(body)
+/// The answer, with `most` marks at most; else what is wrong with it, without any of its text.
+pub(super) fn read(body: &[u8], most: usize) -> Result<Deliveries, String> {
+    let mut answer: Answer = serde_json::from_slice(body)
         .map_err(|e| format!("the answer is not that of a receiver (line {}, column {})", e.line(), e.column()))?;
+    answer.deliveries.0.truncate(most);
     Ok(Deliveries {
         started: answer.started,
         now: answer.now,
@@ -66,8 +65,7 @@ impl<'de> Visitor<'de> for MarksVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Marks, A::Error> {
         let mut marks: Vec<Delivery> = Vec::new();
-        let mut of_sender: HashMap<String, usize> = HashMap::new();
-        while marks.len() < MOST_MARKS {
+        while marks.len() < MOST_DELIVERIES {
             let Some(mut mark) = list.next_element::<Delivery>()? else { return Ok(Marks(marks)) };
             if mark.replica.len() > LONGEST_TEXT_BYTES {
                 mark.replica = String::new();
@@ -76,11 +74,8 @@ impl<'de> Visitor<'de> for MarksVisitor {
             if texts.iter().any(|text| text.len() > LONGEST_TEXT_BYTES) {
                 continue;
             }
-            let count = of_sender.entry(mark.sender.clone()).or_default();
-            *count += 1;
-            if *count <= MOST_MARKS_PER_SENDER {
-                marks.push(mark);
-            }
+            mark.oldest.truncate(MOST_LENGTHS);
+            marks.push(mark);
         }
         while list.next_element::<IgnoredAny>()?.is_some() {}
         Ok(Marks(marks))
@@ -103,7 +98,7 @@ mod tests {
     }
 
     fn parse(answer: &Value) -> Result<Deliveries, String> {
-        read(answer.to_string().as_bytes())
+        read(answer.to_string().as_bytes(), 5_000)
     }
 
     #[test]
@@ -115,11 +110,14 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_kept_than_a_receiver_has() {
+    fn no_more_is_kept_than_was_asked_for() {
         let many = (0..10_000).map(|n| mark(&format!("s{n}"), "")).collect();
-        assert_eq!(parse(&answer(many)).unwrap().deliveries.len(), MOST_MARKS);
+        assert_eq!(parse(&answer(many)).unwrap().deliveries.len(), 5_000);
         let of_one = (0..1_000).map(|n| mark("s", &format!("p-{n}"))).collect();
-        assert_eq!(parse(&answer(of_one)).unwrap().deliveries.len(), MOST_MARKS_PER_SENDER);
+        assert_eq!(parse(&answer(of_one)).unwrap().deliveries.len(), 1_000, "a sender may have many pods");
+        let mut long = mark("s", "p-0");
+        long["oldest"] = json!(vec![json!({"seconds": 1, "timestamp": 2}); 100]);
+        assert_eq!(parse(&answer(vec![long])).unwrap().deliveries[0].oldest.len(), MOST_LENGTHS);
         let long = vec![mark(&"x".repeat(254), "p-0"), mark("s", &"x".repeat(254)), mark("s", &"x".repeat(253))];
         let replicas: Vec<usize> =
             parse(&answer(long)).unwrap().deliveries.iter().map(|one| one.replica.len()).collect();
@@ -131,7 +129,7 @@ mod tests {
         let mut wrong = answer(vec![]);
         wrong["ready"] = json!("secret");
         for body in [wrong.to_string(), "<html>secret</html>".to_owned(), r#"{"started": "secret"}"#.to_owned()] {
-            let fault = read(body.as_bytes()).unwrap_err();
+            let fault = read(body.as_bytes(), 10).unwrap_err();
             assert!(fault.starts_with("the answer is not that of a receiver (line 1, column"), "{fault}");
         }
         let mut reason = answer(vec![]);

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, StatusCode};
+use hyper::{Method, StatusCode, Uri};
 use promarchive_api::Deliveries;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -22,7 +22,7 @@ use tracing::{debug, error};
 use super::access::authorize;
 use super::admission::{Admission, Busy, Charge};
 use super::body::{self, BodyError};
-use super::deliveries::{Delivered, Marks, Source};
+use super::deliveries::{self, Delivered, Marks, Source};
 use super::fair::Sender;
 use super::ingest::{Ingest, WriteError, Written};
 use super::metrics::{HttpLabels, Metrics, PathLabel, View, accepts_openmetrics};
@@ -197,7 +197,10 @@ async fn flush<T: WriteTarget>(State(app): State<Arc<App<T>>>) -> Response {
     }
 }
 
-async fn deliveries<T: WriteTarget>(State(app): State<Arc<App<T>>>) -> Response {
+async fn deliveries<T: WriteTarget>(State(app): State<Arc<App<T>>>, uri: Uri) -> Response {
+    let Ok(limit) = deliveries::limit(uri.query()) else {
+        return line(StatusCode::BAD_REQUEST, "limit is not a number: ask as in /api/v1/deliveries?limit=1000");
+    };
     let reason = app.not_ready();
     let told = Deliveries {
         started: app.started,
@@ -205,7 +208,7 @@ async fn deliveries<T: WriteTarget>(State(app): State<Arc<App<T>>>) -> Response 
         ready: reason.is_none(),
         reason,
         senders: app.tokens.as_ref().map(|tokens| tokens.current().senders()).unwrap_or_default(),
-        deliveries: app.marks().list(),
+        deliveries: app.marks().list(limit),
     };
     match serde_json::to_string(&told) {
         Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json + "\n").into_response(),

@@ -1,10 +1,11 @@
-use promarchive_api::Deliveries;
+use promarchive_api::{Deliveries, Oldest};
 
 use super::*;
 
 const SECOND: i64 = 1_000;
 const OLD: &str = "promarchive/monitoring/lab/00000000";
 const NEW: &str = "promarchive/monitoring/lab/11111111";
+const INTERVAL: Timespan = Timespan::from_secs(30);
 const OVERLAP_OF_TESTS: Timespan = Timespan::from_secs(60);
 
 /// (entry, token, replica, first, newest, last delivered), in seconds.
@@ -19,7 +20,9 @@ fn deliveries(started: i64, now: i64, marks: &[Mark<'_>]) -> Deliveries {
         address: "10.0.0.1".to_owned(),
         first: first * SECOND,
         newest: newest * SECOND,
-        last_delivered: last * SECOND,
+        // Delivered when it was scraped, if nothing else is said, by a queue that does not lag.
+        last_delivered: if *last == 0 { *newest } else { *last } * SECOND,
+        oldest: vec![Oldest { seconds: 60, timestamp: newest * SECOND }],
     };
     Deliveries {
         started: started * SECOND,
@@ -43,7 +46,7 @@ fn name(text: &str) -> EntryName {
 fn retire(pod_started: i64, marks: &[Mark<'_>]) -> Verdict {
     let (deliveries, pods) = (deliveries(0, 1_000, marks), [pod("p-0", pod_started)]);
     let sender = Sender::new(&deliveries, "s", &pods);
-    may_retire(&name(OLD), &name(NEW), 100 * SECOND, &sender, OVERLAP_OF_TESTS)
+    may_retire(&name(OLD), &name(NEW), 100 * SECOND, &sender, OVERLAP_OF_TESTS, INTERVAL)
 }
 
 #[test]
@@ -100,7 +103,7 @@ fn every_pod_is_waited_for_but_those_that_terminate() {
     let verdict = |other: Option<Pod>| {
         let pods: Vec<_> = std::iter::once(pod("p-0", 0)).chain(other).collect();
         let sender = Sender::new(&deliveries, "s", &pods);
-        may_retire(&name(OLD), &name(NEW), 100 * SECOND, &sender, OVERLAP_OF_TESTS)
+        may_retire(&name(OLD), &name(NEW), 100 * SECOND, &sender, OVERLAP_OF_TESTS, INTERVAL)
     };
     assert_eq!(verdict(None), Verdict::Yes);
     assert!(verdict(Some(pod("p-1", 0))).to_string().contains("from pod p-1"));
@@ -116,12 +119,12 @@ fn an_entry_may_go_when_what_was_scraped_before_is_here() {
     let deliveries = deliveries(0, 1_000, &[(OLD, "t", "p-0", 0, 700, 0)]);
     let pods = [pod("p-0", 0)];
     let sender = Sender::new(&deliveries, "s", &pods);
-    assert!(delivered_past(&name(OLD), 700 * SECOND, &sender).is_yes());
-    assert!(!delivered_past(&name(OLD), 700 * SECOND + 1, &sender).is_yes());
+    assert!(delivered_past(&name(OLD), 700 * SECOND, &sender, INTERVAL).is_yes());
+    assert!(!delivered_past(&name(OLD), 700 * SECOND + 1, &sender, INTERVAL).is_yes());
     let others = [pod("p-0", 0), Pod { terminating: true, ..pod("p-1", 0) }, Pod { started: None, ..pod("p-2", 0) }];
-    assert!(delivered_past(&name(OLD), 700 * SECOND, &Sender::new(&deliveries, "s", &others)).is_yes());
+    assert!(delivered_past(&name(OLD), 700 * SECOND, &Sender::new(&deliveries, "s", &others), INTERVAL).is_yes());
     let silent = [pod("p-0", 0), pod("p-1", 0)];
-    assert!(!delivered_past(&name(OLD), 700 * SECOND, &Sender::new(&deliveries, "s", &silent)).is_yes());
+    assert!(!delivered_past(&name(OLD), 700 * SECOND, &Sender::new(&deliveries, "s", &silent), INTERVAL).is_yes());
 }
 
 #[test]
@@ -129,8 +132,8 @@ fn no_pods_prove_nothing_while_something_comes() {
     for (last, verdict) in [(950, Verdict::NotYet(vec![Missing::NoPods])), (900, Verdict::Yes)] {
         let deliveries = deliveries(0, 1_000, &[(OLD, "t", "p-0", 0, 700, last)]);
         let sender = Sender::new(&deliveries, "s", &[]);
-        assert_eq!(delivered_past(&name(OLD), 700 * SECOND, &sender), verdict);
-        assert_eq!(may_retire(&name(OLD), &name(NEW), 0, &sender, OVERLAP_OF_TESTS), verdict);
+        assert_eq!(delivered_past(&name(OLD), 700 * SECOND, &sender, INTERVAL), verdict);
+        assert_eq!(may_retire(&name(OLD), &name(NEW), 0, &sender, OVERLAP_OF_TESTS, INTERVAL), verdict);
     }
 }
 
@@ -155,4 +158,33 @@ fn a_token_is_forgotten_when_every_pod_has_left_it_behind() {
             assert_eq!(token_retired("old", "new", &sender).is_yes(), retired, "{marks:?}");
         }
     }
+}
+
+/// A target whose clock is 540 s ahead, beside others. The queue lags.
+#[test]
+fn an_exporter_that_is_ahead_does_not_hide_that_the_queue_lags() {
+    let oldest = |seconds, timestamp: i64| Oldest { seconds, timestamp: timestamp * SECOND };
+    let judge = |all: &[(i64, i64, Vec<Oldest>)]| {
+        // All of one queue, by several tokens.
+        let marks: Vec<Mark<'_>> = all.iter().map(|(newest, last, _)| (OLD, "t", "p-0", 10, *newest, *last)).collect();
+        let mut deliveries = deliveries(0, 2_000, &marks);
+        for (mark, (_, _, oldest)) in deliveries.deliveries.iter_mut().zip(all) {
+            mark.oldest.clone_from(oldest);
+        }
+        let pods = [pod("p-0", 0)];
+        delivered_past(&name(OLD), 700 * SECOND, &Sender::new(&deliveries, "s", &pods), INTERVAL)
+    };
+    let older = Verdict::NotYet(vec![Missing::Older { pod: "p-0".to_owned(), entry: OLD.to_owned() }]);
+    // It has read up to 300 s, of which the exporter's samples say 840 s.
+    assert_eq!(judge(&[(840, 1_000, vec![oldest(60, 250)])]), older);
+    assert_eq!(judge(&[(840, 1_000, vec![])]), older, "an earlier version of the receiver, or too early to tell");
+    assert_eq!(judge(&[(840, 1_000, vec![oldest(30, 800)])]), older, "not for two scrape intervals");
+    assert_eq!(judge(&[(1_250, 1_000, vec![oldest(60, 700), oldest(120, 600)])]), Verdict::Yes, "nothing older comes");
+    // Prometheus takes no sample that is further ahead.
+    assert_eq!(judge(&[(1_299, 1_000, vec![])]), older);
+    assert_eq!(judge(&[(1_300, 1_000, vec![])]), Verdict::Yes);
+    // What came with another token a moment ago counts as well, and what came long ago does not.
+    let good = (1_250, 1_000, vec![oldest(60, 700)]);
+    assert_eq!(judge(&[good.clone(), (600, 950, vec![oldest(60, 500)])]), older);
+    assert_eq!(judge(&[good, (600, 900, vec![oldest(60, 500)])]), Verdict::Yes);
 }

@@ -1,0 +1,104 @@
+//! The oldest samples among those that came last. Pure.
+//!
+//! The newest timestamp of a sender proves little: one exporter whose clock is ahead makes it run ahead of all others. The oldest of
+//! what has come in the last while cannot be ahead: a queue that lags still brings the samples of other exporters, which are old.
+
+use std::collections::VecDeque;
+
+use promarchive_api::Oldest;
+
+/// Windows that are told, in seconds.
+const WINDOWS: [i64; 5] = [15, 30, 60, 120, 240];
+/// Arrivals are put together in steps of this length, in milliseconds.
+const STEP: i64 = 15_000;
+const STEPS: i64 = 16;
+/// After a longer pause nothing is concluded from what came before it, in milliseconds.
+const LONGEST_PAUSE: i64 = 60_000;
+
+/// What came last, in steps of some seconds.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    /// When the first one came after the last long pause.
+    since: i64,
+    last: i64,
+    /// Number of the step, and the earliest timestamp in it.
+    steps: VecDeque<(i64, i64)>,
+}
+
+impl Recent {
+    /// Something came at `now` with `earliest` as its earliest timestamp, both in milliseconds since the epoch.
+    pub(super) fn record(&mut self, earliest: i64, now: i64) {
+        let pause = now.saturating_sub(self.last);
+        // The clock may have been set back.
+        if self.steps.is_empty() || !(0..=LONGEST_PAUSE).contains(&pause) {
+            self.steps.clear();
+            self.since = now;
+        }
+        self.last = now;
+        let step = now.div_euclid(STEP);
+        match self.steps.back_mut() {
+            Some((last, oldest)) if *last == step => *oldest = earliest.min(*oldest),
+            _ => self.steps.push_back((step, earliest)),
+        }
+        while self.steps.front().is_some_and(|(first, _)| step - first > STEPS) {
+            self.steps.pop_front();
+        }
+    }
+
+    /// The oldest of each window that is over, ending with the last arrival. The windows are up to a step longer than they say.
+    pub(super) fn oldest(&self) -> Vec<Oldest> {
+        let over = WINDOWS.into_iter().filter(|seconds| self.last.saturating_sub(self.since) >= seconds * 1_000);
+        over.filter_map(|seconds| {
+            let first = (self.last - seconds * 1_000).div_euclid(STEP);
+            let within = self.steps.iter().filter(|(step, _)| *step >= first);
+            let timestamp = within.map(|(_, oldest)| *oldest).min()?;
+            Some(Oldest { seconds, timestamp })
+        })
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000;
+
+    fn told(recent: &Recent) -> Vec<(i64, i64)> {
+        recent.oldest().iter().map(|one| (one.seconds, one.timestamp / SECOND)).collect()
+    }
+
+    #[test]
+    fn an_exporter_that_is_ahead_does_not_hide_that_the_queue_lags() {
+        let mut recent = Recent::default();
+        // The queue lags by 1,000 s, every tenth request has samples of the exporter alone.
+        for second in 0..=60 {
+            let ahead = if second % 10 == 0 { 540 } else { 0 };
+            recent.record((second - 1_000 + ahead) * SECOND, second * SECOND);
+        }
+        assert_eq!(told(&recent), [(15, 45 - 1_000), (30, 31 - 1_000), (60, 1 - 1_000)]);
+    }
+
+    #[test]
+    fn a_window_that_is_not_over_says_nothing_and_a_long_pause_begins_anew() {
+        let mut recent = Recent::default();
+        recent.record(5 * SECOND, 100 * SECOND);
+        assert_eq!(told(&recent), []);
+        recent.record(6 * SECOND, 160 * SECOND);
+        assert_eq!(told(&recent), [(15, 6), (30, 6), (60, 5)]);
+        for at in [221, 200] {
+            recent.record(7 * SECOND, at * SECOND);
+            assert_eq!(told(&recent), [], "a pause, or a clock that was set back");
+        }
+    }
+
+    #[test]
+    fn it_stays_small() {
+        let mut recent = Recent::default();
+        for second in 0..10_000 {
+            recent.record(second * SECOND, second * SECOND);
+        }
+        assert!(recent.steps.len() <= 17);
+        assert_eq!(told(&recent).last(), Some(&(240, 9_750)));
+    }
+}
