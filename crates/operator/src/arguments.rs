@@ -55,8 +55,8 @@ pub(crate) struct Run {
     /// Namespaces to work in, with commas between them; all of them if none is given.
     #[arg(long, env = "PROMARCHIVE_NAMESPACES", value_delimiter = ',')]
     pub namespaces: Vec<String>,
-    /// Address and port of health and metrics.
-    #[arg(long, env = "PROMARCHIVE_LISTEN", default_value = "0.0.0.0:8080")]
+    /// Address and port of health and metrics. With [::] it listens on all addresses of both families, as far as there are any.
+    #[arg(long, env = "PROMARCHIVE_LISTEN", default_value = "[::]:8080")]
     pub listen: SocketAddr,
     /// Group that owns the receivers' volumes; `none` where the platform chooses it, as OpenShift does.
     #[arg(long, env = "PROMARCHIVE_FS_GROUP", default_value = "65532")]

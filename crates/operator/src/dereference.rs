@@ -10,7 +10,7 @@ use std::sync::Arc;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
-use promarchive_api::metrics_archive::{PrometheusKind, PrometheusState, TlsMode};
+use promarchive_api::metrics_archive::{NetworkPolicyMode, PrometheusKind, PrometheusState, TlsMode};
 use promarchive_api::{Deliveries, MOST_DELIVERIES};
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
@@ -65,6 +65,8 @@ pub struct Found<'a> {
     pub missing: Vec<String>,
     /// How the receiver is reached: as it was last asked, if it was.
     pub endpoint: Option<Endpoint>,
+    /// Whether a NetworkPolicy decides who reaches the receiver.
+    pub has_network_policy: bool,
     /// What the receiver answered; none if it was not asked.
     pub answer: Option<Result<Deliveries, ReceiverError>>,
     /// Whether the receiver will be there soon, as far as can be told: all its objects are applied, and its claim is bound or new.
@@ -154,6 +156,7 @@ pub async fn dereference<'a>(
         with_entry,
         refused,
         pods,
+        has_network_policy: archive.receiver.network_policy != NetworkPolicyMode::None,
         endpoint,
         answer,
         is_receiver_coming: false,

@@ -79,6 +79,11 @@ impl Prometheus {
         self.spec().get("paused").and_then(Value::as_bool).unwrap_or(false)
     }
 
+    /// Whether its pods have the addresses of their nodes.
+    pub fn is_on_host_network(&self) -> bool {
+        self.spec().get("hostNetwork").and_then(Value::as_bool).unwrap_or(false)
+    }
+
     /// Whether it selects nothing, so that the Prometheus Operator may leave its configuration to somebody else.
     pub fn is_perhaps_unmanaged(&self) -> bool {
         SELECTORS.iter().all(|selector| self.spec().get(selector).is_none_or(Value::is_null))

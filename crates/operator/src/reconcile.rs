@@ -350,10 +350,31 @@ fn claim_size(claim: &DynamicObject) -> Option<&str> {
     claim.data.pointer("/spec/resources/requests/storage")?.as_str()
 }
 
+/// Whether one of the addresses of the Service is of IPv6: the receiver then listens on both families.
 fn is_ipv6(service: &DynamicObject) -> bool {
-    service
-        .data
-        .pointer("/spec/clusterIP")
-        .and_then(|address| address.as_str())
-        .is_some_and(|address| address.contains(':'))
+    let all = service.data.pointer("/spec/clusterIPs").and_then(|addresses| addresses.as_array());
+    let first = service.data.pointer("/spec/clusterIP");
+    let texts = all.into_iter().flatten().chain(first).filter_map(|address| address.as_str());
+    texts.into_iter().any(|address| address.contains(':'))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_service_with_an_address_of_ipv6_in_any_place_asks_for_both_families() {
+        let service = |spec| DynamicObject { types: None, metadata: Default::default(), data: json!({ "spec": spec }) };
+        for (spec, wanted) in [
+            (json!({"clusterIP": "10.0.0.1"}), false),
+            (json!({"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"]}), false),
+            (json!({"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1", "fd00::1"]}), true),
+            (json!({"clusterIP": "fd00::1", "clusterIPs": ["fd00::1"]}), true),
+            (json!({}), false),
+        ] {
+            assert_eq!(is_ipv6(&service(spec.clone())), wanted, "{spec}");
+        }
+    }
 }

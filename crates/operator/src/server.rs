@@ -8,7 +8,7 @@ mod places;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -83,15 +83,37 @@ impl Health {
 
 /// Serves in the background.
 pub async fn start(address: SocketAddr, health: Arc<Health>, supervisor: &Supervisor) -> Result<(), RunError> {
-    let listener = TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
+    let listeners = bind(address).await.map_err(|source| RunError::Listen { address, source })?;
     info!(%address, "health and metrics");
-    supervisor.task(Task::Server, accept(listener, health));
+    let places = Places::default();
+    for listener in listeners {
+        supervisor.task(Task::Server, accept(listener, places.clone(), health.clone()));
+    }
     Ok(())
 }
 
+/// One listener, or for `[::]` one for each family. On most machines one for IPv6 takes connections of both families, so that the second
+/// finds the port in use; some have no IPv6, and some keep the families apart.
+async fn bind(address: SocketAddr) -> io::Result<Vec<TcpListener>> {
+    let first = TcpListener::bind(address).await;
+    if address.ip() != IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        return first.map(|listener| vec![listener]);
+    }
+    let port =
+        first.as_ref().ok().and_then(|listener| listener.local_addr().ok()).map_or(address.port(), |at| at.port());
+    let second = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await;
+    match (first, second) {
+        (Ok(first), Ok(second)) => Ok(vec![first, second]),
+        (Ok(one), Err(_)) => Ok(vec![one]),
+        // Somebody else has the port.
+        (Err(error), _) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
+        (Err(_), Ok(one)) => Ok(vec![one]),
+        (Err(error), Err(_)) => Err(error),
+    }
+}
+
 #[cfg_attr(not(test), expect(clippy::disallowed_methods, reason = "the end of a connection is its own affair"))]
-async fn accept(listener: TcpListener, health: Arc<Health>) {
-    let places = Places::default();
+async fn accept(listener: TcpListener, places: Places, health: Arc<Health>) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -159,4 +181,40 @@ fn answer(request: &Request<Incoming>, health: &Health) -> Response<String> {
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content));
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn both_families_are_answered() {
+        let listeners = bind("[::]:0".parse().unwrap()).await.unwrap();
+        let port = listeners[0].local_addr().unwrap().port();
+        let places = Places::default();
+        for listener in listeners {
+            tokio::spawn(accept(listener, places.clone(), Arc::default()));
+        }
+        let mut addresses: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into()];
+        // Not every machine has it.
+        if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.is_ok() {
+            addresses.push(Ipv6Addr::LOCALHOST.into());
+        }
+        for address in addresses {
+            let mut stream = TcpStream::connect((address, port)).await.unwrap();
+            stream.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200"), "{address}: {answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_that_somebody_has_is_an_error_and_one_address_is_one_listener() {
+        let one = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        assert_eq!(one.len(), 1);
+        assert!(bind(one[0].local_addr().unwrap()).await.is_err());
+    }
 }

@@ -53,7 +53,7 @@ pub struct Inputs<'a> {
     pub claim_made_for: Option<&'a str>,
     /// Whether the receiver may mount the claim. If not, neither claim nor Deployment is made or changed.
     pub may_mount: bool,
-    /// Whether the Service has an IPv6 address first.
+    /// Whether the Service has an IPv6 address.
     pub ipv6: bool,
     /// Whether PodMonitors are known to the cluster.
     pub pod_monitors: bool,

@@ -16,6 +16,7 @@ pub(super) fn service(archive: &Archive) -> Desired {
 pub fn service_spec(archive: &Archive) -> Value {
     json!({
         "type": "ClusterIP",
+        "ipFamilyPolicy": "PreferDualStack",
         "selector": selector(archive),
         "ports": [{"name": "receiver", "port": RECEIVER_PORT, "targetPort": "receiver", "protocol": "TCP"}],
     })

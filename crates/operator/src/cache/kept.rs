@@ -56,6 +56,7 @@ static PROMETHEUS: Rule = Rule::Fields(&[(
         ("image", Rule::All),
         ("mode", Rule::All),
         ("paused", Rule::All),
+        ("hostNetwork", Rule::All),
         ("nameValidationScheme", Rule::All),
         ("serviceMonitorSelector", Rule::Presence),
         ("podMonitorSelector", Rule::Presence),

@@ -76,6 +76,9 @@ fn replacing(found: &Found<'_>, sender: &Sender<'_>, entry: EntryName, message: 
     }
 }
 
+/// A NetworkPolicy names pods; what comes from the host's network comes from a node.
+const BLOCKED_BY_POLICY: &str = "its pods use the network of their nodes (spec.hostNetwork: true), and the NetworkPolicy of the archive lets pods through, not nodes: most networks block its samples. Set spec.receiver.networkPolicy: None in the archive, or add a NetworkPolicy of your own that lets the nodes' addresses reach port 9201 of the receiver";
+
 /// It has an entry; do its samples arrive?
 fn arriving(found: &Found<'_>, sender: &Sender<'_>, entry: Option<EntryName>, mut notes: Vec<String>) -> Said {
     let prometheus = &sender.prometheus;
@@ -106,6 +109,9 @@ fn arriving(found: &Found<'_>, sender: &Sender<'_>, entry: Option<EntryName>, mu
         _ => "it has the entry; a Prometheus takes up to 4 minutes to load it",
     };
     notes.insert(0, message.to_owned());
+    if state != PrometheusState::Receiving && prometheus.is_on_host_network() && found.has_network_policy {
+        notes.push(BLOCKED_BY_POLICY.to_owned());
+    }
     if prometheus.is_daemon_set() {
         notes.push("agents in DaemonSet mode keep nothing: what they have not sent when a pod ends is lost".to_owned());
     }
