@@ -83,7 +83,11 @@ impl Receiver {
         }
         arrivals.push((now, time));
         let (first, _) = arrivals[0];
-        let windows = [15, 30, 60].into_iter().filter(|seconds| now - first >= *seconds);
+        let is_steady = |seconds: i64| {
+            let pairs = arrivals.windows(2).filter(|pair| pair[1].0 >= now - seconds);
+            pairs.into_iter().all(|pair| pair[1].0 - pair[0].0 <= seconds / 2)
+        };
+        let windows = [15, 30, 60].into_iter().filter(|seconds| now - first >= *seconds && is_steady(*seconds));
         let oldest = |seconds: i64| {
             arrivals.iter().rev().take_while(|(at, _)| *at >= now - seconds).map(|(_, time)| *time).min()
         };

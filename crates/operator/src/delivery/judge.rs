@@ -18,13 +18,13 @@ const UNLISTED_WINDOW: i64 = 90_000;
 /// So far ahead of its own clock may the timestamp of a sample be: Prometheus takes no other.
 const AHEAD: i64 = 600_000;
 /// For so many scrape intervals nothing older may have come: whoever scrapes as well has had its turn in them.
-const INTERVALS: i64 = 2;
+const INTERVALS: i64 = 3;
 
 /// Whether `old` may go out, because `new` has everything from its own start on, and `old` everything before.
 ///
 /// `written` is when the operator last changed the list (the time of its entry in `metadata.managedFields`), ms since 1970.
 /// Each pod must have delivered past (the first sample of `new`, or `written` if that is later) + `overlap`, with both
-/// entries, and nothing older in its last two scrape intervals. A pod whose process began when `new` had long been there started both queues at the same moment: `old` has nothing of
+/// entries, and nothing older in its last three scrape intervals. A pod whose process began when `new` had long been there started both queues at the same moment: `old` has nothing of
 /// its own, and only `new` is waited for.
 pub fn may_retire(
     old: &EntryName,
@@ -57,7 +57,7 @@ pub fn may_retire(
 }
 
 /// Whether everything that was scraped before `moment` (ms since 1970) has come through `entry`, so that it may go: each pod has
-/// delivered a sample of that time or later, and in its last two scrape intervals nothing older. A pod without a process has nothing to send.
+/// delivered a sample of that time or later, and in its last three scrape intervals nothing older. A pod without a process has nothing to send.
 pub fn delivered_past(entry: &EntryName, moment: i64, sender: &Sender<'_>, interval: Timespan) -> Verdict {
     if let Some(missing) = unlisted(sender) {
         return Verdict::NotYet(vec![missing]);

@@ -139,7 +139,7 @@ pub enum Missing {
     },
     /// Samples from before the moment may still come through an entry.
     #[error(
-        "pod {pod} has not yet sent through the entry {entry} for two scrape intervals without older samples among what it sends"
+        "pod {pod} has not yet sent through the entry {entry} for three scrape intervals without older samples among what it sends"
     )]
     Older {
         /// The pod.

@@ -22,7 +22,7 @@ fn deliveries(started: i64, now: i64, marks: &[Mark<'_>]) -> Deliveries {
         newest: newest * SECOND,
         // Delivered when it was scraped, if nothing else is said, by a queue that does not lag.
         last_delivered: if *last == 0 { *newest } else { *last } * SECOND,
-        oldest: vec![Oldest { seconds: 60, timestamp: newest * SECOND }],
+        oldest: vec![Oldest { seconds: 120, timestamp: newest * SECOND }],
     };
     Deliveries {
         started: started * SECOND,
@@ -176,15 +176,15 @@ fn an_exporter_that_is_ahead_does_not_hide_that_the_queue_lags() {
     };
     let older = Verdict::NotYet(vec![Missing::Older { pod: "p-0".to_owned(), entry: OLD.to_owned() }]);
     // It has read up to 300 s, of which the exporter's samples say 840 s.
-    assert_eq!(judge(&[(840, 1_000, vec![oldest(60, 250)])]), older);
+    assert_eq!(judge(&[(840, 1_000, vec![oldest(120, 250)])]), older);
     assert_eq!(judge(&[(840, 1_000, vec![])]), older, "an earlier version of the receiver, or too early to tell");
-    assert_eq!(judge(&[(840, 1_000, vec![oldest(30, 800)])]), older, "not for two scrape intervals");
-    assert_eq!(judge(&[(1_250, 1_000, vec![oldest(60, 700), oldest(120, 600)])]), Verdict::Yes, "nothing older comes");
+    assert_eq!(judge(&[(840, 1_000, vec![oldest(60, 800)])]), older, "not for three scrape intervals");
+    assert_eq!(judge(&[(1_250, 1_000, vec![oldest(120, 700), oldest(240, 600)])]), Verdict::Yes, "nothing older comes");
     // Prometheus takes no sample that is further ahead.
     assert_eq!(judge(&[(1_299, 1_000, vec![])]), older);
     assert_eq!(judge(&[(1_300, 1_000, vec![])]), Verdict::Yes);
     // What came with another token a moment ago counts as well, and what came long ago does not.
-    let good = (1_250, 1_000, vec![oldest(60, 700)]);
-    assert_eq!(judge(&[good.clone(), (600, 950, vec![oldest(60, 500)])]), older);
-    assert_eq!(judge(&[good, (600, 900, vec![oldest(60, 500)])]), Verdict::Yes);
+    let good = (1_250, 1_000, vec![oldest(120, 700)]);
+    assert_eq!(judge(&[good.clone(), (600, 950, vec![oldest(120, 500)])]), older);
+    assert_eq!(judge(&[good, (600, 900, vec![oldest(120, 500)])]), Verdict::Yes);
 }

@@ -15,14 +15,23 @@ const STEPS: i64 = 16;
 /// After a longer pause nothing is concluded from what came before it, in milliseconds.
 const LONGEST_PAUSE: i64 = 60_000;
 
+/// What came within some seconds.
+#[derive(Debug)]
+struct Step {
+    number: i64,
+    /// The earliest timestamp.
+    oldest: i64,
+    /// The longest time before an arrival without another one.
+    pause: i64,
+}
+
 /// What came last, in steps of some seconds.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     /// When the first one came after the last long pause.
     since: i64,
     last: i64,
-    /// Number of the step, and the earliest timestamp in it.
-    steps: VecDeque<(i64, i64)>,
+    steps: VecDeque<Step>,
 }
 
 impl Recent {
@@ -34,25 +43,30 @@ impl Recent {
             self.steps.clear();
             self.since = now;
         }
+        let pause = if self.steps.is_empty() { 0 } else { pause };
         self.last = now;
-        let step = now.div_euclid(STEP);
+        let number = now.div_euclid(STEP);
         match self.steps.back_mut() {
-            Some((last, oldest)) if *last == step => *oldest = earliest.min(*oldest),
-            _ => self.steps.push_back((step, earliest)),
+            Some(step) if step.number == number => {
+                (step.oldest, step.pause) = (earliest.min(step.oldest), pause.max(step.pause));
+            }
+            _ => self.steps.push_back(Step { number, oldest: earliest, pause }),
         }
-        while self.steps.front().is_some_and(|(first, _)| step - first > STEPS) {
+        while self.steps.front().is_some_and(|step| number - step.number > STEPS) {
             self.steps.pop_front();
         }
     }
 
-    /// The oldest of each window that is over, ending with the last arrival. The windows are up to a step longer than they say.
+    /// The oldest of each window that is over, ending with the last arrival. The windows are up to a step longer than they say. A window with a
+    /// pause of more than half of it says nothing: what came after the pause may be of one exporter alone.
     pub(super) fn oldest(&self) -> Vec<Oldest> {
         let over = WINDOWS.into_iter().filter(|seconds| self.last.saturating_sub(self.since) >= seconds * 1_000);
         over.filter_map(|seconds| {
             let first = (self.last - seconds * 1_000).div_euclid(STEP);
-            let within = self.steps.iter().filter(|(step, _)| *step >= first);
-            let timestamp = within.map(|(_, oldest)| *oldest).min()?;
-            Some(Oldest { seconds, timestamp })
+            let within = || self.steps.iter().filter(|step| step.number >= first);
+            let timestamp = within().map(|step| step.oldest).min()?;
+            let is_steady = within().all(|step| step.pause <= seconds * 1_000 / 2);
+            is_steady.then_some(Oldest { seconds, timestamp })
         })
         .collect()
     }
@@ -84,8 +98,9 @@ mod tests {
         let mut recent = Recent::default();
         recent.record(5 * SECOND, 100 * SECOND);
         assert_eq!(told(&recent), []);
-        recent.record(6 * SECOND, 160 * SECOND);
-        assert_eq!(told(&recent), [(15, 6), (30, 6), (60, 5)]);
+        recent.record(6 * SECOND, 130 * SECOND);
+        recent.record(7 * SECOND, 160 * SECOND);
+        assert_eq!(told(&recent), [(60, 5)], "in the shorter ones something came too rarely");
         for at in [221, 200] {
             recent.record(7 * SECOND, at * SECOND);
             assert_eq!(told(&recent), [], "a pause, or a clock that was set back");
