@@ -63,18 +63,21 @@ pub struct Delivery {
     /// The receiver's clock at the last acknowledgement.
     pub last_delivered: i64,
     /// The earliest timestamp of what came in the last while, for some lengths of it; a length is missing while less than that has
-    /// passed since the first arrival or since a pause of more than a minute.
+    /// passed since the first arrival.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub oldest: Vec<Oldest>,
 }
 
 /// The earliest timestamp among what came within a time up to the last arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Oldest {
     /// The length of that time, or a little less.
     pub seconds: i64,
     /// The timestamp.
     pub timestamp: i64,
+    /// The longest time without an arrival that ended within that time, ms.
+    pub longest_pause: i64,
 }
 
 #[cfg(test)]
@@ -102,6 +105,7 @@ deliveries:
   oldest:
   - seconds: 15
     timestamp: 5
+    longestPause: 5000
 ";
 
     #[test]

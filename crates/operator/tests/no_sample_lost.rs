@@ -54,7 +54,7 @@ struct Receiver {
     started: i64,
     down_until: i64,
     marks: BTreeMap<(String, String), Delivery>,
-    /// When what came by a mark, since its last pause of more than a minute.
+    /// When what came by a mark.
     arrivals: BTreeMap<(String, String), Vec<(i64, i64)>>,
     acknowledged: BTreeSet<(String, Sample)>,
 }
@@ -78,20 +78,17 @@ impl Receiver {
         mark.newest = mark.newest.max(time);
         mark.last_delivered = now * 1_000;
         let arrivals = self.arrivals.entry((pod.to_owned(), header.to_owned())).or_default();
-        if arrivals.last().is_some_and(|(last, _)| now - last > 60) {
-            arrivals.clear();
-        }
         arrivals.push((now, time));
-        let (first, _) = arrivals[0];
-        let is_steady = |seconds: i64| {
-            let pairs = arrivals.windows(2).filter(|pair| pair[1].0 >= now - seconds);
-            pairs.into_iter().all(|pair| pair[1].0 - pair[0].0 <= seconds / 2)
-        };
-        let windows = [15, 30, 60].into_iter().filter(|seconds| now - first >= *seconds && is_steady(*seconds));
+        let first = arrivals[0].0;
         let oldest = |seconds: i64| {
-            arrivals.iter().rev().take_while(|(at, _)| *at >= now - seconds).map(|(_, time)| *time).min()
+            let timestamp =
+                arrivals.iter().rev().take_while(|(at, _)| *at >= now - seconds).map(|(_, time)| *time).min();
+            let pauses = arrivals.windows(2).rev().take_while(|pair| pair[1].0 >= now - seconds);
+            let longest_pause = pauses.map(|pair| (pair[1].0 - pair[0].0) * 1_000).max().unwrap_or(0);
+            Oldest { seconds, timestamp: timestamp.unwrap(), longest_pause }
         };
-        mark.oldest = windows.map(|seconds| Oldest { seconds, timestamp: oldest(seconds).unwrap() }).collect();
+        mark.oldest =
+            [15, 30, 60, 120, 180, 240].into_iter().filter(|seconds| now - first >= *seconds).map(oldest).collect();
     }
 
     fn restart(&mut self, now: i64, random: &mut Random) {
@@ -300,7 +297,7 @@ impl World {
             deliveries: self.receiver.marks.values().cloned().collect(),
         };
         if self.forged {
-            let never = vec![Oldest { seconds: 60, timestamp: i64::MAX }];
+            let never = vec![Oldest { seconds: 240, timestamp: i64::MAX, longest_pause: 0 }];
             deliveries.deliveries.iter_mut().for_each(|mark| mark.oldest.clone_from(&never));
         }
         let pods: Vec<_> = self.processes.iter().map(|process| process.as_pod(now)).collect();

@@ -1,6 +1,6 @@
 //! What may go: an entry, a Prometheus that is held, a token.
 
-use promarchive_api::{Delivery, Timespan};
+use promarchive_api::{Delivery, Oldest, Timespan};
 
 use super::interval::milliseconds;
 use super::{Missing, Pod, Sender, Verdict};
@@ -17,15 +17,19 @@ const UNLISTED_WINDOW: i64 = 90_000;
 
 /// So far ahead of its own clock may the timestamp of a sample be: Prometheus takes no other.
 const AHEAD: i64 = 600_000;
-/// For so many scrape intervals nothing older may have come: whoever scrapes as well has had its turn in them.
+/// For at least so many scrape intervals nothing older may have come: whoever else is scraped has had its turn in them.
 const INTERVALS: i64 = 3;
+/// The same for what is scraped often, ms.
+const SHORTEST_WINDOW: i64 = 30_000;
+/// A queue that does not lag pauses for no longer than a scrape interval and this, ms: it sends what it has after 5 s.
+const STEADY: i64 = 10_000;
 
 /// Whether `old` may go out, because `new` has everything from its own start on, and `old` everything before.
 ///
 /// `written` is when the operator last changed the list (the time of its entry in `metadata.managedFields`), ms since 1970.
 /// Each pod must have delivered past (the first sample of `new`, or `written` if that is later) + `overlap`, with both
-/// entries, and nothing older in its last three scrape intervals. A pod whose process began when `new` had long been there started both queues at the same moment: `old` has nothing of
-/// its own, and only `new` is waited for.
+/// entries, and nothing older for as long as `overlap`, or three scrape intervals if that is longer. A pod whose process began when
+/// `new` had long been there started both queues at the same moment: `old` has nothing of its own, and nothing is waited for.
 pub fn may_retire(
     old: &EntryName,
     new: &EntryName,
@@ -50,34 +54,42 @@ pub fn may_retire(
         if both_past < began {
             return None;
         }
-        let past = Past { moment: start_of_new, overlap, interval };
+        let past = Past::new(start_of_new, overlap, interval);
         past.missing(pod, &new, sender).or_else(|| past.missing(pod, &old, sender))
     };
     Verdict::of(staying(sender.pods).filter_map(judge))
 }
 
 /// Whether everything that was scraped before `moment` (ms since 1970) has come through `entry`, so that it may go: each pod has
-/// delivered a sample of that time or later, and in its last three scrape intervals nothing older. A pod without a process has nothing to send.
+/// delivered a sample of that time or later, and nothing older for three scrape intervals, or 30 s if that is longer. A pod without a
+/// process has nothing to send.
 pub fn delivered_past(entry: &EntryName, moment: i64, sender: &Sender<'_>, interval: Timespan) -> Verdict {
     if let Some(missing) = unlisted(sender) {
         return Verdict::NotYet(vec![missing]);
     }
     let entry = entry.header();
     let running = staying(sender.pods).filter(|pod| pod.started.is_some());
-    let past = Past { moment, overlap: 0, interval: milliseconds(interval) };
+    let past = Past::new(moment, 0, milliseconds(interval));
     Verdict::of(running.filter_map(|pod| past.missing(pod, &entry, sender)))
 }
 
-/// What a pod must have delivered past, ms.
+/// What a pod must have delivered past. In milliseconds.
 struct Past {
     moment: i64,
     /// Further than the moment.
     overlap: i64,
-    /// Of scrapes.
-    interval: i64,
+    /// For how long nothing from before the moment may have come.
+    window: i64,
+    /// The longest pause of a queue that does not lag.
+    longest_pause: i64,
 }
 
 impl Past {
+    fn new(moment: i64, overlap: i64, interval: i64) -> Self {
+        let window = interval.saturating_mul(INTERVALS).max(overlap).max(SHORTEST_WINDOW);
+        Self { moment, overlap, window, longest_pause: interval.saturating_add(STEADY) }
+    }
+
     /// What is missing of what `pod` had before the moment. The newest sample alone proves nothing: it can be that of an exporter whose
     /// clock is ahead, while the queue lags. Either no sample from before the moment has come for a while, or the newest one is further
     /// ahead than any exporter can be.
@@ -95,19 +107,22 @@ impl Past {
         (!is_past).then_some(Missing::Older { pod, entry })
     }
 
-    /// Whether all of these, which are of one queue, have brought nothing from before the moment for some scrape intervals.
+    /// Whether all of these, which are of one queue, have brought nothing from before the moment for some time, and without long pauses: what
+    /// comes between pauses can be that of one exporter alone.
     fn nothing_older_comes(&self, marks: &[&Delivery]) -> bool {
-        let window = self.interval.saturating_mul(INTERVALS);
         let Some(last) = marks.iter().map(|mark| mark.last_delivered).max() else { return false };
-        let recent = marks.iter().filter(|mark| last.saturating_sub(mark.last_delivered) <= window);
-        recent.into_iter().all(|mark| oldest_within(mark, window).is_some_and(|oldest| oldest >= self.moment))
+        let recent = marks.iter().filter(|mark| last.saturating_sub(mark.last_delivered) <= self.window);
+        recent.into_iter().all(|mark| {
+            within(mark, self.window)
+                .is_some_and(|one| one.timestamp >= self.moment && one.longest_pause <= self.longest_pause)
+        })
     }
 }
 
-/// The oldest sample of the last `window` ms or more; none if that is not told.
-fn oldest_within(mark: &Delivery, window: i64) -> Option<i64> {
+/// What came in the last `window` ms or a little more; none if that is not told.
+fn within(mark: &Delivery, window: i64) -> Option<&Oldest> {
     let long = mark.oldest.iter().filter(|oldest| oldest.seconds.saturating_mul(1_000) >= window);
-    long.min_by_key(|oldest| oldest.seconds).map(|oldest| oldest.timestamp)
+    long.min_by_key(|oldest| oldest.seconds)
 }
 
 /// Whether the old token of a sender may be forgotten: every pod that exists has delivered with the new one, a minute after the

@@ -139,7 +139,7 @@ pub enum Missing {
     },
     /// Samples from before the moment may still come through an entry.
     #[error(
-        "pod {pod} has not yet sent through the entry {entry} for three scrape intervals without older samples among what it sends"
+        "pod {pod} may still send older samples through the entry {entry}: some came lately, or requests came with long pauses"
     )]
     Older {
         /// The pod.

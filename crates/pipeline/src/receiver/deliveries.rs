@@ -360,7 +360,7 @@ mod tests {
             marks.record(source.clone(), delivered(low, i64::MAX, &"r".repeat(253)), low + now * 1_000);
         }
         let list = marks.list(usize::MAX);
-        assert_eq!((list.len(), list[0].oldest.len()), (1, 5));
+        assert_eq!((list.len(), list[0].oldest.len()), (1, 6));
         let length = serde_json::to_string(&list[0]).unwrap().len();
         assert!(length <= promarchive_api::LONGEST_DELIVERY_BYTES, "{length}");
         for wrong in ["r".repeat(254), "a\nb".to_owned(), "a\"b".to_owned()] {

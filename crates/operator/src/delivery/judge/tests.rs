@@ -22,7 +22,7 @@ fn deliveries(started: i64, now: i64, marks: &[Mark<'_>]) -> Deliveries {
         newest: newest * SECOND,
         // Delivered when it was scraped, if nothing else is said, by a queue that does not lag.
         last_delivered: if *last == 0 { *newest } else { *last } * SECOND,
-        oldest: vec![Oldest { seconds: 120, timestamp: newest * SECOND }],
+        oldest: vec![Oldest { seconds: 120, timestamp: newest * SECOND, longest_pause: 30 * SECOND }],
     };
     Deliveries {
         started: started * SECOND,
@@ -163,7 +163,8 @@ fn a_token_is_forgotten_when_every_pod_has_left_it_behind() {
 /// A target whose clock is 540 s ahead, beside others. The queue lags.
 #[test]
 fn an_exporter_that_is_ahead_does_not_hide_that_the_queue_lags() {
-    let oldest = |seconds, timestamp: i64| Oldest { seconds, timestamp: timestamp * SECOND };
+    let oldest =
+        |seconds, timestamp: i64| Oldest { seconds, timestamp: timestamp * SECOND, longest_pause: 35 * SECOND };
     let judge = |all: &[(i64, i64, Vec<Oldest>)]| {
         // All of one queue, by several tokens.
         let marks: Vec<Mark<'_>> = all.iter().map(|(newest, last, _)| (OLD, "t", "p-0", 10, *newest, *last)).collect();
@@ -180,6 +181,8 @@ fn an_exporter_that_is_ahead_does_not_hide_that_the_queue_lags() {
     assert_eq!(judge(&[(840, 1_000, vec![])]), older, "an earlier version of the receiver, or too early to tell");
     assert_eq!(judge(&[(840, 1_000, vec![oldest(60, 800)])]), older, "not for three scrape intervals");
     assert_eq!(judge(&[(1_250, 1_000, vec![oldest(120, 700), oldest(240, 600)])]), Verdict::Yes, "nothing older comes");
+    let paused = Oldest { longest_pause: 41 * SECOND, ..oldest(120, 800) };
+    assert_eq!(judge(&[(1_250, 1_000, vec![paused])]), older, "little came, perhaps of one exporter alone");
     // Prometheus takes no sample that is further ahead.
     assert_eq!(judge(&[(1_299, 1_000, vec![])]), older);
     assert_eq!(judge(&[(1_300, 1_000, vec![])]), Verdict::Yes);

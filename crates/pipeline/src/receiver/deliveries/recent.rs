@@ -8,12 +8,11 @@ use std::collections::VecDeque;
 use promarchive_api::Oldest;
 
 /// Windows that are told, in seconds.
-const WINDOWS: [i64; 5] = [15, 30, 60, 120, 240];
+const WINDOWS: [i64; 6] = [15, 30, 60, 120, 180, 240];
 /// Arrivals are put together in steps of this length, in milliseconds.
 const STEP: i64 = 15_000;
+/// So many steps are kept before the last one.
 const STEPS: i64 = 16;
-/// After a longer pause nothing is concluded from what came before it, in milliseconds.
-const LONGEST_PAUSE: i64 = 60_000;
 
 /// What came within some seconds.
 #[derive(Debug)]
@@ -28,7 +27,7 @@ struct Step {
 /// What came last, in steps of some seconds.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    /// When the first one came after the last long pause.
+    /// When the first one came.
     since: i64,
     last: i64,
     steps: VecDeque<Step>,
@@ -37,13 +36,12 @@ pub(super) struct Recent {
 impl Recent {
     /// Something came at `now` with `earliest` as its earliest timestamp, both in milliseconds since the epoch.
     pub(super) fn record(&mut self, earliest: i64, now: i64) {
-        let pause = now.saturating_sub(self.last);
-        // The clock may have been set back.
-        if self.steps.is_empty() || !(0..=LONGEST_PAUSE).contains(&pause) {
+        // The clock may have been set back: nothing is known of before.
+        if self.steps.is_empty() || now < self.last {
             self.steps.clear();
-            self.since = now;
+            (self.since, self.last) = (now, now);
         }
-        let pause = if self.steps.is_empty() { 0 } else { pause };
+        let pause = now.saturating_sub(self.last);
         self.last = now;
         let number = now.div_euclid(STEP);
         match self.steps.back_mut() {
@@ -57,16 +55,15 @@ impl Recent {
         }
     }
 
-    /// The oldest of each window that is over, ending with the last arrival. The windows are up to a step longer than they say. A window with a
-    /// pause of more than half of it says nothing: what came after the pause may be of one exporter alone.
+    /// The oldest of each window that is over, ending with the last arrival. The windows are up to a step longer than they say.
     pub(super) fn oldest(&self) -> Vec<Oldest> {
         let over = WINDOWS.into_iter().filter(|seconds| self.last.saturating_sub(self.since) >= seconds * 1_000);
         over.filter_map(|seconds| {
             let first = (self.last - seconds * 1_000).div_euclid(STEP);
             let within = || self.steps.iter().filter(|step| step.number >= first);
             let timestamp = within().map(|step| step.oldest).min()?;
-            let is_steady = within().all(|step| step.pause <= seconds * 1_000 / 2);
-            is_steady.then_some(Oldest { seconds, timestamp })
+            let longest_pause = within().map(|step| step.pause).max()?;
+            Some(Oldest { seconds, timestamp, longest_pause })
         })
         .collect()
     }
@@ -78,8 +75,9 @@ mod tests {
 
     const SECOND: i64 = 1_000;
 
-    fn told(recent: &Recent) -> Vec<(i64, i64)> {
-        recent.oldest().iter().map(|one| (one.seconds, one.timestamp / SECOND)).collect()
+    fn told(recent: &Recent) -> Vec<(i64, i64, i64)> {
+        let seconds = |one: &Oldest| (one.seconds, one.timestamp / SECOND, one.longest_pause / SECOND);
+        recent.oldest().iter().map(seconds).collect()
     }
 
     #[test]
@@ -90,21 +88,21 @@ mod tests {
             let ahead = if second % 10 == 0 { 540 } else { 0 };
             recent.record((second - 1_000 + ahead) * SECOND, second * SECOND);
         }
-        assert_eq!(told(&recent), [(15, 45 - 1_000), (30, 31 - 1_000), (60, 1 - 1_000)]);
+        assert_eq!(told(&recent), [(15, 45 - 1_000, 1), (30, 31 - 1_000, 1), (60, 1 - 1_000, 1)]);
     }
 
     #[test]
-    fn a_window_that_is_not_over_says_nothing_and_a_long_pause_begins_anew() {
+    fn a_window_that_is_not_over_says_nothing_and_a_pause_is_told() {
         let mut recent = Recent::default();
         recent.record(5 * SECOND, 100 * SECOND);
         assert_eq!(told(&recent), []);
         recent.record(6 * SECOND, 130 * SECOND);
         recent.record(7 * SECOND, 160 * SECOND);
-        assert_eq!(told(&recent), [(60, 5)], "in the shorter ones something came too rarely");
-        for at in [221, 200] {
-            recent.record(7 * SECOND, at * SECOND);
-            assert_eq!(told(&recent), [], "a pause, or a clock that was set back");
-        }
+        assert_eq!(told(&recent), [(15, 7, 30), (30, 6, 30), (60, 5, 30)]);
+        recent.record(8 * SECOND, 1_000 * SECOND);
+        assert_eq!(told(&recent).last(), Some(&(240, 8, 840)), "what came before the pause is long past");
+        recent.record(9 * SECOND, 200 * SECOND);
+        assert_eq!(told(&recent), [], "a clock that was set back");
     }
 
     #[test]
@@ -114,6 +112,6 @@ mod tests {
             recent.record(second * SECOND, second * SECOND);
         }
         assert!(recent.steps.len() <= 17);
-        assert_eq!(told(&recent).last(), Some(&(240, 9_750)));
+        assert_eq!(told(&recent).last(), Some(&(240, 9_750, 1)));
     }
 }
