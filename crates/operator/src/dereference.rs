@@ -293,7 +293,7 @@ pub async fn own_object(
 /// already or not. The operator shows its token only to a Service that leads to the receiver's pods.
 async fn endpoints(context: &Context, archive: &Archive, service: &DynamicObject) -> Result<Vec<Endpoint>, LookError> {
     let spec = service.data.get("spec").unwrap_or(&Value::Null);
-    if difference(&json!({"spec": build::service_spec(archive)}), &json!({ "spec": spec })).is_some() {
+    if difference(&json!({"spec": build::leads_to_receiver(archive)}), &json!({ "spec": spec })).is_some() {
         return Ok(Vec::new());
     }
     let own = secrets::data(&context.caches, &archive.id.namespace).await?;

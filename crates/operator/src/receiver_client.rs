@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use promarchive_api::{Deliveries, LONGEST_DELIVERY_BYTES};
 use reqwest::{Certificate, Client, Method, Response};
+use tokio::sync::Semaphore;
 
 use crate::entry::{ArchiveName, RECEIVER_PORT};
 
@@ -23,6 +24,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest answer without its marks.
 const LONGEST_REST_BYTES: usize = 256 << 10;
+/// Answers with more marks are long.
+const MARKS_OF_A_SHORT_ANSWER: usize = 512;
+/// So many long answers are read at a time: one has up to 24 MiB.
+const LONG_ANSWERS: usize = 2;
 /// Connections that are kept.
 const MOST_CLIENTS: usize = 256;
 
@@ -63,15 +68,25 @@ pub enum ReceiverError {
 }
 
 /// Asks receivers; keeps a connection to each.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ReceiverClient {
     clients: Mutex<HashMap<ArchiveName, (Endpoint, Client)>>,
+    long_answers: Semaphore,
+}
+
+impl Default for ReceiverClient {
+    fn default() -> Self {
+        Self { clients: Mutex::default(), long_answers: Semaphore::new(LONG_ANSWERS) }
+    }
 }
 
 impl ReceiverClient {
-    /// Who has delivered what to the receiver, with `most` marks at most: many answers are read at a time.
+    /// Who has delivered what to the receiver, with `most` marks at most.
     pub async fn deliveries(&self, endpoint: &Endpoint, most: usize) -> Result<Deliveries, ReceiverError> {
         let path = "/api/v1/deliveries";
+        let is_long = most > MARKS_OF_A_SHORT_ANSWER;
+        // The semaphore is never closed.
+        let _turn = if is_long { self.long_answers.acquire().await.ok() } else { None };
         let response = self.ask(endpoint, Method::GET, path, &format!("?limit={most}"), TIMEOUT).await?;
         let body = body(endpoint, response, LONGEST_REST_BYTES + most * LONGEST_DELIVERY_BYTES).await?;
         answer::read(&body, most).map_err(|fault| unreachable(endpoint, &format!("{path}: {fault}")))

@@ -19,7 +19,7 @@ use crate::validate::{Archive, Claim};
 
 pub use claim::store;
 pub use hash::short_hash;
-pub use network::service_spec;
+pub use network::leads_to_receiver;
 
 /// What the operator was told about all receivers.
 #[derive(Clone, Debug)]

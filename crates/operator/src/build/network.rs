@@ -9,14 +9,15 @@ use crate::kind::Kind;
 use crate::validate::Archive;
 
 pub(super) fn service(archive: &Archive) -> Desired {
-    desired(archive, Kind::Service, archive.id.receiver(), json!({"spec": service_spec(archive)}))
+    let mut spec = leads_to_receiver(archive);
+    spec["ipFamilyPolicy"] = json!("PreferDualStack");
+    desired(archive, Kind::Service, archive.id.receiver(), json!({"spec": spec}))
 }
 
-/// What leads to the receiver's pods, and nowhere else.
-pub fn service_spec(archive: &Archive) -> Value {
+/// What the spec of a Service must have so that it leads to the receiver's pods, and nowhere else.
+pub fn leads_to_receiver(archive: &Archive) -> Value {
     json!({
         "type": "ClusterIP",
-        "ipFamilyPolicy": "PreferDualStack",
         "selector": selector(archive),
         "ports": [{"name": "receiver", "port": RECEIVER_PORT, "targetPort": "receiver", "protocol": "TCP"}],
     })

@@ -116,7 +116,7 @@ mod tests {
         let of_one = (0..1_000).map(|n| mark("s", &format!("p-{n}"))).collect();
         assert_eq!(parse(&answer(of_one)).unwrap().deliveries.len(), 1_000, "a sender may have many pods");
         let mut long = mark("s", "p-0");
-        long["oldest"] = json!(vec![json!({"seconds": 1, "timestamp": 2}); 100]);
+        long["oldest"] = json!(vec![json!({"seconds": 1, "timestamp": 2, "longestPause": 3}); 100]);
         assert_eq!(parse(&answer(vec![long])).unwrap().deliveries[0].oldest.len(), MOST_LENGTHS);
         let long = vec![mark(&"x".repeat(254), "p-0"), mark("s", &"x".repeat(254)), mark("s", &"x".repeat(253))];
         let replicas: Vec<usize> =

@@ -88,7 +88,7 @@ fn an_entry_retires_when_both_have_delivered_past_the_start_of_the_new_one() {
         // It began, perhaps, before the new one was in its configuration.
         (120, vec![(NEW, "t", "p-0", 110, 502, 0)], "nothing has come"),
         // Two tokens of one entry are one queue.
-        (0, vec![(OLD, "a", "p-0", 0, 90, 0), (OLD, "b", "p-0", 91, 170, 0), (NEW, "b", "p-0", 110, 170, 0)], ""),
+        (0, vec![(OLD, "a", "p-0", 0, 79, 0), (OLD, "b", "p-0", 80, 170, 0), (NEW, "b", "p-0", 110, 170, 0)], ""),
     ] {
         let verdict = retire(pod_started, &marks);
         assert_eq!(verdict.is_yes(), missing.is_empty(), "{marks:?}: {verdict}");
