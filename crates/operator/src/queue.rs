@@ -1,6 +1,9 @@
 //! Which archive is looked at, and when: at once when something changed, again after what the last look asked for,
-//! and after a failure with a growing pause. No archive is looked at twice at a time, and none waits for another
-//! beyond the number of workers. What others may cause as often as they like asks with a longer pause ([`Haste::Later`]).
+//! and after a failure with a growing pause. No archive is looked at twice at a time. The workers are shared between namespaces, so that
+//! none waits for the archives of another one. What others may cause as often as they like asks with a longer pause
+//! ([`Haste::Later`]).
+
+mod share;
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -138,10 +141,11 @@ impl Asked {
                 .filter_map(|(archive, slot)| Some((slot.due()?, archive.clone())))
                 .collect();
             due.sort_unstable();
-            for (_, archive) in due.iter().take_while(|(at, _)| *at <= now).take(WORKERS.saturating_sub(running.len()))
-            {
+            let due_now = due.iter().take_while(|(at, _)| *at <= now).map(|(_, archive)| archive);
+            let looked_at = slots.iter().filter(|(_, slot)| slot.running).map(|(archive, _)| archive);
+            for archive in share::turns(due_now, looked_at, WORKERS) {
                 slots.entry(archive.clone()).or_default().begin();
-                let (archive, looking) = (archive.clone(), look(archive.clone()));
+                let looking = look(archive.clone());
                 running.spawn(async move {
                     // A panic must not take the archive out of the queue for ever.
                     let next = tokio::spawn(looking).await.unwrap_or(Next::Retry);
@@ -315,5 +319,19 @@ mod tests {
         trigger.ask(archive("quick"), Haste::Soon);
         tokio::time::sleep(SECOND).await;
         assert_eq!(log.lock().unwrap().len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_full_of_slow_archives_holds_up_no_other_namespace() {
+        let (trigger, log) = start(|name, _| match name {
+            "quick" => (Duration::ZERO, Next::Forget),
+            _ => (SECOND * 100, Next::Retry),
+        });
+        (0..1000).for_each(|at| trigger.ask(ArchiveName::new("crowd", format!("slow-{at}")), Haste::Soon));
+        tokio::time::sleep(SECOND * 10).await;
+        trigger.ask(archive("quick"), Haste::Soon);
+        tokio::time::sleep(SECOND).await;
+        let at = log.lock().unwrap().iter().find(|(name, _)| name == "quick").map(|(_, at)| at.as_secs());
+        assert_eq!(at, Some(10));
     }
 }

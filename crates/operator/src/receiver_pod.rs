@@ -73,6 +73,8 @@ fn priority_class(name: Option<&str>) -> Result<(), Invalid> {
     }
 }
 
+/// Form, and the keys that are ours. Which other keys a pod may have is the administrator's word, in the admission policy on receivers: it knows
+/// what a pod has had before, and a spec that was good once stays good.
 fn labels(field: &str, labels: &BTreeMap<String, String>) -> Result<(), Invalid> {
     keys(field, labels)?;
     for (key, value) in labels {

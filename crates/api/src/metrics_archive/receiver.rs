@@ -114,7 +114,9 @@ pub struct PodMonitorSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodMetadata {
-    /// Labels. Those that the operator sets cannot be changed.
+    /// Labels, besides those that the operator sets: keys without a prefix, such as `team`, and `app.kubernetes.io/…`. Some labels make
+    /// other programs change the pod, so the administrator of the cluster says which other keys are allowed:
+    /// `admissionPolicy.receiverPodLabels` of the chart.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub labels: BTreeMap<String, String>,

@@ -11,6 +11,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::Source;
 use super::copy::ShortText;
+use crate::kind::Kind;
 use crate::names::{
     ALLOW_ARCHIVES, APPLIED, ARCHIVE_UID, FIELD_MANAGER, FINALIZER, INSTANCE, MANAGED_BY, ROTATE_CERTIFICATES,
     ROTATE_TOKENS,
@@ -18,7 +19,7 @@ use crate::names::{
 
 /// Longest value of an annotation that is kept.
 const LONGEST_ANNOTATION: usize = 4 << 10;
-/// The labels by which a Prometheus can be chosen: so many, and so long together.
+/// The labels by which a Prometheus can be chosen, or chooses a PodMonitor: so many, and so long together.
 const MOST_LABELS: usize = 64;
 const LONGEST_LABELS: usize = 4 << 10;
 const MOST_OWNERS: usize = 8;
@@ -52,7 +53,8 @@ pub(super) struct Metadata {
 impl Metadata {
     /// As everybody else knows it. Of the finalizers and the managers there are only ours.
     pub(super) fn into_meta(mut self, source: Source) -> ObjectMeta {
-        if !matches!(source, Source::Prometheus(_)) {
+        // A Prometheus is chosen by its labels, and a PodMonitor has those that its archive asks for.
+        if !matches!(source, Source::Prometheus(_) | Source::Child(Kind::PodMonitor)) {
             self.labels.retain(|name, _| OUR_LABELS.contains(&name.as_str()));
         }
         let written = self.managed_fields.map(|time| ManagedFieldsEntry {
@@ -266,8 +268,9 @@ mod tests {
         wanted["finalizers"] = json!(["promarchive.dev/archive"]);
         wanted["managedFields"] = json!([{"manager": "promarchive-operator", "time": "2026-01-02T00:00:00Z"}]);
         assert_eq!(kept, wanted);
-        let chosen = read(meta, Source::Prometheus(PrometheusKind::Prometheus));
-        assert_eq!(chosen.labels.unwrap().len(), 2, "a Prometheus is chosen by its labels");
+        for source in [Source::Prometheus(PrometheusKind::Prometheus), Source::Child(Kind::PodMonitor)] {
+            assert_eq!(read(meta.clone(), source).labels.unwrap().len(), 2, "{source:?} is chosen by its labels");
+        }
     }
 
     #[test]

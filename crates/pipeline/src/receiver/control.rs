@@ -57,9 +57,9 @@ impl Control {
             if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
                 fs::remove_file(path)?;
             }
-            let socket = UnixSocket::new_stream()?;
+            let socket = for_the_owner()?;
             socket.bind(path)?;
-            // Nobody can connect before it listens.
+            // For a kernel that did not take the mode from the socket. Nobody can connect before it listens.
             fs::set_permissions(path, Permissions::from_mode(FOR_THE_OWNER))?;
             Ok(Self { listener: socket.listen(BACKLOG)? })
         })
@@ -86,6 +86,13 @@ impl Control {
     }
 }
 
+/// A socket whose file only the owner may open, from the moment at which it is bound: Linux makes the file with the mode of the socket.
+fn for_the_owner() -> io::Result<UnixSocket> {
+    let socket = UnixSocket::new_stream()?;
+    rustix::fs::fchmod(&socket, rustix::fs::Mode::from_raw_mode(FOR_THE_OWNER))?;
+    Ok(socket)
+}
+
 async fn answer(mut stream: UnixStream, target: &impl WriteTarget) -> io::Result<()> {
     let mut request = [0; REQUEST.len()];
     tokio::time::timeout(PATIENCE, stream.read_exact(&mut request)).await??;
@@ -98,4 +105,25 @@ async fn answer(mut stream: UnixStream, target: &impl WriteTarget) -> io::Result
     };
     let line = line.replace('\n', " ") + "\n";
     tokio::time::timeout(PATIENCE, stream.write_all(line.as_bytes())).await?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_else_can_connect_at_any_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(CONTROL_SOCKET);
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        let socket = for_the_owner().unwrap();
+        socket.bind(&path).unwrap();
+        assert_eq!(mode(), FOR_THE_OWNER, "as it is made");
+        let early = UnixStream::connect(&path).await.unwrap_err();
+        assert_eq!(early.kind(), io::ErrorKind::ConnectionRefused, "before it listens");
+        drop(socket);
+        let _control = Control::bind(directory.path()).unwrap();
+        assert_eq!(mode(), FOR_THE_OWNER, "in place of an earlier one");
+        UnixStream::connect(&path).await.unwrap();
+    }
 }

@@ -11,7 +11,7 @@ mod requests;
 use std::time::Duration;
 
 use promarchive_cluster::{Cluster, Error, Options, Shape};
-use requests::Requests;
+use requests::{Requests, assert_answer};
 use serde_json::{Value, json};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -45,7 +45,7 @@ fn the_operator_is_held_to_what_it_is_for() {
     objects::check_secrets(&operator);
     receivers::check(&operator);
     archives::check(&operator);
-    allow_annotations(&cluster, &operator);
+    allow_labels_and_annotations(&cluster, &operator);
     let everything = "--serviceaccount=promarchive:promarchive-operator";
     let removal = Requests::new(&cluster, "promarchive-removal");
     prometheuses::check_removal(&removal);
@@ -77,20 +77,40 @@ fn wait_for_policies(cluster: &Cluster, operator: &Requests) {
     }
 }
 
-/// As with `admissionPolicy.receiverPodAnnotations` in the values of the chart.
-fn allow_annotations(cluster: &Cluster, operator: &Requests) {
+/// As with `admissionPolicy.receiverPodLabels` and `receiverPodAnnotations` in the values of the chart. As it was found: `example.com`
+/// allowed `example.com.evil/x`.
+fn allow_labels_and_annotations(cluster: &Cluster, operator: &Requests) {
     let policy = ["validatingadmissionpolicy", "promarchive-operator-receivers"];
     let found = cluster.kubectl(["get"].into_iter().chain(policy).chain(["--output=json"])).unwrap();
     let found: Value = serde_json::from_str(&found).unwrap();
     let variables = found["spec"]["variables"].as_array().unwrap();
-    let at = variables.iter().position(|variable| variable["name"] == "annotations").unwrap();
-    let path = format!("/spec/variables/{at}/expression");
-    let patch = json!([{"op": "replace", "path": path, "value": "[\"example.com/\"]"}]).to_string();
-    cluster.kubectl(["patch", "--type=json", "--patch", &patch].into_iter().chain(policy)).unwrap();
-    let allowed = || receivers::annotated(operator, "example.com/contact").map_err(Error::Unusable);
-    cluster.wait_for("annotations that are allowed", Duration::from_secs(60), allowed).unwrap();
-    let denied = receivers::annotated(operator, "example.org/contact");
-    assert!(denied.clone().is_err_and(|error| error.contains("receiverPodAnnotations")), "{denied:?}");
+    let fields = [
+        ("labels", "allowedLabels", "receiverPodLabels"),
+        ("annotations", "allowedAnnotations", "receiverPodAnnotations"),
+    ];
+    for (_, variable, _) in fields {
+        let at = variables.iter().position(|one| one["name"] == variable).unwrap();
+        let list = r#"["example.com/", "example.org/contact", "example.net"]"#;
+        let patch = json!([{"op": "replace", "path": format!("/spec/variables/{at}/expression"), "value": list}]);
+        cluster.kubectl(["patch", "--type=json", "--patch", &patch.to_string()].into_iter().chain(policy)).unwrap();
+    }
+    for (field, _, value) in fields {
+        let allowed = || receivers::marked(operator, field, "example.com/contact").map_err(Error::Unusable);
+        cluster.wait_for("what is allowed", Duration::from_secs(60), allowed).unwrap();
+        for (key, message) in [
+            ("example.com/team", ""),
+            ("example.org/contact", ""),
+            ("example.net", ""),
+            ("example.org/contact2", value),
+            ("example.org/other", value),
+            ("example.net/x", value),
+            ("example.net.evil/x", value),
+            ("example.com.evil/x", value),
+            ("evil.example.com/x", value),
+        ] {
+            assert_answer(&format!("{field} {key}"), &receivers::marked(operator, field, key), message);
+        }
+    }
 }
 
 /// The API server looks for fields that no kind has, and for types that do not fit.

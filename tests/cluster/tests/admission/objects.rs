@@ -11,7 +11,10 @@ const CHANGED: &str = "may change and delete no object that does not belong to t
 const LABELS: &str = "objects have the label app.kubernetes.io/managed-by=promarchive-operator";
 const OWNED: &str = "objects belong to the archive that their name says, and to nobody else";
 const FINALIZERS: &str = "no finalizers of its objects";
-const ANNOTATIONS: &str = "no annotation but promarchive.dev/applied";
+const FOREIGN_LABELS: &str =
+    "objects have no labels but those that promarchive sets, and it leaves the labels of others as they are";
+const ANNOTATIONS: &str =
+    "objects have no annotations but those that promarchive sets, and it leaves the annotations of others as they are";
 const SERVICE: &str = "Services are of type ClusterIP, without external addresses, for port 9201";
 const ACCOUNT: &str = "ServiceAccounts give their pods no token";
 const NETWORK: &str = "NetworkPolicies are about the receiver of their archive alone";
@@ -127,10 +130,23 @@ pub(crate) fn create(cluster: &Cluster, uid: &str) {
         object["metadata"] = json!({"name": name, "namespace": "monitoring"});
         object
     });
-    let mut all: Vec<String> = objects("lab", uid).into_iter().chain(theirs).map(|object| object.to_string()).collect();
+    // Those of the archive have labels and annotations of others, too, and a label of an earlier version of promarchive.
+    let mut lab = objects("lab", uid);
+    for object in &mut lab {
+        let labels = [("example.com/theirs", "a"), ("app.kubernetes.io/part-of", "promarchive")];
+        labels.into_iter().for_each(|(key, value)| object["metadata"]["labels"][key] = json!(value));
+        object["metadata"]["annotations"]["example.com/theirs"] = json!("a");
+        if object["kind"] == "Deployment" {
+            object["spec"]["template"]["metadata"]["labels"]["example.com/theirs"] = json!("a");
+            object["spec"]["template"]["metadata"]["annotations"]["example.com/theirs"] = json!("a");
+        }
+    }
+    let mut all: Vec<String> = lab.into_iter().chain(theirs).map(|object| object.to_string()).collect();
     for (name, more) in [("theirs", json!({})), ("promarchive-remote-write", json!({"monitoring.lab.ca.crt": "a"}))] {
         let labels = json!({"app.kubernetes.io/managed-by": "promarchive-operator"});
-        let metadata = json!({"name": name, "namespace": "monitoring", "labels": labels});
+        let mut metadata = json!({"name": name, "namespace": "monitoring", "labels": labels});
+        metadata["labels"]["example.com/theirs"] = json!("a");
+        metadata["annotations"] = json!({"example.com/theirs": "a"});
         all.push(json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": more}).to_string());
     }
     cluster.apply(&all.join("\n---\n")).unwrap();
@@ -160,7 +176,7 @@ pub(crate) fn check(operator: &Requests) {
                 message
             };
             match operator.apply(&object) {
-                Err(error) if error.contains(either) => {}
+                Err(error) if !message.is_empty() && error.contains(either) => {}
                 answer => assert_answer(&format!("{kind} {field}"), &answer, message),
             }
         }
@@ -171,7 +187,12 @@ pub(crate) fn check(operator: &Requests) {
         assert_answer(kind, &operator.merge(name(&object), None, applied), "");
         let given_away = json!({"metadata": {"labels": null}});
         assert_answer(kind, &operator.merge(name(&object), None, given_away), LABELS);
+        labels_and_annotations_of_others(operator, name(&object));
+        // As the operator does it, when it does not set a label any more that an earlier version has set.
+        let former = json!({"metadata": {"labels": {"app.kubernetes.io/part-of": null}}});
+        assert_answer(kind, &operator.merge(name(&object), None, former), "");
     }
+    labels_and_annotations_of_others(operator, ("Secret", "monitoring", "promarchive-remote-write"));
     // To take over somebody's object by adding labels and owner.
     for object in objects("theirs", "1") {
         assert_answer(&object["kind"].to_string(), &operator.apply(&object), CHANGED);
@@ -196,6 +217,45 @@ pub(crate) fn check(operator: &Requests) {
     closed["spec"]["policyTypes"] = both;
     assert_answer("nothing out", &operator.apply(&closed), "");
     in_namespaces_of_the_system(operator);
+}
+
+/// They are not added, changed or taken away. As it was found: Grafana loads a ConfigMap, and Argo CD reads a Secret, by its label.
+fn labels_and_annotations_of_others(operator: &Requests, object: Name<'_>) {
+    let ask = |field: &str, key: &str, value: Value| {
+        let patch = json!({"metadata": {field: {key: value}}});
+        (format!("{object:?} {field} {key}"), operator.merge(object, None, patch))
+    };
+    for (key, value) in [
+        ("grafana_datasource", json!("1")),
+        ("argocd.argoproj.io/secret-type", json!("cluster")),
+        ("helm.sh/chart", json!("x")),
+        ("app.kubernetes.io/part-of", json!("other")),
+        ("promarchive.dev/x", json!("x")),
+        ("example.com/theirs", json!("b")),
+        ("example.com/theirs", Value::Null),
+    ] {
+        // A PodMonitor has the labels that its archive asks for.
+        let message = if object.0 == "PodMonitor" { "" } else { FOREIGN_LABELS };
+        let (case, answer) = ask("labels", key, value);
+        assert_answer(&case, &answer, message);
+        if !message.is_empty() {
+            assert_answer(&case, &answer, &format!(": {key}"));
+        }
+    }
+    for (key, value) in [
+        ("reloader.stakater.com/auto", json!("true")),
+        ("promarchive.dev/allow-archives", json!("team/*")),
+        ("deployment.kubernetes.io/revision", json!("1000")),
+        ("example.com/theirs", json!("b")),
+        ("example.com/theirs", Value::Null),
+    ] {
+        let (case, answer) = ask("annotations", key, value);
+        assert_answer(&case, &answer, ANNOTATIONS);
+        assert_answer(&case, &answer, &format!(": {key}"));
+    }
+    // Of which archive object the claim is.
+    let (case, answer) = ask("annotations", "promarchive.dev/archive-uid", json!("1"));
+    assert_answer(&case, &answer, if object.0 == "PersistentVolumeClaim" { "" } else { ANNOTATIONS });
 }
 
 /// As it was found: configuration that decides who is an administrator, in kube-system.
@@ -233,9 +293,11 @@ fn denied_metadata(kind: &str) -> Vec<(&'static str, Value, &'static str)> {
     if kind != "PersistentVolumeClaim" {
         cases.push(("ownerReferences", Value::Null, OWNED));
     }
-    if matches!(kind, "Service" | "ServiceAccount") {
-        cases.push(("annotations", json!({"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/admin"}), ANNOTATIONS));
-    }
+    // Others load what has these, or give it rights.
+    cases.push(("annotations", json!({"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/admin"}), ANNOTATIONS));
+    let mut more = labels("new");
+    more["grafana_datasource"] = json!("1");
+    cases.push(("labels", more, if kind == "PodMonitor" { "" } else { FOREIGN_LABELS }));
     cases
 }
 
@@ -369,6 +431,10 @@ pub(crate) fn check_secrets(operator: &Requests) {
     of_another_type["type"] = json!("example.org/x");
     let mut owned = ours("team", &all);
     owned["metadata"]["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "1"}]);
+    let mut read_by_argo_cd = ours("team", &all);
+    read_by_argo_cd["metadata"]["labels"]["argocd.argoproj.io/secret-type"] = json!("cluster");
+    let mut copied = ours("team", &all);
+    copied["metadata"]["annotations"] = json!({"replicator.v1.mittwald.de/replicate-to": "*"});
     let long = secret("team", "promarchive-remote-write", json!({"team.lab.k8s.p.rotation": "x".repeat(20_000)}));
     for (case, secret, message) in [
         ("our Secret", ours("team", &all), ""),
@@ -382,6 +448,8 @@ pub(crate) fn check_secrets(operator: &Requests) {
         ("another type", of_another_type, SECRET),
         ("an owner", owned, OWNED),
         ("without the label", without_label, LABELS),
+        ("a label by which Argo CD reads it", read_by_argo_cd, FOREIGN_LABELS),
+        ("an annotation by which it is copied", copied, ANNOTATIONS),
         ("another Secret", secret("team", "other", json!({})), OTHERS),
     ] {
         assert_answer(case, &operator.apply(&secret), message);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::objects::{labels, new, selector};
-use crate::requests::{Requests, assert_answer};
+use crate::requests::{Name, Requests, assert_answer};
 
 const NODE: &str = "share nothing with their node";
 const VOLUMES: &str = "mount nothing but";
@@ -15,7 +15,10 @@ const CONTAINER: &str = "one container, named receiver, that runs /promarchive r
 const PRIORITY: &str = "no priority of the system";
 const NETWORK: &str = "listen on port 9201, not on one of their node";
 const MOUNTS: &str = "mount their volumes as a whole";
-const METADATA: &str = "receivers' pods have the labels of their archive's receiver";
+const OWN_LABELS: &str = "receivers' pods have the labels of their archive's receiver";
+const LABELS: &str = "admissionPolicy.receiverPodLabels of the chart";
+const ANNOTATIONS: &str = "admissionPolicy.receiverPodAnnotations of the chart";
+const METADATA: &str = "receivers' pods have labels and annotations, and nothing else in their metadata";
 const FIELDS: &str = "receivers' pods have no fields but those that the operator sets";
 const ACCOUNT: &str = "run under the ServiceAccount <archive>-receiver";
 
@@ -73,9 +76,9 @@ pub(crate) fn denied(operator: &Requests) -> Result<(), String> {
     operator.apply(&with("/spec/containers/0/image", json!("evil")))
 }
 
-/// A receiver whose pod has an annotation with this key.
-pub(crate) fn annotated(operator: &Requests, key: &str) -> Result<(), String> {
-    operator.apply(&with(&format!("/metadata/annotations/{}", key.replace('/', "~1")), json!("a")))
+/// A receiver whose pod has a label or an annotation (`field`) with this key.
+pub(crate) fn marked(operator: &Requests, field: &str, key: &str) -> Result<(), String> {
+    operator.apply(&with(&format!("/metadata/{field}/{}", key.replace('/', "~1")), json!("a")))
 }
 
 /// A receiver with the field of its template at `pointer` set; `-` adds to a list.
@@ -105,6 +108,7 @@ pub(crate) fn check(operator: &Requests) {
     for (case, pointer, value) in allowed_pods() {
         assert_answer(case, &operator.apply(&with(pointer, value)), "");
     }
+    marks_of_earlier_versions(operator, lab);
     let none = json!([{"op": "replace", "path": "/spec/replicas", "value": 0}]);
     assert_answer("unchanged pods", &operator.patch(lab, &none), "");
     // Somebody's claim, without a group for its files.
@@ -116,12 +120,28 @@ pub(crate) fn check(operator: &Requests) {
     assert_answer("a claim of somebody's with a group", &operator.apply(&existing), GROUP);
 }
 
+/// A receiver keeps the labels and annotations that it was given when the policy was another one.
+fn marks_of_earlier_versions(operator: &Requests, lab: Name<'_>) {
+    let template = |metadata: Value| json!({"spec": {"template": {"metadata": metadata}}});
+    let restarted = json!({"annotations": {"promarchive.dev/config-hash": "4567"}});
+    assert_answer("another configuration", &operator.merge(lab, None, template(restarted)), "");
+    for (field, message) in [("labels", LABELS), ("annotations", ANNOTATIONS)] {
+        let gone = template(json!({field: {"example.com/theirs": null}}));
+        assert_answer(field, &operator.merge(lab, None, gone), "");
+        let other = template(json!({field: {"example.com/theirs": "b"}}));
+        let answer = operator.merge(lab, None, other);
+        assert_answer(field, &answer, message);
+        assert_answer(field, &answer, ": example.com/theirs");
+    }
+}
+
 fn allowed_pods() -> Vec<(&'static str, &'static str, Value)> {
     vec![
         ("a priority", "/spec/priorityClassName", json!("archives")),
         ("a pull Secret", "/spec/imagePullSecrets", json!([{"name": "registry"}])),
         ("no probes", "/spec/containers/0/livenessProbe", Value::Null),
         ("a label more", "/metadata/labels/team", json!("a")),
+        ("a label of a kind that everybody knows", "/metadata/labels/app.kubernetes.io~1part-of", json!("lab")),
     ]
 }
 
@@ -173,8 +193,35 @@ fn denied_rights() -> Vec<Case> {
         ("a type of SELinux in the container", of_container("seLinuxOptions"), json!({"type": "spc_t"}), PRIVILEGES),
         ("no context", "/spec/containers/0/securityContext", Value::Null, PRIVILEGES),
         ("labels", "/metadata/labels/app.kubernetes.io~1instance", json!("other"), "does not match"),
-        ("an injected container", "/metadata/annotations/sidecar.istio.io~1inject", json!("true"), METADATA),
-        ("an annotation that nobody has allowed", "/metadata/annotations/example.com~1contact", json!("a"), METADATA),
+        ("another manager", "/metadata/labels/app.kubernetes.io~1managed-by", json!("Helm"), OWN_LABELS),
+        ("no manager", "/metadata/labels/app.kubernetes.io~1managed-by", Value::Null, OWN_LABELS),
+        ("an injected container", "/metadata/annotations/sidecar.istio.io~1inject", json!("true"), ANNOTATIONS),
+        (
+            "an annotation that nobody has allowed",
+            "/metadata/annotations/example.com~1contact",
+            json!("a"),
+            ": example.com/contact",
+        ),
+        // As it was found.
+        ("a name of its own", "/metadata/name", json!("x"), METADATA),
+        ("the beginning of a name", "/metadata/generateName", json!("x"), METADATA),
+        ("a finalizer", "/metadata/finalizers", json!(["example.org/x"]), METADATA),
+        (
+            "an owner",
+            "/metadata/ownerReferences",
+            json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "1"}]),
+            METADATA,
+        ),
+        // Controllers act on them: they add containers, or give tokens for clouds.
+        ("a container by a label", "/metadata/labels/sidecar.istio.io~1inject", json!("true"), LABELS),
+        ("a mesh", "/metadata/labels/istio.io~1rev", json!("x"), ": istio.io/rev"),
+        ("an identity of Azure", "/metadata/labels/azure.workload.identity~1use", json!("true"), LABELS),
+        ("an older identity of Azure", "/metadata/labels/aadpodidbinding", json!("admin"), ": aadpodidbinding"),
+        ("an agent", "/metadata/labels/admission.datadoghq.com~1enabled", json!("true"), LABELS),
+        ("what Kubernetes sets", "/metadata/labels/pod-template-hash", json!("x"), LABELS),
+        ("what Kubernetes reads", "/metadata/labels/pod-security.kubernetes.io~1enforce", json!("x"), LABELS),
+        ("a label that nobody has allowed", "/metadata/labels/example.com~1team", json!("a"), LABELS),
+        ("a label of promarchive's", "/metadata/labels/promarchive.dev~1x", json!("a"), LABELS),
         ("a label of ours", "/metadata/labels/app.kubernetes.io~1component", json!("operator"), "does not match"),
         ("names", "/spec/hostAliases", json!([{"ip": "203.0.113.9", "hostnames": ["x"]}]), FIELDS),
         ("another resolver", "/spec/dnsPolicy", json!("Default"), FIELDS),

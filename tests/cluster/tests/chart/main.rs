@@ -153,6 +153,10 @@ fn wrong_values_are_refused_by_name() {
         ("metrics.port=80", "metrics/port"),
         ("removal.timeoutSeconds=1", "removal/timeoutSeconds"),
         ("fullnameOverride=Bad_Name", "fullnameOverride"),
+        ("admissionPolicy.receiverPodAnnotations={example.com/team-}", "admissionPolicy/receiverPodAnnotations/0"),
+        ("admissionPolicy.receiverPodAnnotations={a.com/b/c}", "admissionPolicy/receiverPodAnnotations/0"),
+        ("admissionPolicy.receiverPodLabels={example.com/,example.com.}", "admissionPolicy/receiverPodLabels/1"),
+        ("admissionPolicy.receiverPodLabels={/}", "admissionPolicy/receiverPodLabels/0"),
         ("serviceAccount.annotations.a=1", "serviceAccount/annotations/a"),
     ] {
         let output = template(&["--set", wrong]);

@@ -18,6 +18,7 @@ mod failpoints;
 mod forged;
 mod guard;
 mod kubelet;
+mod labels;
 mod patch;
 mod place;
 mod plan;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
                 withdrawn::CASES,
                 patch::CASES,
                 claims::CASES,
+                labels::CASES,
                 rotation::CASES,
                 upgrade::CASES,
             ]
