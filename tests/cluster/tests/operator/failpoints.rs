@@ -69,6 +69,13 @@ fn place<'a>(suite: &'a Suite, namespace: &str) -> Place<'a> {
         "subjects": [{"kind": "ServiceAccount", "name": "promarchive-operator", "namespace": "promarchive"}],
     });
     suite.api.apply(place.object("RoleBinding", "rbac.authorization.k8s.io/v1", "lease", binding)).unwrap();
+    // The API server learns of it a little later.
+    let operator = "--as=system:serviceaccount:promarchive:promarchive-operator";
+    let question = ["auth", "can-i", "create", "leases", "--namespace", namespace, operator];
+    eventually("the right to have a Lease", PATIENCE, || match suite.cluster.kubectl(question) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    });
     place
 }
 
