@@ -251,7 +251,7 @@ fn nothing_works_again_while_a_request_still_has_no_room() {
     let mut receiver = Start { flush_interval: "2m", ..Start::default() }.spawn(&home);
     assert!(receiver.wait_ready(), "the receiver ended by itself");
     let ballast = home.wal().join("ballast");
-    let disk = rustix::fs::statvfs(&home.wal()).expect("a disk");
+    let disk = rustix::fs::statvfs(home.wal()).expect("a disk");
     fs::write(&ballast, vec![0_u8; (disk.f_bavail * disk.f_frsize - ROOM) as usize]).expect("ballast");
 
     let mut filler = Filler::new(Random::from_environment().0);
