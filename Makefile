@@ -64,6 +64,8 @@ crash: rust strace tools python ## Kill the receiver many times, make it fail, s
 test-all: test crash ## All tests, those that take long too; as root
 	$(TEST_ENV) PROMARCHIVE_BUDGET_SECONDS=60 $(CARGO_TEST) --test budgets -- --nocapture
 	$(TEST_ENV) PROMARCHIVE_RULES=300000 PROMARCHIVE_RULES_SEED=$$(date +%s) $(CARGO_TEST) --test promtool -- --nocapture
+	$(TEST_ENV) PROMARCHIVE_SPARK="$$(scripts/spark-env.sh)" PROMARCHIVE_READERS="$$(scripts/readers.sh --all)" \
+		PROMARCHIVE_ALL_READERS=1 $(CARGO_TEST) --test fidelity -- the_page
 	$(TEST_ENV) $(CLUSTER_ENV) $(CARGO_TEST) --test end_to_end -- --ignored --nocapture
 	$(TEST_ENV) $(CLUSTER_ENV) PROMARCHIVE_STEADY_SECONDS=600 $(CARGO_TEST) --test operator -- nothing_is_written
 	$(TEST_ENV) $(CLUSTER_ENV) PROMARCHIVE_CROWD=1000 $(CARGO_TEST) --test operator -- crowd

@@ -272,7 +272,8 @@ def jobs():
         try:
             run(parse(json.loads(line)))
             error = None
-        except Exception:
+        # Panics of readers that are written in Rust are no Exception.
+        except BaseException:
             error = traceback.format_exc()
         print(json.dumps(error), file=answers, flush=True)
 

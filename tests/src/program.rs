@@ -174,6 +174,13 @@ impl Receiver {
     }
 
     fn start_of(directory: TempDir, archive: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut receiver = Self::start_listening(directory, archive, flags, environment);
+        receiver.wait_until_ready();
+        receiver
+    }
+
+    /// One that listens, and may never become ready.
+    pub fn start_listening(directory: TempDir, archive: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(promarchive());
         command.envs(environment.iter().copied());
         command.args(["receive", "--listen", "127.0.0.1:0", "--archive"]).arg(archive).args(flags);
@@ -187,10 +194,14 @@ impl Receiver {
             // The whole line, and not a part of the port.
             address.split_once('\n')?.0.trim().parse().ok()
         });
-        let client = http_client();
-        let ready = format!("http://{address}/-/ready");
-        program.wait_until("ready", |_| client.get(&ready).send().ok().filter(|answer| answer.status().is_success()));
-        Self { program, address, client, directory }
+        Self { program, address, client: http_client(), directory }
+    }
+
+    /// Waits until it is ready.
+    pub fn wait_until_ready(&mut self) {
+        let (client, ready) = (&self.client, format!("http://{}/-/ready", self.address));
+        let is_ready = |_: &Program| client.get(&ready).send().ok().filter(|answer| answer.status().is_success());
+        self.program.wait_until("ready", is_ready);
     }
 
     /// Root of its archive.

@@ -66,12 +66,33 @@ impl Reader {
 static WORKERS: [Mutex<Option<Worker>>; Reader::ALL.len()] = [const { Mutex::new(None) }; Reader::ALL.len()];
 
 /// A Python that reads tables. It ends when its input ends, which is at the latest when this process does. After a failure it is as
-/// good as before.
+/// good as before: one that has ended, as some readers make it, is started anew.
 pub struct Worker {
-    /// Never waited for.
-    _child: Child,
+    command: Command,
+    process: Process,
+}
+
+/// A Python that has been started.
+struct Process {
+    child: Child,
     jobs: ChildStdin,
     answers: BufReader<ChildStdout>,
+}
+
+impl Process {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        let (jobs, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Self { child, jobs, answers }
+    }
+
+    /// Does a job; what it answers, or none if it has ended.
+    fn work(&mut self, job: &[&str]) -> Option<Value> {
+        writeln!(self.jobs, "{}", Value::from(job)).ok()?;
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).ok()?;
+        serde_json::from_str(&answer).ok()
+    }
 }
 
 impl Worker {
@@ -82,9 +103,9 @@ impl Worker {
         if let Some(first) = first {
             command.env("PYTHONPATH", first);
         }
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (jobs, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        Self { _child: child, jobs, answers }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let process = Process::start(&mut command);
+        Self { command, process }
     }
 
     /// The rows of a table, as [`Reader::select`] gives them; or why there are none.
@@ -107,19 +128,53 @@ impl Worker {
             job.extend(["--where", filter]);
         }
         job.extend([archive.to_str().unwrap(), table]);
-        let error = self.work(&job);
-        if !error.is_null() {
-            return Err(format!("{job:?}\n{}", error.as_str().unwrap_or_default()));
-        }
+        self.work(&job).map_err(|error| format!("{job:?}\n{error}"))?;
         let batches = StreamReader::try_new_buffered(File::open(&output).unwrap(), None).unwrap();
         Ok(batches.map(Result::unwrap).collect())
     }
 
-    /// Does a job; the error, or null.
-    fn work(&mut self, job: &[&str]) -> Value {
-        writeln!(self.jobs, "{}", Value::from(job)).unwrap();
-        let mut answer = String::new();
-        self.answers.read_line(&mut answer).unwrap();
-        serde_json::from_str(&answer).unwrap_or_else(|_| panic!("the reader has ended: {job:?}"))
+    /// Does a job.
+    fn work(&mut self, job: &[&str]) -> Result<(), String> {
+        let Some(answer) = self.process.work(job) else {
+            let _ = self.process.child.kill();
+            let status = self.process.child.wait().unwrap();
+            self.process = Process::start(&mut self.command);
+            return Err(format!("the reader's process has ended: {status}"));
+        };
+        match answer {
+            Value::Null => Ok(()),
+            error => Err(error.as_str().unwrap_or_default().to_owned()),
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.process.child.kill();
+        let _ = self.process.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As readers do that have a fault in their native code.
+    #[test]
+    fn a_reader_that_ends_its_process_is_an_error_and_reads_on() {
+        let python = needed("PROMARCHIVE_PYTHON");
+        let directory = tempfile::tempdir().unwrap();
+        // Modules in this folder come first: importing this one is the end.
+        std::fs::write(directory.path().join("polars.py"), "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+            .unwrap();
+        let mut worker = Worker::start(&python, "dump.py", Some(directory.path()));
+        for _ in 0..2 {
+            let error = worker.select("polars", directory.path(), "samples", &[], "").unwrap_err();
+            assert!(error.contains("the reader's process has ended: signal: 11"), "{error}");
+        }
+        // What Rust's panics become in Python is no `Exception`.
+        std::fs::write(directory.path().join("polars.py"), "raise BaseException('a panic')\n").unwrap();
+        let error = worker.select("polars", directory.path(), "samples", &[], "").unwrap_err();
+        assert!(error.contains("a panic"), "{error}");
     }
 }

@@ -5,10 +5,8 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
 
-use tempfile::TempDir;
+use super::preload::library;
 
 /// What becomes of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +134,7 @@ impl FaultyCalls {
         let notes = root.with_file_name(format!("{name}.notes"));
         let faults: Vec<String> = faults.iter().map(Fault::to_string).collect();
         let environment = vec![
-            ("LD_PRELOAD", library().into()),
+            ("LD_PRELOAD", library("file_calls").into()),
             ("FAULT_ROOT", root.into()),
             ("FAULT_NOTES", notes.clone().into()),
             ("FAULTS", faults.join("\n").into()),
@@ -166,22 +164,4 @@ impl FaultyCalls {
         let notes = self.notes();
         calls_of(&notes.lines().filter(|note| note.starts_with("! ")).collect::<Vec<_>>().join("\n"))
     }
-}
-
-/// Compiles the library, once for each test program.
-fn library() -> &'static Path {
-    static LIBRARY: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
-    let (_, library) = LIBRARY.get_or_init(|| {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let library = directory.path().join("file_calls.so");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/faults/file_calls.c");
-        let mut command = Command::new("cc");
-        command.args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl");
-        let status = command.status().unwrap_or_else(|error| {
-            panic!("cannot start cc: {error}. On Debian or Ubuntu: sudo apt-get install build-essential")
-        });
-        assert!(status.success(), "{command:?}: {status}");
-        (directory, library)
-    });
-    library
 }

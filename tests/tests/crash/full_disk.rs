@@ -27,9 +27,13 @@ struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     fn mount(directory: PathBuf, mib: u64) -> Self {
+        Self::mount_with(directory, &format!("size={mib}m"))
+    }
+
+    fn mount_with(directory: PathBuf, options: &str) -> Self {
         fs::create_dir_all(&directory).expect("a mount point");
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"]).arg(&directory);
+        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&directory);
         let status = mount.status().expect("mount");
         assert!(status.success(), "{mount:?}: {status}; only root may mount: run the test as root");
         Self(directory)
@@ -214,6 +218,59 @@ fn a_full_disk_has_everything_acknowledged_in_the_tables_and_goes_on_when_there_
 #[test]
 fn a_disk_smaller_than_one_flush_does_not_lock_itself_up() {
     fill_and_recover(Disks::One(40), "128Mi");
+}
+
+/// There is space, and no file can be made.
+#[test]
+fn no_inode_left_is_told_and_over_when_there_are_some() {
+    let home = Home::new();
+    let _mounted = SmallDisk::mount_with(home.archive(), "size=64m,nr_inodes=100");
+    let mut receiver = Start { flush_interval: "2m", ..Start::default() }.spawn(&home);
+    assert!(receiver.wait_ready(), "the receiver ended by itself");
+    let files = home.archive().join("files");
+    fs::create_dir(&files).expect("a directory");
+    let made = (0..100).take_while(|file| fs::write(files.join(file.to_string()), "").is_ok()).count();
+    assert!(made > 0, "there were some inodes");
+    let mut filler = Filler::new(Random::from_environment().0);
+    filler.send(&mut connect(&mut receiver)).expect("the WAL has room");
+    let error = receiver.flush().expect_err("no file can be made");
+    assert!(error.contains("no inode left, see df -i"), "{error}");
+    assert!(receiver.log().contains("no inode left") && !receiver.is_ready(), "{}", receiver.log());
+    fs::remove_dir_all(&files).expect("the files");
+    flushes(&mut receiver, "inodes");
+    assert!(receiver.is_ready() && receiver.log().contains("works again"), "{}", receiver.log());
+    filler.audit(&home.archive(), "inodes");
+}
+
+/// The disk of the WAL has room for some blocks, and not for a request: a few bytes that can be written prove nothing.
+#[test]
+fn nothing_works_again_while_a_request_still_has_no_room() {
+    const ROOM: u64 = 16 << 10;
+    let home = Home::new();
+    let _mounted = SmallDisk::mount(home.wal(), 4);
+    let mut receiver = Start { flush_interval: "2m", ..Start::default() }.spawn(&home);
+    assert!(receiver.wait_ready(), "the receiver ended by itself");
+    let ballast = home.wal().join("ballast");
+    let disk = rustix::fs::statvfs(home.wal()).expect("a disk");
+    fs::write(&ballast, vec![0_u8; (disk.f_bavail * disk.f_frsize - ROOM) as usize]).expect("ballast");
+
+    let mut filler = Filler::new(Random::from_environment().0);
+    let mut connection = connect(&mut receiver);
+    filler.send(&mut connection).expect_err("there is no room");
+    // Behind each flush the receiver looks whether the WAL works again.
+    for _ in 0..2 {
+        flushes(&mut receiver, "no room for a request");
+        let log = receiver.log();
+        assert!(log.contains("not ready") && !log.contains("works again") && !receiver.is_ready(), "{log}");
+    }
+    assert!(!home.wal().join("probe").exists(), "what is tried takes the last room");
+
+    fs::remove_file(&ballast).expect("ballast");
+    assert!(receiver.wait_ready());
+    assert_eq!(receiver.log().matches("works again").count(), 1, "{}", receiver.log());
+    filler.send(&mut connection).expect("there is room");
+    flushes(&mut receiver, "room");
+    filler.audit(&home.archive(), "room");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Readers old and new: which versions read the tables, and how they are asked.
 //!
-//! `scripts/readers.sh` installs them, and says where in `PROMARCHIVE_READERS`: a line for each environment, `NAME=FOLDER`. It is made
-//! only with `PROMARCHIVE_ALL_READERS`; a version that ends with its process, as Polars 1.17 does with a filter on metric and date, ends it, too.
+//! `scripts/readers.sh` installs them, and says where in `PROMARCHIVE_READERS`: a line for each environment, `NAME=FOLDER`. Without
+//! `PROMARCHIVE_ALL_READERS` only those are asked that are quick, and the page keeps what it says of the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -109,8 +109,12 @@ impl Version {
     }
 }
 
-const SCAN_DELTA: &str =
-    "Timestamps in the files are milliseconds and those of Delta microseconds: before 2.1 it does not convert them";
+const SCAN_DELTA: &str = "`scan_delta` and `read_delta` before 2.1 do not convert the milliseconds of the files to the microseconds of \
+    Delta's type. Use one of the other two ways";
+const POLARS_PANIC: &str =
+    "It panics when a filter is on a column of the file and on `date` at once. Use `use_pyarrow=True`";
+const PAGE_INDEX: &str = "Its SQL cannot read the index of pages that a filter asks for. First run \
+    `SET datafusion.execution.parquet.enable_page_index = false` with the same `QueryBuilder`, or use `to_pyarrow_table(filters=…)`";
 const FILES: &str = "`pl.scan_parquet(DeltaTable(path).file_uris(), hive_partitioning=True)`";
 const POLARS_ARROW: &str = "`pl.scan_delta(path, use_pyarrow=True)`";
 
@@ -119,16 +123,20 @@ pub const VERSIONS: &[Version] = &[
     version("oldest", "Polars", &["polars", "deltalake"])
         .by("polars", Words::Polars, "`pl.scan_delta(path)`")
         .refuses("dtypes differ for column timestamp", SCAN_DELTA),
-    version("oldest", "Polars", &["polars", "deltalake"]).by("polars-parquet", Words::Polars, FILES),
+    version("oldest", "Polars", &["polars", "deltalake"])
+        .by("polars-parquet", Words::Polars, FILES)
+        .refuses("RecordBatch requires all its arrays to have an equal number of rows", POLARS_PANIC),
     version("oldest", "Polars", &["polars", "deltalake"]).by("polars-pyarrow", Words::Polars, POLARS_ARROW),
     version("older", "Polars", &["polars", "deltalake"])
         .by("polars", Words::Polars, "`pl.scan_delta(path)`")
         .refuses("data type mismatch for column timestamp", SCAN_DELTA),
     version("older", "Polars", &["polars", "deltalake"]).by("polars-parquet", Words::Polars, FILES),
+    version("older", "Polars", &["polars", "deltalake"]).by("polars-pyarrow", Words::Polars, POLARS_ARROW),
     version("old", "Polars", &["polars", "deltalake"])
         .by("polars", Words::Polars, "`pl.scan_delta(path)`")
         .refuses("data type mismatch for column timestamp", SCAN_DELTA),
     version("old", "Polars", &["polars", "deltalake"]).by("polars-parquet", Words::Polars, FILES),
+    version("old", "Polars", &["polars", "deltalake"]).by("polars-pyarrow", Words::Polars, POLARS_ARROW),
     version(USUAL, "Polars", &["polars", "deltalake"]).by("polars", Words::Polars, "`pl.scan_delta(path)`"),
     version("oldest", "pyarrow", &["pyarrow"]).by(
         "pyarrow",
@@ -159,7 +167,9 @@ pub const VERSIONS: &[Version] = &[
         Words::Arrow,
         "`DeltaTable(path).to_pyarrow_table()`",
     ),
-    version("oldest", "deltalake", &["deltalake"]).by("deltalake-sql", Words::Sql, "`QueryBuilder()`"),
+    version("oldest", "deltalake", &["deltalake"])
+        .by("deltalake-sql", Words::Sql, "`QueryBuilder()`")
+        .refuses("bad data", PAGE_INDEX),
     version("older", "deltalake", &["deltalake", "pyarrow"]).by(
         "deltalake",
         Words::Arrow,
@@ -261,6 +271,11 @@ fn installed() -> BTreeMap<String, Place> {
         (USUAL.to_owned(), Place { python: usual.clone(), first: None }),
         (SPARK_4.to_owned(), Place { python: needed("PROMARCHIVE_SPARK"), first: None }),
     ]);
+    let all_asked_for = env::var_os("PROMARCHIVE_ALL_READERS").is_some();
+    if !all_asked_for {
+        // The rest of the page has it bit by bit, and its start takes longest.
+        all.remove(SPARK_4);
+    }
     for line in needed("PROMARCHIVE_READERS").to_str().unwrap().lines() {
         let (name, path) = line.split_once('=').unwrap_or_else(|| panic!("no NAME=FOLDER: {line:?}"));
         let place = match name {
@@ -269,7 +284,7 @@ fn installed() -> BTreeMap<String, Place> {
         };
         all.insert(name.to_owned(), place);
     }
-    if env::var_os("PROMARCHIVE_ALL_READERS").is_some() {
+    if all_asked_for {
         let missing: Vec<_> = VERSIONS.iter().filter(|version| !all.contains_key(version.environment)).collect();
         assert!(
             missing.is_empty(),

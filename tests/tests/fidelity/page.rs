@@ -26,12 +26,6 @@ pub fn page(sections: &[Section], archives: &[Archive], matrix: &str) -> String 
     page.replace("{filters}", &QUERIES.iter().map(words).collect::<Vec<_>>().join("\n\n"))
 }
 
-/// The matrix of a page.
-pub fn matrix_of(page: &str) -> &str {
-    let rest = page.split_once("<!-- matrix -->\n").map_or("", |(_, rest)| rest);
-    rest.split_once("\n<!-- end of matrix -->").map_or("", |(matrix, _)| matrix)
-}
-
 /// What the tests have pinned.
 fn versions() -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));

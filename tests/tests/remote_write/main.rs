@@ -16,6 +16,7 @@ mod refusals;
 mod samples;
 mod senders;
 mod shares;
+mod surroundings;
 mod tokens;
 mod web_pages;
 

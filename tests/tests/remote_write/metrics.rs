@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use promarchive_pipeline::remote_write::Protocol::{V1, V2};
-use promarchive_tests::program::{Receiver, go_tool};
+use promarchive_tests::program::{Receiver, go_tool, promarchive};
 use promarchive_tests::request::{Request, Series};
 use reqwest::Method;
 
@@ -161,4 +161,18 @@ fn timestamps_of_1970_are_kept_counted_and_told() {
     assert_eq!(series["promarchive_suspicious_timestamps_total"], 3.0);
     let log = receiver.log();
     assert_eq!(log.matches("timestamps of 1970").count(), 1, "{log}");
+    receiver.flush();
+    let inspect = |output: &str| {
+        let mut command = Command::new(promarchive());
+        let inspected = command.args(["inspect", "--output", output]).arg(receiver.archive()).output().unwrap();
+        assert!(inspected.status.success(), "{inspected:?}");
+        String::from_utf8(inspected.stdout).unwrap()
+    };
+    let text = inspect("table");
+    let note = "Note: samples has 3 rows of 2 days before the year 2000 (1970-01-01 to 1970-01-20)";
+    assert!(text.contains(note), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&inspect("json")).unwrap();
+    let told = serde_json::json!({"rows": 3, "dates": 2, "firstDate": "1970-01-01", "lastDate": "1970-01-20"});
+    assert_eq!(json["tables"][0]["before2000"], told, "{json}");
+    assert!(json["tables"][1]["before2000"].is_null(), "{json}");
 }

@@ -61,10 +61,27 @@ fn text(inspection: &Inspection) -> String {
             table.table
         );
     }
+    for (table, old) in inspection.tables.iter().filter_map(|table| Some((table.table, table.before_2000.as_ref()?))) {
+        let (rows, days) = (of(old.rows, "row"), of(old.dates, "day"));
+        let dates = match old.dates {
+            1 => old.first_date.clone(),
+            _ => format!("{} to {}", old.first_date, old.last_date),
+        };
+        let _ = writeln!(
+            out,
+            "\nNote: {table} has {rows} of {days} before the year 2000 ({dates}). If nobody imported such old data, a sender sends 0, or \
+             seconds instead of milliseconds."
+        );
+    }
     for problem in &inspection.problems {
         let _ = writeln!(out, "\nProblem: {problem}.");
     }
     out
+}
+
+/// `1 row`, `2 rows`.
+fn of(number: u64, what: &str) -> String {
+    format!("{} {what}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
 fn tables(tables: &[TableInspection]) -> String {

@@ -28,12 +28,14 @@ use super::series_count::{SeriesCount, count_file};
 use super::stored_file::StoredFile;
 use crate::flush::place;
 use crate::schema::{LABEL_COLUMNS_PROPERTY, SCHEMA_VERSION_PROPERTY, Table};
-use crate::table::{Archive, ArchiveError, DataFile, Location, LogError, Snapshot};
+use crate::table::{Archive, ArchiveError, DataFile, Date, Location, LogError, Snapshot};
 
 /// Files read at a time.
 const FILES_AT_A_TIME: usize = 4;
 /// Metrics named in the report.
 const TOP_METRICS: usize = 10;
+/// See [`DaysBefore2000`].
+const YEAR_2000: Date = Date(10_957);
 
 /// Why an archive cannot be inspected.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +97,8 @@ pub struct TableInspection {
     pub first_date: Option<String>,
     /// See `first_date`.
     pub last_date: Option<String>,
+    /// Days that are most likely wrong; none if there are none.
+    pub before_2000: Option<DaysBefore2000>,
     /// Distinct series; none for a table without series, and where a file could not be read.
     pub series: Option<u64>,
     /// When the newest version was committed.
@@ -103,6 +107,20 @@ pub struct TableInspection {
     pub unlisted_files: u64,
     /// Their bytes.
     pub unlisted_bytes: u64,
+}
+
+/// Days before the year 2000, when nobody had anything to scrape: a sender sends 0, or seconds instead of milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DaysBefore2000 {
+    /// Their rows, by the statistics of their files.
+    pub rows: u64,
+    /// How many days.
+    pub dates: u64,
+    /// The first of them.
+    pub first_date: String,
+    /// The last of them.
+    pub last_date: String,
 }
 
 /// More about the samples.
@@ -226,11 +244,23 @@ fn from_log(table: Table, snapshot: &dyn Snapshot, files: &[DataFile]) -> TableI
         dates: dates.len() as u64,
         first_date: dates.first().map(ToString::to_string),
         last_date: dates.last().map(ToString::to_string),
+        before_2000: before_2000(files),
         series: None,
         last_commit: None,
         unlisted_files: 0,
         unlisted_bytes: 0,
     }
+}
+
+fn before_2000(files: &[DataFile]) -> Option<DaysBefore2000> {
+    let old = || files.iter().filter(|file| file.date < YEAR_2000);
+    let dates: BTreeSet<_> = old().map(|file| file.date).collect();
+    Some(DaysBefore2000 {
+        rows: old().filter_map(|file| file.stats.as_ref()).map(|stats| stats.rows).sum(),
+        dates: dates.len() as u64,
+        first_date: dates.first()?.to_string(),
+        last_date: dates.last()?.to_string(),
+    })
 }
 
 async fn add_unlisted(

@@ -34,7 +34,8 @@ mod windows;
 
 pub use finding::{Check, Finding, Severity};
 pub use inspect::{
-    Inspection, InspectionError, MetricInspection, SamplesInspection, TableInspection, WriterInspection, inspect,
+    DaysBefore2000, Inspection, InspectionError, MetricInspection, SamplesInspection, TableInspection,
+    WriterInspection, inspect,
 };
 pub use moment::Moment;
 pub use verification::{Leftover, TableVerification, Verification};

@@ -10,6 +10,7 @@ use super::fair::Exit;
 use super::health::{Health, Part};
 use super::metrics::{Metrics, PositionLabel};
 use super::reserve::Reserve;
+use super::tryout::Tryout;
 use crate::failpoint::{self, Sabotage};
 
 /// Requests in a group, at most.
@@ -28,32 +29,74 @@ pub(super) struct Waiting {
     pub reply: oneshot::Sender<Result<(), String>>,
 }
 
-/// Takes groups until no more can come, senders by turns. Runs on a thread of its own: it blocks on the disk. Nothing is written that the archive's disk
-/// might have no space for.
-pub(super) fn run(core: &Arc<Core>, reserve: &Reserve, waiting: &Exit<Waiting>, health: &Health, metrics: &Metrics) {
-    let mut group = Vec::new();
-    let mut replies = Vec::new();
-    while let Some(first) = waiting.wait() {
-        let mut bytes = first.accepted.body.len();
-        group.push(first.accepted);
-        replies.push(first.reply);
-        while group.len() < GROUP_REQUESTS && bytes < GROUP_BYTES {
-            let Some(next) = waiting.next() else { break };
-            bytes += next.accepted.body.len();
-            group.push(next.accepted);
-            replies.push(next.reply);
+/// What a committer works with.
+pub(super) struct Committer {
+    /// Where the rows go.
+    pub core: Arc<Core>,
+    /// Space for a flush on a full disk.
+    pub reserve: Arc<Reserve>,
+    /// What works.
+    pub health: Arc<Health>,
+    /// Told how much could not be written.
+    pub tryout: Arc<Tryout>,
+    /// Figures.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Committer {
+    /// Takes groups until no more can come, senders by turns. Runs on a thread of its own: it blocks on the disk. Nothing is written that
+    /// the archive's disk might have no space for.
+    pub(super) fn run(&self, waiting: &Exit<Waiting>) {
+        let mut group = Vec::new();
+        let mut replies = Vec::new();
+        while let Some(first) = waiting.wait() {
+            let mut bytes = first.accepted.body.len();
+            group.push(first.accepted);
+            replies.push(first.reply);
+            while group.len() < GROUP_REQUESTS && bytes < GROUP_BYTES {
+                let Some(next) = waiting.next() else { break };
+                bytes += next.accepted.body.len();
+                group.push(next.accepted);
+                replies.push(next.reply);
+            }
+            if failpoint::sabotaged(Sabotage::AckBeforeWrite) {
+                answer(&mut replies, &Ok(()));
+                std::thread::sleep(SABOTAGE_LAG);
+            }
+            let result = if self.reserve.fits_flush_of(self.core.wal_bytes().saturating_add(bytes as u64)) {
+                self.commit(&mut group, bytes as u64)
+            } else {
+                Err("the archive's disk may have no space for more than what waits for the next flush".to_owned())
+            };
+            answer(&mut replies, &result);
+            group.clear();
         }
-        if failpoint::sabotaged(Sabotage::AckBeforeWrite) {
-            answer(&mut replies, &Ok(()));
-            std::thread::sleep(SABOTAGE_LAG);
+    }
+
+    fn commit(&self, group: &mut [Accepted], bytes: u64) -> Result<(), String> {
+        let started = Instant::now();
+        let committed = self.core.commit_group(group);
+        let exemplar = committed.as_ref().ok().map(|positions| PositionLabel { position: positions.end().get() });
+        let took = started.elapsed().as_secs_f64();
+        self.metrics.wal_sync_duration_seconds.observe(took, exemplar, Some(SystemTime::now()));
+        self.metrics.wal_syncs.inc();
+        match committed {
+            Ok(_) => {
+                self.tryout.works();
+                self.health.works(Part::Wal);
+                Ok(())
+            }
+            Err(error) => {
+                self.metrics.wal_append_failures.inc();
+                let reason = match &error {
+                    CommitGroupError::Wal(error) => crate::table::chain(error),
+                    CommitGroupError::Replaying => error.to_string(),
+                };
+                self.tryout.failed(bytes);
+                self.health.fault(Part::Wal, reason.clone());
+                Err(reason)
+            }
         }
-        let result = if reserve.fits_flush_of(core.wal_bytes().saturating_add(bytes as u64)) {
-            commit(core, &mut group, health, metrics)
-        } else {
-            Err("the archive's disk may have no space for more than what waits for the next flush".to_owned())
-        };
-        answer(&mut replies, &result);
-        group.clear();
     }
 }
 
@@ -61,28 +104,5 @@ fn answer(replies: &mut Vec<oneshot::Sender<Result<(), String>>>, result: &Resul
     for reply in replies.drain(..) {
         // Nobody waits any more when the client has gone; its request is durable all the same.
         let _ = reply.send(result.clone());
-    }
-}
-
-fn commit(core: &Core, group: &mut [Accepted], health: &Health, metrics: &Metrics) -> Result<(), String> {
-    let started = Instant::now();
-    let committed = core.commit_group(group);
-    let exemplar = committed.as_ref().ok().map(|positions| PositionLabel { position: positions.end().get() });
-    metrics.wal_sync_duration_seconds.observe(started.elapsed().as_secs_f64(), exemplar, Some(SystemTime::now()));
-    metrics.wal_syncs.inc();
-    match committed {
-        Ok(_) => {
-            health.works(Part::Wal);
-            Ok(())
-        }
-        Err(error) => {
-            metrics.wal_append_failures.inc();
-            let reason = match &error {
-                CommitGroupError::Wal(error) => crate::table::chain(error),
-                CommitGroupError::Replaying => error.to_string(),
-            };
-            health.fault(Part::Wal, reason.clone());
-            Err(reason)
-        }
     }
 }

@@ -11,9 +11,9 @@ use super::health::{Health, Part};
 use super::metrics::{Metrics, ResultLabel, TableLabel, gauge};
 use super::reserve::Reserve;
 use super::supervisor::Supervisor;
+use super::tryout::Tryout;
 use crate::environment::Clock;
 use crate::flush::Policy;
-use crate::wal::Disk;
 
 /// After the first failure; doubled after each further one.
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
@@ -43,8 +43,8 @@ pub(super) struct Flusher {
     pub taken: Arc<Taken>,
     /// Time.
     pub(crate) clock: Arc<dyn Clock>,
-    /// Under the WAL: tried out while the WAL is at fault.
-    pub disk: Arc<dyn Disk>,
+    /// Tries the WAL's disk while the WAL is at fault.
+    pub tryout: Arc<Tryout>,
     /// Told why only a new process can go on.
     pub supervisor: Supervisor,
 }
@@ -192,22 +192,8 @@ impl Flusher {
         }
         self.core.purge_again();
         let flushed = self.core.load().age.is_none();
-        if flushed && self.health.of(Part::Wal).is_some() && try_out(self.disk.as_ref()).is_ok() {
+        if flushed && self.health.of(Part::Wal).is_some() && self.tryout.run().is_ok() {
             self.health.works(Part::Wal);
         }
     }
-}
-
-/// Whether the WAL's disk takes a write and syncs it. A receiver that is not ready may get no requests to find that out with.
-fn try_out(disk: &dyn Disk) -> std::io::Result<()> {
-    const NAME: &str = "probe";
-    const BLOCK: [u8; 4096] = [0; 4096];
-    match disk.remove(NAME) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = disk.create_new(NAME)?;
-    file.write_all(&BLOCK)?;
-    file.sync()?;
-    disk.remove(NAME)
 }

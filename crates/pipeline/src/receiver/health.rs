@@ -1,5 +1,6 @@
 //! What keeps a receiver from working, for probes, senders and people: one line each.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 /// A part of the receiver that can be at fault.
@@ -19,14 +20,24 @@ pub(super) enum Part {
     Stop,
 }
 
+type Faults = BTreeMap<Part, String>;
+
 /// Faults by part.
 #[derive(Debug, Default)]
 pub(super) struct Health {
-    faults: Mutex<std::collections::BTreeMap<Part, String>>,
+    faults: Mutex<Faults>,
+}
+
+/// A fault that is over.
+#[derive(Debug, PartialEq, Eq)]
+struct Over {
+    fault: String,
+    /// The faults of other parts, in one line.
+    left: Option<String>,
 }
 
 impl Health {
-    fn faults(&self) -> std::sync::MutexGuard<'_, std::collections::BTreeMap<Part, String>> {
+    fn faults(&self) -> std::sync::MutexGuard<'_, Faults> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -38,13 +49,21 @@ impl Health {
         }
     }
 
-    /// A part works. Logged when it did not.
+    /// A part works. Logged when it did not: the receiver works again when nothing else is at fault.
     pub(super) fn works(&self, part: Part) {
-        if let Some(reason) = self.faults().remove(&part)
-            && part != Part::Start
-        {
-            tracing::info!(after = reason, "works again");
+        let Some(Over { fault, left }) = self.end(part) else { return };
+        match left {
+            _ if part == Part::Start => {}
+            None => tracing::info!(after = fault, "works again"),
+            Some(reason) => tracing::info!(over = fault, reason, "still not ready"),
         }
+    }
+
+    /// Ends the fault of a part; none if it had none.
+    fn end(&self, part: Part) -> Option<Over> {
+        let mut faults = self.faults();
+        let fault = faults.remove(&part)?;
+        Some(Over { fault, left: one_line(&faults) })
     }
 
     /// The fault of a part.
@@ -54,7 +73,28 @@ impl Health {
 
     /// All faults in one line; none when everything works.
     pub(super) fn one_line(&self) -> Option<String> {
-        let faults = self.faults();
-        (!faults.is_empty()).then(|| faults.values().map(String::as_str).collect::<Vec<_>>().join("; "))
+        one_line(&self.faults())
+    }
+}
+
+fn one_line(faults: &Faults) -> Option<String> {
+    (!faults.is_empty()).then(|| faults.values().map(String::as_str).collect::<Vec<_>>().join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_that_works_says_what_is_still_at_fault() {
+        let health = Health::default();
+        health.fault(Part::Wal, "the log is full");
+        health.fault(Part::Reserve, "no space is held back");
+        health.fault(Part::Wal, "the log is still full");
+        let over =
+            |fault: &str, left: Option<&str>| Some(Over { fault: fault.to_owned(), left: left.map(str::to_owned) });
+        assert_eq!(health.end(Part::Wal), over("the log is still full", Some("no space is held back")));
+        assert_eq!(health.end(Part::Wal), None);
+        assert_eq!(health.end(Part::Reserve), over("no space is held back", None));
     }
 }

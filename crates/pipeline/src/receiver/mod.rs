@@ -33,6 +33,7 @@ mod slots;
 mod supervisor;
 mod tls;
 mod tokens;
+mod tryout;
 mod web_page;
 
 pub use control::{CONTROL_SOCKET, ask_for_flush};

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::archive_note::{self, ARCHIVE_NOTE};
 use super::archive_size;
-use super::committer;
+use super::committer::Committer;
 use super::control::Control;
 use super::core::{Core, Environment};
 use super::fair::queue;
@@ -29,6 +29,7 @@ use super::reserve::Reserve;
 use super::server::{ServeError, Server};
 use super::settings::{Settings, SettingsError, check_apart};
 use super::supervisor::{Supervisor, Task};
+use super::tryout::Tryout;
 use crate::flush::Policy;
 use crate::table::{Archive, ArchiveError, DIRECTORY, Location, chain, create_root_durably, without_parents};
 use crate::wal::{Disk, Options, PRIVATE_DIRECTORY, RealDisk, Recovery};
@@ -178,7 +179,10 @@ pub async fn run(
     let working = start(&settings, &environment, &opened, &ingest, &supervisor, &health, &metrics)?;
     control(&settings.wal, &ingest, &supervisor, stopped.clone());
     health.works(Part::Start);
-    tracing::info!(archive = %settings.archive.display(), wal = %settings.wal.display(), "ready");
+    // Whatever else is at fault has been said.
+    if health.one_line().is_none() {
+        tracing::info!(archive = %settings.archive.display(), wal = %settings.wal.display(), "ready");
+    }
     let result = serving.await;
     if let Err(error) = result {
         tracing::error!(%error, "the HTTP side ended");
@@ -359,12 +363,16 @@ fn start(
     if let Err(error) = reserve.take() {
         health.fault(Part::Reserve, format!("cannot hold back space on the archive's disk for a flush: {error}"));
     }
-    let committer = {
-        let (core, reserve) = (opened.core.clone(), reserve.clone());
-        let (health, metrics) = (health.clone(), metrics.clone());
-        let run = move || committer::run(&core, &reserve, &to_commit, &health, &metrics);
-        supervisor.thread(Task::Committer, run).map_err(ReceiverError::Thread)?
+    let tryout = Arc::new(Tryout::new(opened.disk.clone()));
+    let committer = Committer {
+        core: opened.core.clone(),
+        reserve: reserve.clone(),
+        health: health.clone(),
+        tryout: tryout.clone(),
+        metrics: metrics.clone(),
     };
+    let committer =
+        supervisor.thread(Task::Committer, move || committer.run(&to_commit)).map_err(ReceiverError::Thread)?;
     let flushed = Arc::new(Notify::new());
     let flusher = Flusher {
         core: opened.core.clone(),
@@ -380,7 +388,7 @@ fn start(
         flushed: flushed.clone(),
         taken: ingest.taken(),
         clock: environment.clock.clone(),
-        disk: opened.disk.clone(),
+        tryout,
         supervisor: supervisor.clone(),
     };
     let flusher = supervisor.task(Task::Flusher, flusher.run(to_flush));

@@ -100,7 +100,7 @@ fn images_are_named_by_digest_where_asked_for() {
     }
 }
 
-/// `config/own-image` in another namespace: the policies are about the ServiceAccounts that are there.
+/// `config/own-image` or an overlay of somebody's own in another namespace: the policies are about the ServiceAccounts that are there.
 #[test]
 fn another_namespace_takes_the_policies_along() {
     let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("another-namespace");
@@ -134,6 +134,31 @@ fn another_namespace_takes_the_policies_along() {
         assert!(users.iter().all(|namespace| namespace == "monitoring"), "{users:?}");
         assert_eq!(users.len(), if part == "own-image" { as_it_is.len() } else { 0 });
     }
+    // An overlay of somebody's own, and one over that: nothing but the namespace is another.
+    let overlays = [("mine", "monitoring", "default"), ("over-mine", "other", "mine")];
+    for (part, namespace, base) in overlays {
+        fs::create_dir(directory.join(part)).unwrap();
+        let text = format!("namespace: {namespace}\nresources: [../{base}]\ntransformers: [../namespace]\n");
+        fs::write(directory.join(part).join("kustomization.yaml"), text).unwrap();
+        let built = build(part);
+        assert_eq!(users(&built), vec![namespace; as_it_is.len()], "{part}");
+        assert_eq!(
+            without_namespaces(&built, namespace),
+            without_namespaces(&build("default"), "promarchive"),
+            "{part}"
+        );
+    }
+}
+
+/// The manifests without the lines that name the namespace. kustomize adds some to kinds that it does not know to have none.
+fn without_namespaces(built: &str, namespace: &str) -> String {
+    let line = format!("namespace: {namespace}");
+    let kept = built.lines().filter(|one| one.trim() != line).map(|one| {
+        let named = one.replace(&format!("serviceaccount:{namespace}:"), "serviceaccount:it:");
+        // The Namespace itself.
+        if named == format!("  name: {namespace}") { "  name: it".to_owned() } else { named }
+    });
+    kept.collect::<Vec<_>>().join("\n")
 }
 
 #[test]

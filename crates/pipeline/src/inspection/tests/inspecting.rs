@@ -83,6 +83,22 @@ async fn an_archive_without_samples() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn days_before_2000_are_told() {
+    const YEAR_2000: i64 = 946_684_800_000;
+    let fixture = Fixture::new().await;
+    fixture.flush(&samples(&[("__name__", "up")], [(YEAR_2000, 1.0), (NOON, 1.0)])).await;
+    assert_eq!(inspect(&fixture.location(), &()).await.unwrap().tables[0].before_2000, None);
+    // 0, seconds instead of milliseconds, and what a broken clock says.
+    let odd = [0, 1, NOON / 1000, YEAR_2000 - 1].map(|time| (time, 1.0));
+    fixture.flush(&samples(&[("__name__", "up")], odd)).await;
+    let (first_date, last_date) = ("1970-01-01".to_owned(), "1999-12-31".to_owned());
+    let told = DaysBefore2000 { rows: 4, dates: 3, first_date, last_date };
+    let inspection = inspect(&fixture.location(), &()).await.unwrap();
+    assert_eq!(inspection.tables[0].before_2000, Some(told));
+    assert!(inspection.tables.iter().skip(1).all(|table| table.before_2000.is_none()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn damaged_and_unlisted_files() {
     let fixture = Fixture::full().await;
     let path = fixture.files(Table::Samples)[0].clone();
