@@ -19,7 +19,7 @@ pub(crate) const IN_ORDER: &[Case] = &[
 ];
 
 /// What the operator may have resident with a thousand hostile objects of each kind (`docs/reference/operator.md`).
-const MOST_KIB: u64 = 96 << 10;
+const MOST_KIB: u64 = 128 << 10;
 /// ConfigMaps, and objects of each other kind, when nothing else is asked for.
 const FEW: (usize, usize) = (60, 8);
 /// So many of each kind are nearly as large as can be; the others are a tenth of that, or the API server needs more memory than test
