@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use kube::Client;
 use promarchive_api::Timespan;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::build::ReceiverDefaults;
 use crate::cache::Caches;
@@ -15,6 +15,7 @@ use crate::entry::{ArchiveName, PrometheusName};
 use crate::events::Events;
 use crate::guard::Guard;
 use crate::receiver_client::ReceiverClient;
+use crate::room::{Held, Room};
 use crate::scope::Scope;
 
 /// More than of other things, for each of these costs a request to the API server at every look. Names of archives are in keys that
@@ -57,11 +58,11 @@ pub struct Context {
     /// Archives that are too long to be looked at beside many others.
     pub long_looks: Semaphore,
     /// Prometheus objects that all looks have in memory with their content.
-    senders: Arc<Semaphore>,
+    senders: Room,
 }
 
 const LONG_LOOKS: usize = 2;
-/// So many at a time; a look that needs more has them alone.
+/// So many at a time; a look that needs more has them alone, and the others of its namespace wait until it is done.
 const SENDERS_IN_MEMORY: u32 = 64;
 
 impl Context {
@@ -91,14 +92,13 @@ impl Context {
             marks: Since::default(),
             draining: Since::default(),
             long_looks: Semaphore::new(LONG_LOOKS),
-            senders: Arc::new(Semaphore::new(SENDERS_IN_MEMORY as usize)),
+            senders: Room::new(SENDERS_IN_MEMORY, SENDERS_IN_MEMORY),
         }
     }
 
-    /// Waits until so many Prometheus objects may be in memory with their content.
-    pub async fn senders(&self, count: u32) -> Option<OwnedSemaphorePermit> {
-        // It is never closed.
-        self.senders.clone().acquire_many_owned(count.min(SENDERS_IN_MEMORY)).await.ok()
+    /// Waits until so many Prometheus objects may be in memory with their content, for an archive of `namespace`.
+    pub async fn senders(&self, namespace: &str, count: u32) -> Option<Held> {
+        self.senders.take(namespace, count).await
     }
 
     /// Forgets an archive that is gone.

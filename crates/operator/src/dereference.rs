@@ -13,7 +13,6 @@ use kube::api::DynamicObject;
 use promarchive_api::metrics_archive::{NetworkPolicyMode, PrometheusKind, PrometheusState, TlsMode};
 use promarchive_api::{Deliveries, MOST_DELIVERIES};
 use serde_json::{Value, json};
-use tokio::sync::OwnedSemaphorePermit;
 use tracing::warn;
 
 use crate::apply::is_controlled_by;
@@ -31,6 +30,7 @@ use crate::names::ALLOW_ARCHIVES;
 use crate::prometheus::Prometheus;
 use crate::receiver_client::{Endpoint, ReceiverError};
 use crate::reconcile::LookError;
+use crate::room::Held;
 use crate::secrets;
 use crate::senders::{self, Sender};
 use crate::status::is_available;
@@ -76,7 +76,7 @@ pub struct Found<'a> {
     /// What was said of each Prometheus last time, and since when (ms since 1970), by uid.
     pub before: BTreeMap<String, (PrometheusState, i64)>,
     /// What lets so many Prometheus objects be in memory.
-    _senders: Option<OwnedSemaphorePermit>,
+    _senders: Option<Held>,
 }
 
 impl Found<'_> {
@@ -143,7 +143,8 @@ pub async fn dereference<'a>(
     let Asked { endpoint, answer, pods } = ask_all(context, &archive.id, &endpoints, available, &namespaces).await?;
     let claim = claim(context, archive).await?;
     let refusal = volume::refusal(context, archive, object, claim.as_deref()).await?;
-    let room = context.senders(u32::try_from(chosen.len()).unwrap_or(u32::MAX)).await;
+    let many = u32::try_from(chosen.len()).unwrap_or(u32::MAX);
+    let room = context.senders(&archive.id.namespace, many).await;
     let senders = senders::senders(archive, &contents(context, &chosen, &mut missing).await?);
     Ok(Found {
         claim,
@@ -262,7 +263,19 @@ pub fn is_terminating(context: &Context, namespace: &str) -> bool {
 
 /// What every Prometheus says to `archive`. Specs are not needed for it, and not there.
 pub fn consents(context: &Context, archive: &ArchiveName) -> Consents {
-    Consents::of(archive, prometheus_records(context), |namespace| {
+    consents_of(context, archive, prometheus_records(context))
+}
+
+/// Whether `prometheus` does not consent, as far as is known now: a look may be older than that.
+pub fn is_withheld(context: &Context, archive: &ArchiveName, prometheus: &Prometheus) -> bool {
+    let Prometheus { kind, namespace, name, .. } = prometheus;
+    let known = context.caches.get(Source::Prometheus(*kind), namespace, name);
+    let known = known.map(|object| Prometheus::new(*kind, object));
+    !consents_of(context, archive, [known.unwrap_or_else(|| prometheus.clone())]).withheld.is_empty()
+}
+
+fn consents_of(context: &Context, archive: &ArchiveName, all: impl IntoIterator<Item = Prometheus>) -> Consents {
+    Consents::of(archive, all, |namespace| {
         let namespace = context.caches.get(Source::Namespace, "", namespace)?;
         Some(namespace.annotations().get(ALLOW_ARCHIVES).cloned().unwrap_or_default())
     })

@@ -37,6 +37,7 @@ pub mod receiver_client;
 pub mod receiver_pod;
 pub mod reconcile;
 pub mod removal;
+pub mod room;
 pub mod run;
 pub mod scope;
 pub mod secrets;

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use crate::cache::{ReadError, Source, chain};
 use crate::context::Context;
+use crate::dereference::is_withheld;
 use crate::entry::{self, ArchiveName, Operation, Plan};
 use crate::failpoint::{self, FailPoint};
 use crate::metrics::METRICS;
@@ -48,6 +49,11 @@ pub async fn patch(
         let planned = plan(&now);
         if planned.operations.is_empty() {
             return Outcome::Done;
+        }
+        let adds = planned.operations.iter().any(|operation| !matches!(operation, Operation::Remove(_)));
+        if adds && is_withheld(context, archive, &now) {
+            // Consent was taken back while this look was under way.
+            return Outcome::Again;
         }
         if let Some(before) = context.denied.said_within(&key, AFTER_REFUSAL) {
             return Outcome::Refused(before);

@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use promarchive_api::{Deliveries, LONGEST_DELIVERY_BYTES};
 use reqwest::{Certificate, Client, Method, Response};
-use tokio::sync::Semaphore;
 
 use crate::entry::{ArchiveName, RECEIVER_PORT};
+use crate::room::Room;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -26,8 +26,8 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 const LONGEST_REST_BYTES: usize = 256 << 10;
 /// Answers with more marks are long.
 const MARKS_OF_A_SHORT_ANSWER: usize = 512;
-/// So many long answers are read at a time: one has up to 24 MiB.
-const LONG_ANSWERS: usize = 2;
+/// So many long answers are read at a time, one of each namespace: one has up to 24 MiB, and may come slowly.
+const LONG_ANSWERS: u32 = 2;
 /// Connections that are kept.
 const MOST_CLIENTS: usize = 256;
 
@@ -71,12 +71,12 @@ pub enum ReceiverError {
 #[derive(Debug)]
 pub struct ReceiverClient {
     clients: Mutex<HashMap<ArchiveName, (Endpoint, Client)>>,
-    long_answers: Semaphore,
+    long_answers: Room,
 }
 
 impl Default for ReceiverClient {
     fn default() -> Self {
-        Self { clients: Mutex::default(), long_answers: Semaphore::new(LONG_ANSWERS) }
+        Self { clients: Mutex::default(), long_answers: Room::new(LONG_ANSWERS, 1) }
     }
 }
 
@@ -85,8 +85,7 @@ impl ReceiverClient {
     pub async fn deliveries(&self, endpoint: &Endpoint, most: usize) -> Result<Deliveries, ReceiverError> {
         let path = "/api/v1/deliveries";
         let is_long = most > MARKS_OF_A_SHORT_ANSWER;
-        // The semaphore is never closed.
-        let _turn = if is_long { self.long_answers.acquire().await.ok() } else { None };
+        let _turn = if is_long { self.long_answers.take(&endpoint.archive.namespace, 1).await } else { None };
         let response = self.ask(endpoint, Method::GET, path, &format!("?limit={most}"), TIMEOUT).await?;
         let body = body(endpoint, response, LONGEST_REST_BYTES + most * LONGEST_DELIVERY_BYTES).await?;
         answer::read(&body, most).map_err(|fault| unreachable(endpoint, &format!("{path}: {fault}")))

@@ -25,6 +25,7 @@ use crate::reconcile::reconcile;
 use crate::scope::Scope;
 use crate::server::Health;
 use crate::supervisor::{Supervisor, Task};
+use crate::withdrawal::withdraw_now;
 use crate::{orphans, server};
 
 /// Name of the Lease.
@@ -178,6 +179,8 @@ async fn take(mut lease: LeaseManager, client: &Client, settings: &Settings) -> 
 
 async fn work(client: Client, settings: Settings, health: Arc<Health>, supervisor: Supervisor) {
     let (trigger, asked) = queue();
+    // A queue of their own, because they wait for nothing: a look can wait for a receiver, or for its turn behind others of its namespace.
+    let (withdraw, withdrawals) = queue();
     let caches = {
         let trigger = trigger.clone();
         let archives = Arc::new(std::sync::OnceLock::<Caches>::new());
@@ -185,7 +188,7 @@ async fn work(client: Client, settings: Settings, health: Arc<Health>, superviso
         let fingerprints = Arc::new(Fingerprints::default());
         let (client, scope) = (client.clone(), settings.scope.clone());
         let caches = Caches::start(client, scope, Source::all(), &supervisor, move |changed| {
-            ask(&trigger, known.get(), &fingerprints, &changed);
+            ask(&trigger, &withdraw, known.get(), &fingerprints, &changed);
         });
         let _ = archives.set(caches.clone());
         caches
@@ -202,6 +205,8 @@ async fn work(client: Client, settings: Settings, health: Arc<Health>, superviso
     }
     health.set_working();
     supervisor.task(Task::Sweep, sweep(context.clone()));
+    let shared = context.clone();
+    supervisor.task(Task::Withdrawals, withdrawals.work(move |archive| withdraw_now(shared.clone(), archive)));
     asked.work(move |archive| reconcile(context.clone(), archive)).await;
 }
 
@@ -257,8 +262,9 @@ impl Fingerprints {
 }
 
 /// Asks for every archive that `changed` may concern.
-fn ask(trigger: &Trigger, caches: Option<&Caches>, fingerprints: &Fingerprints, changed: &Changed) {
-    if matches!(changed.source, Source::Prometheus(_) | Source::Namespace) {
+fn ask(trigger: &Trigger, withdraw: &Trigger, caches: Option<&Caches>, fingerprints: &Fingerprints, changed: &Changed) {
+    let may_consent = matches!(changed.source, Source::Prometheus(_) | Source::Namespace);
+    if may_consent {
         if changed.gone {
             fingerprints.forget(&changed.object);
         } else if !fingerprints.is_news(&changed.object) {
@@ -266,6 +272,9 @@ fn ask(trigger: &Trigger, caches: Option<&Caches>, fingerprints: &Fingerprints, 
         }
     }
     for (archive, haste) in concerned(changed, || caches.map(all).unwrap_or_default()) {
+        if may_consent {
+            withdraw.ask(archive.clone(), haste);
+        }
         trigger.ask(archive, haste);
     }
 }

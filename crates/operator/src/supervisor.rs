@@ -41,6 +41,8 @@ tasks! {
     Policies => "policies",
     /// Takes out what archives that are gone have left.
     Sweep => "sweep",
+    /// Takes out what archives have in objects that no longer consent.
+    Withdrawals => "withdrawals",
     /// Reconciles archives.
     Queue => "queue",
 }

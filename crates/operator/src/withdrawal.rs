@@ -2,8 +2,12 @@
 //!
 //! This comes first in every look, before anything that ends a look early: an archive that is paused, cannot be read, waits for
 //! lists, or is being deleted has no right to samples that nobody gives it. It needs nothing but the archive's name.
+//!
+//! It also has a queue of its own ([`withdraw_now`]), so that it waits neither for a look that is under way nor for other archives of the
+//! namespace. What such a look writes in spite of it, the next one takes out.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use kube::ResourceExt;
 use kube::api::{DynamicObject, Patch};
@@ -16,11 +20,24 @@ use crate::context::Context;
 use crate::credentials::{SecretData, without_senders};
 use crate::dereference::{consents, has_entry, own_object, with_content};
 use crate::entry::{ArchiveName, ca_key};
+use crate::guard::Standing;
 use crate::kind::Kind;
 use crate::names::patch_params;
 use crate::prometheus::Prometheus;
+use crate::queue::Next;
 use crate::removal;
 use crate::secrets::{self, sender_of};
+
+/// One step of the queue of withdrawals. What cannot be done now is tried again, and by every look.
+pub async fn withdraw_now(context: Arc<Context>, archive: ArchiveName) -> Next {
+    let Some(object) = context.caches.get(Source::Archive, &archive.namespace, &archive.name) else {
+        return Next::Forget;
+    };
+    if context.guard.standing() != Standing::InForce || withdraw(&context, &archive, &object).await {
+        return Next::Forget;
+    }
+    Next::Retry
+}
 
 /// Takes out what the archive has in objects that do not consent. Whether all of it is out.
 ///

@@ -83,6 +83,11 @@ impl Admission {
         self.take(&self.decoded, sender, bytes.saturating_mul(2).min(self.decoded_bytes)).await
     }
 
+    /// Waits for what a long answer takes until its client has read it, out of the budget for what requests are decoded to.
+    pub(super) async fn answer(&self, sender: &Sender, bytes: u64) -> Result<Charge, Busy> {
+        self.take(&self.decoded, sender, bytes.min(self.decoded_bytes / 2)).await
+    }
+
     async fn take(&self, budget: &Arc<Budget>, sender: &Sender, bytes: u64) -> Result<Charge, Busy> {
         let bytes = usize::try_from(bytes).map_err(|_| Busy)?;
         let share = budget.take(sender, bytes, self.patience).await.ok_or(Busy)?;

@@ -166,6 +166,11 @@ impl Marks {
         Self { senders: HashMap::new(), count: 0, turn: 0, most }
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
     /// Something has become durable; `now` is milliseconds since the epoch.
     pub(super) fn record(&mut self, source: Source, mut delivered: Delivered, now: i64) {
         let Source { holder, entry, address } = source;

@@ -14,7 +14,7 @@ use axum::routing::{get, post};
 use bytes::Bytes;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode, Uri};
-use promarchive_api::Deliveries;
+use promarchive_api::{Deliveries, LONGEST_DELIVERY_BYTES};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{debug, error};
@@ -197,9 +197,18 @@ async fn flush<T: WriteTarget>(State(app): State<Arc<App<T>>>) -> Response {
     }
 }
 
-async fn deliveries<T: WriteTarget>(State(app): State<Arc<App<T>>>, uri: Uri) -> Response {
+async fn deliveries<T: WriteTarget>(
+    State(app): State<Arc<App<T>>>,
+    Extension(source): Extension<Source>,
+    uri: Uri,
+) -> Response {
     let Ok(limit) = deliveries::limit(uri.query()) else {
         return line(StatusCode::BAD_REQUEST, "limit is not a number: ask as in /api/v1/deliveries?limit=1000");
+    };
+    // The marks, and the same as text.
+    let most = app.marks().len().min(limit).saturating_mul(2 * LONGEST_DELIVERY_BYTES);
+    let Ok(mut charge) = app.admission.answer(&source.sender(), most as u64).await else {
+        return later(&Busy.to_string(), RETRY_SOON_S);
     };
     let reason = app.not_ready();
     let told = Deliveries {
@@ -211,8 +220,25 @@ async fn deliveries<T: WriteTarget>(State(app): State<Arc<App<T>>>, uri: Uri) ->
         deliveries: app.marks().list(limit),
     };
     match serde_json::to_string(&told) {
-        Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json + "\n").into_response(),
+        Ok(json) => {
+            drop(told);
+            charge.shrink_to(json.len());
+            let body = Bytes::from_owner(Charged { text: json + "\n", _charge: charge });
+            ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+        }
         Err(error) => later(&error.to_string(), RETRY_AFTER_S),
+    }
+}
+
+/// An answer that counts for as long as it is in memory: a client may read slowly, or not at all.
+struct Charged {
+    text: String,
+    _charge: Charge,
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
     }
 }
 

@@ -9,7 +9,7 @@ use super::client::{V1, V2, exchange, head, post};
 use super::*;
 use crate::receiver::ServeError;
 
-fn allow(file: &Path, tokens: &[(&str, &str)]) {
+pub(super) fn allow(file: &Path, tokens: &[(&str, &str)]) {
     let hash = |token: &str| Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let lines: String = tokens.iter().map(|(name, token)| format!("{name} {}\n", hash(token))).collect();
     fs::write(file, lines).unwrap();

@@ -5,8 +5,10 @@ use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::auth::allow;
 use super::client::{V1, V2, exchange, head, post, read_answer};
 use super::*;
+use crate::receiver::deliveries::Delivered;
 
 fn chunked(headers: &str, chunks: &[&[u8]]) -> Vec<u8> {
     let mut request = head("POST", "/receive", &format!("{headers}Transfer-Encoding: chunked\r\n")).into_bytes();
@@ -312,4 +314,47 @@ async fn an_endless_head_is_refused() {
     if let Some(answer) = read_answer(&mut stream).await {
         assert_eq!(answer.status, 431);
     }
+}
+
+/// Asks for deliveries with this token, and reads only the beginning of the answer.
+async fn unread(server: &Running, token: &str) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let request = head("GET", "/api/v1/deliveries", &format!("Authorization: Bearer {token}\r\n"));
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut begin = [0; 12];
+    stream.read_exact(&mut begin).await.unwrap();
+    (stream, String::from_utf8_lossy(&begin).into_owned())
+}
+
+#[tokio::test]
+async fn answers_that_nobody_reads_count_and_hold_up_no_other_sender() {
+    const MARKS: usize = 8_000;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("tokens");
+    allow(&file, &[("a", "first"), ("b", "second")]);
+    let mut settings = HttpSettings { tokens: Some(file), in_flight_bytes: 64 << 20, ..settings() };
+    settings.timeouts.admission = Duration::from_millis(50);
+    let target = (0..MARKS).fold(Script::default(), |target, at| {
+        let delivered = Delivered { first: 1, newest: 1, replica: format!("{at:0250}").into() };
+        target.then(Ok(Written { samples: 1, delivered: Some(delivered), ..Written::default() }))
+    });
+    let server = start(settings, target).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let request = post("/receive", &format!("{V1}Authorization: Bearer first\r\n"), b"x");
+    for _ in 0..MARKS {
+        stream.write_all(&request).await.unwrap();
+        assert_eq!(read_answer(&mut stream).await.unwrap().status, 204);
+    }
+    // An answer has about 4 MB, more than the kernel takes of it.
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        held.push(unread(&server, "first").await);
+    }
+    let taken = held.iter().filter(|(_, begin)| begin == "HTTP/1.1 200").count();
+    let refused = held.iter().filter(|(_, begin)| begin == "HTTP/1.1 503").count();
+    assert!((1..8).contains(&taken) && taken + refused == 20, "{taken} of 20, {refused} were refused");
+    assert!(server.metrics.http_in_flight_bytes.get() <= 16 << 20);
+    assert_eq!(unread(&server, "second").await.1, "HTTP/1.1 200");
+    drop(held);
+    eventually(|| async { server.metrics.http_in_flight_bytes.get() == 0 }).await;
 }

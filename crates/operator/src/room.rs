@@ -1,0 +1,101 @@
+//! Room for what takes much memory. It is shared between namespaces: whoever fills one waits for room of their own there, and stands in
+//! the way of others once at most.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Namespaces that are remembered before those that hold nothing are forgotten.
+const MANY_NAMESPACES: usize = 256;
+
+/// Some places for all, and fewer, or as many, for each namespace.
+#[derive(Debug)]
+pub struct Room {
+    all: Arc<Semaphore>,
+    of_each: u32,
+    namespaces: Mutex<HashMap<String, Arc<Semaphore>>>,
+}
+
+/// Places, given back when dropped.
+#[derive(Debug)]
+pub struct Held {
+    _of_namespace: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
+}
+
+impl Room {
+    /// With `places` for all, of which a namespace has `of_each` at most.
+    pub fn new(places: u32, of_each: u32) -> Self {
+        Self { all: Arc::new(Semaphore::new(places as usize)), of_each, namespaces: Mutex::default() }
+    }
+
+    /// Waits for `count` places, or as many as a namespace may have: first for the others of `namespace`, then for one turn of each other
+    /// namespace at most.
+    pub async fn take(&self, namespace: &str, count: u32) -> Option<Held> {
+        let count = count.min(self.of_each);
+        // None of them is ever closed.
+        let of_namespace = self.of(namespace).acquire_many_owned(count).await.ok()?;
+        let of_all = Arc::clone(&self.all).acquire_many_owned(count).await.ok()?;
+        Some(Held { _of_namespace: of_namespace, _of_all: of_all })
+    }
+
+    fn of(&self, namespace: &str) -> Arc<Semaphore> {
+        let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        if namespaces.len() >= MANY_NAMESPACES {
+            // Whoever holds a place or waits for one has a copy.
+            namespaces.retain(|_, places| Arc::strong_count(places) > 1);
+        }
+        let new = || Arc::new(Semaphore::new(self.of_each as usize));
+        Arc::clone(namespaces.entry(namespace.to_owned()).or_insert_with(new))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// How long a namespace waits for `count` places while `crowds` namespaces have 100 looks each, of `count` places and 5 s.
+    async fn waits(room: Room, crowds: usize, count: u32) -> Duration {
+        let room = Arc::new(room);
+        for crowd in 0..crowds {
+            for _ in 0..100 {
+                let room = Arc::clone(&room);
+                tokio::spawn(async move {
+                    let held = room.take(&format!("crowd-{crowd}"), count).await;
+                    sleep(SECOND * 5).await;
+                    drop(held);
+                });
+            }
+        }
+        sleep(SECOND).await;
+        let began = Instant::now();
+        room.take("quiet", count).await.unwrap();
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_in_one_namespace_holds_up_others_for_one_turn_at_most() {
+        assert_eq!(waits(Room::new(2, 1), 1, 1).await, Duration::ZERO, "one place is for others");
+        assert_eq!(waits(Room::new(64, 64), 1, 100).await, SECOND * 4, "the turn that was there before");
+        assert_eq!(waits(Room::new(64, 64), 3, 100).await, SECOND * 14, "one turn of each namespace");
+    }
+
+    #[tokio::test]
+    async fn places_come_back_and_idle_namespaces_are_forgotten() {
+        let room = Room::new(4, 4);
+        for at in 0..MANY_NAMESPACES * 3 {
+            let held = room.take(&format!("n{at}"), 9).await.unwrap();
+            assert_eq!(room.all.available_permits(), 0);
+            drop(held);
+        }
+        assert_eq!(room.all.available_permits(), 4);
+        assert!(room.namespaces.lock().unwrap().len() <= MANY_NAMESPACES);
+    }
+}
