@@ -100,7 +100,8 @@ fn images_are_named_by_digest_where_asked_for() {
     }
 }
 
-/// `config/own-image` or an overlay of somebody's own in another namespace: the policies are about the ServiceAccounts that are there.
+/// `config/own-image` or an overlay of somebody's own in another namespace: the policies are about the ServiceAccounts that are there,
+/// and there is no Namespace, which would be somebody else's.
 #[test]
 fn another_namespace_takes_the_policies_along() {
     let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("another-namespace");
@@ -118,6 +119,10 @@ fn another_namespace_takes_the_policies_along() {
             built.split("system:serviceaccount:").skip(1).map(|rest| rest.split(':').next().unwrap().to_owned());
         names.collect::<Vec<_>>()
     };
+    let owns_a_namespace = |built: &str| built.lines().any(|line| line == "kind: Namespace");
+    assert!(owns_a_namespace(&build("own-image")) && owns_a_namespace(&build("default")));
+    // Parts are deleted one by one; the namespace may hold claims of archives.
+    assert!(["rbac", "policy", "operator", "remove"].into_iter().all(|part| !owns_a_namespace(&build(part))));
     let as_it_is = users(&build("own-image"));
     assert!(as_it_is.len() >= 8 && as_it_is.iter().all(|namespace| namespace == "promarchive"), "{as_it_is:?}");
     for (part, line, with) in [
@@ -130,11 +135,12 @@ fn another_namespace_takes_the_policies_along() {
         fs::write(&file, changed.replacen(line, with, 1)).unwrap();
         let built = build(part);
         assert!(!built.contains("namespace: promarchive") && !built.contains("namespace=promarchive"), "{built}");
+        assert!(!owns_a_namespace(&built), "{part}: to delete it deletes the namespace\n{built}");
         let users = users(&built);
         assert!(users.iter().all(|namespace| namespace == "monitoring"), "{users:?}");
         assert_eq!(users.len(), if part == "own-image" { as_it_is.len() } else { 0 });
     }
-    // An overlay of somebody's own, and one over that: nothing but the namespace is another.
+    // An overlay of somebody's own, and one over that: nothing but the namespace is another, and it is not among the objects.
     let overlays = [("mine", "monitoring", "default"), ("over-mine", "other", "mine")];
     for (part, namespace, base) in overlays {
         fs::create_dir(directory.join(part)).unwrap();
@@ -142,6 +148,7 @@ fn another_namespace_takes_the_policies_along() {
         fs::write(directory.join(part).join("kustomization.yaml"), text).unwrap();
         let built = build(part);
         assert_eq!(users(&built), vec![namespace; as_it_is.len()], "{part}");
+        assert!(!owns_a_namespace(&built), "{part}: to delete it deletes the namespace\n{built}");
         assert_eq!(
             without_namespaces(&built, namespace),
             without_namespaces(&build("default"), "promarchive"),
@@ -150,15 +157,38 @@ fn another_namespace_takes_the_policies_along() {
     }
 }
 
-/// The manifests without the lines that name the namespace. kustomize adds some to kinds that it does not know to have none.
+/// The manifests without the Namespace and the lines that name it. kustomize adds some to kinds that it does not know to have none.
 fn without_namespaces(built: &str, namespace: &str) -> String {
     let line = format!("namespace: {namespace}");
-    let kept = built.lines().filter(|one| one.trim() != line).map(|one| {
-        let named = one.replace(&format!("serviceaccount:{namespace}:"), "serviceaccount:it:");
-        // The Namespace itself.
-        if named == format!("  name: {namespace}") { "  name: it".to_owned() } else { named }
-    });
+    let objects = built.trim_end().split("\n---\n").filter(|object| !object.contains("kind: Namespace\n"));
+    let objects = objects.collect::<Vec<_>>().join("\n---\n");
+    let kept = objects.lines().filter(|one| one.trim() != line);
+    let kept = kept.map(|one| one.replace(&format!("serviceaccount:{namespace}:"), "serviceaccount:it:"));
     kept.collect::<Vec<_>>().join("\n")
+}
+
+/// As `docs/how-to/install.md` says it: what is deleted by its label is all of the installation, but for the Namespace and the definition.
+#[test]
+fn the_label_of_the_uninstallation_is_on_everything_but_what_stays() {
+    let kubectl = helm().with_file_name("kubectl");
+    let output = Command::new(kubectl).arg("kustomize").arg(format!("{ROOT}/config/default")).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let page = fs::read_to_string(format!("{ROOT}/docs/how-to/install.md")).unwrap();
+    assert!(page.contains("--selector app.kubernetes.io/component=operator"), "{page}");
+    let built = text(&output.stdout);
+    // So far to the right are the labels of the object itself, and not those of its pods.
+    let is_labelled = |object: &&str| object.lines().any(|line| line == "    app.kubernetes.io/component: operator");
+    let (deleted, stays): (Vec<&str>, Vec<&str>) = built.split("\n---\n").partition(is_labelled);
+    let kinds = |objects: Vec<&str>| {
+        let kinds = objects.iter().filter_map(|object| object.lines().find_map(|line| line.strip_prefix("kind: ")));
+        kinds.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(stays), ["Namespace", "CustomResourceDefinition"]);
+    let deleted = kinds(deleted);
+    // The operator's rights go before the policies that limit them.
+    let right = deleted.iter().rposition(|kind| kind == "ClusterRoleBinding");
+    let policy = deleted.iter().position(|kind| kind.starts_with("ValidatingAdmissionPolicy"));
+    assert!(right.is_some() && right < policy, "{deleted:?}");
 }
 
 #[test]
