@@ -10,9 +10,10 @@
 -- outside of the window, and one at `until` is inside: `rate('x', begin, until)` is what Prometheus says to `rate(x[1h])` at `until`, if there
 -- is an hour between the two.
 
--- One label of the column `labels`, such as label(labels, 'handler'): null if the series has no such label.
+-- One label of the column `labels`, such as label(labels, 'handler'): null if the series has no such label. Any name can be asked for: it is
+-- a JSON pointer, in which only `~` and `/` are escaped.
 CREATE OR REPLACE MACRO label(labels, name) AS
-    json_extract_string(labels, '$."' || name || '"');
+    json_extract_string(labels, '/' || replace(replace(name, '~', '~0'), '/', '~1'));
 
 -- All samples of a window, such as that of one run. Files of other days are not opened.
 CREATE OR REPLACE MACRO run_window(begin, until) AS TABLE
@@ -99,8 +100,15 @@ CREATE OR REPLACE MACRO quantile_of_counts(q, bounds, counts) AS
 CREATE OR REPLACE MACRO quantile_of_bounds(q, bounds, rows) AS
     quantile_of_counts(q, bounds, list_transform(bounds, lambda bound:
         list_sum(list_transform(list_filter(rows, lambda row: row.bound = bound), lambda row: row.amount))));
+-- As in Prometheus, a quantile outside of 0 to 1 is not an error: its answer is infinite.
 CREATE OR REPLACE MACRO quantile_of_buckets(q, rows) AS
-    quantile_of_bounds(q, list_sort(list_distinct(list_transform(rows, lambda row: row.bound))), rows);
+    CASE
+        WHEN q IS NULL OR rows IS NULL THEN NULL
+        WHEN isnan(CAST(q AS DOUBLE)) THEN 'nan'::DOUBLE
+        WHEN q < 0 THEN '-inf'::DOUBLE
+        WHEN q > 1 THEN 'inf'::DOUBLE
+        ELSE quantile_of_bounds(q, list_sort(list_distinct(list_transform(rows, lambda row: row.bound))), rows)
+    END;
 
 -- What histogram_quantile(q, sum by (le) (…)) answers: an aggregate over the rows of buckets(), of any number of series. `amount` is their
 -- column `increase` or `rate`.

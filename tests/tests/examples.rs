@@ -59,7 +59,8 @@ fn rows(archive: &Path, sql: &str) -> Vec<Value> {
 #[test]
 fn query_py_answers_with_and_without_the_extension() {
     let receiver = Receiver::start(&[]);
-    let series = Series::new(&[("__name__", "up"), ("k8s.pod", "p")]).sample(now_ms(), 1.0);
+    let labels = [("__name__", "up"), ("a\"b", "quoted"), ("k8s.pod", "p"), ("~/\\", "escaped")];
+    let series = Series::new(&labels).sample(now_ms(), 1.0);
     assert_eq!(receiver.write(V1, &Request::of([series])).status, 204);
     receiver.flush();
     let archive = receiver.archive();
@@ -67,6 +68,9 @@ fn query_py_answers_with_and_without_the_extension() {
     for first in [None, Some(newest.as_path())] {
         let said = answer(&archive, "SELECT metric, label(labels, 'k8s.pod') AS pod, value FROM samples", first);
         assert!(["up", " p ", "1.0"].iter().all(|part| said.contains(part)), "{said}");
+        let odd = r#"SELECT label(labels, 'a"b') AS a, label(labels, '~/\') AS b, label(labels, '') IS NULL AND label(labels, '*') IS NULL AS c FROM samples"#;
+        let said = answer(&archive, odd, first);
+        assert!(["quoted", "escaped", "true"].iter().all(|part| said.contains(part)), "{said}");
         let file = receiver.directory().join("copy.parquet");
         answer(&archive, &format!("COPY (SELECT * FROM samples) TO '{}' (FORMAT parquet)", file.display()), first);
         assert!(fs::metadata(&file).unwrap().len() > 0);
@@ -240,6 +244,17 @@ fn the_macros_answer_as_prometheus_does() {
         }
     }
     assert!(compared > 100, "{compared}");
+    // What is no quantile has an answer, too.
+    let (window, until, minutes) = &windows[0];
+    let odd = [("1.5", "1.5"), ("95", "95"), ("-0.5", "-0.5"), ("NaN", "'nan'::DOUBLE"), ("0", "0"), ("1", "1")];
+    let columns = odd.map(|(q, sql)| format!("CAST(bucket_quantile({sql}, le, rate) AS VARCHAR) AS \"{q}\""));
+    let answers = rows(&archive, &format!("SELECT {} FROM buckets('took_seconds', {window})", columns.join(", ")));
+    for (q, _) in odd {
+        let query = format!("histogram_quantile({q}, sum by (le) (rate(took_seconds_bucket[{minutes}m])))");
+        let theirs = promql(&prometheus, &query, *until)["{}"];
+        let ours: f64 = answers[0][q].as_str().unwrap().parse().unwrap();
+        assert!(ours == theirs || ours.is_nan() && theirs.is_nan(), "{query}: {ours} and {theirs}");
+    }
     // What was really counted: every step of a counter, from zero after a reset.
     let sql = "SELECT label(labels, 'shape') AS shape, sum(increase) AS counted FROM increases('work_total', now() - INTERVAL '1 hour', \
                now()) GROUP BY shape";

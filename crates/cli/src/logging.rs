@@ -7,14 +7,17 @@ use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
 
+/// The Delta kernel tells of every snapshot at info. And of each checksum beside a log that it cannot read, without the file's name: `receive`,
+/// `inspect` and `verify` name such files.
+const USUAL: &str = "info,delta_kernel=warn,delta_kernel::crc=off,delta_kernel_default_engine=warn";
+
 /// Starts logging at `level`, else at what `RUST_LOG` says, else at info.
 pub(crate) fn start(level: Option<&str>) -> Result<(), Failure> {
     let from_environment = std::env::var(EnvFilter::DEFAULT_ENV).ok();
     let (rules, source) = match (level, from_environment.as_deref()) {
         (Some(level), _) => (level, "--log-level"),
         (None, Some(rules)) if !rules.is_empty() => (rules, EnvFilter::DEFAULT_ENV),
-        // The Delta kernel tells of every snapshot at info.
-        _ => ("info,delta_kernel=warn,delta_kernel_default_engine=warn", "--log-level"),
+        _ => (USUAL, "--log-level"),
     };
     let filter = EnvFilter::try_new(rules).map_err(|error| {
         Failure::usage(format!("{source} \"{rules}\": {error}; want error, warn, info, debug, trace, or rules of them"))

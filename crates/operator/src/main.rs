@@ -4,7 +4,7 @@
 
 mod arguments;
 
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
 use arguments::{Arguments, Command};
@@ -16,6 +16,9 @@ use promarchive_operator::crd::crd_yaml;
 use promarchive_operator::uninstall::{self, Removal};
 use promarchive_operator::{check, run};
 use tracing_subscriber::EnvFilter;
+
+/// What a shell says of a program that SIGPIPE has ended: 128 and the signal's number.
+const NO_READER: u8 = 141;
 
 fn main() -> ExitCode {
     promarchive_allocator::give_back_early();
@@ -85,18 +88,25 @@ fn report(checked: &[check::Checked], output: &str) -> ExitCode {
         None => format!("√ {}\n", one.what),
         Some(fault) => format!("× {}\n    {fault}\n", one.what),
     });
-    match output {
+    let printed = match output {
         "json" => print(&format!("{}\n", serde_json::json!(checked))),
         _ => print(&lines.collect::<String>()),
     };
-    code
+    if printed == ExitCode::SUCCESS { code } else { printed }
 }
 
-/// A reader that has gone is no error of ours.
+/// Writes the answer to standard output; the exit code says whether all of it could be written. Without a reader it says nothing.
 fn print(text: &str) -> ExitCode {
-    use std::io::Write;
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::from(NO_READER),
+        Err(error) => {
+            // Not through the log, whose level may leave errors out.
+            let _ = writeln!(std::io::stderr(), "error: cannot write to standard output: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {

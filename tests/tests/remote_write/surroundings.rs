@@ -3,11 +3,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use promarchive_pipeline::remote_write::Protocol::V1;
 use promarchive_tests::faults::SettableClock;
-use promarchive_tests::program::{Answer, Receiver, now_ms, wait_for};
+use promarchive_tests::program::{Answer, Receiver, now_ms, promarchive, wait_for};
 use promarchive_tests::request::{Request, Series};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -43,11 +44,16 @@ fn a_clock_that_is_not_set_makes_senders_try_again() {
     clock.set(12_345).unwrap();
     let archive = directory.path().join("archive");
     let mut receiver = Receiver::start_listening(directory, &archive, &[], &environment);
-    let says = "the clock of this machine says 12 s after 1970";
+    let says = "the clock of this machine says 1970-01-01 00:00:12 UTC";
     let ready = receiver.get("/-/ready");
     assert!(ready.status == 503 && ready.body.contains(says), "{ready:?}");
     assert_try_again(&receiver.write(V1, &up(now_ms())), says);
     assert!(!archive.exists(), "nothing is made with such a clock");
+    // The fault is told once, though its text is another one at each try.
+    clock.set(13_345).unwrap();
+    let again = || Some(()).filter(|()| receiver.get("/-/ready").body.contains("1970-01-01 00:00:13 UTC"));
+    wait_for(Duration::from_secs(30), again).unwrap_or_else(|| panic!("{}", receiver.log()));
+    assert_eq!(receiver.log().matches("cannot start yet").count(), 1, "{}", receiver.log());
 
     clock.unset().unwrap();
     receiver.wait_until_ready();
@@ -125,4 +131,28 @@ fn a_foreign_checksum_that_stops_the_start_is_named() {
     receiver.wait_until_ready();
     assert_eq!(receiver.write(V1, &up(T + 1)).status, 204);
     assert_eq!(committed(&receiver).samples.len(), 2);
+}
+
+/// The Delta kernel says what is wrong with such a file, and not which file it is.
+#[test]
+fn a_foreign_checksum_that_cannot_be_read_is_named() {
+    let mut receiver = Receiver::start(&[]);
+    assert_eq!(receiver.write(V1, &up(T)).status, 204);
+    receiver.flush();
+    assert!(receiver.terminate().success());
+    let archive = receiver.archive();
+    let file = archive.join("samples/_delta_log/00000000000000000001.crc");
+    fs::write(&file, "junk").unwrap();
+    let mut receiver = Receiver::start_in(receiver.into_directory(), &[], &[]);
+    let says = format!("the file {} was not written by promarchive", file.display());
+    let log = receiver.log();
+    assert_eq!(log.matches(&says).count(), 1, "{log}");
+    assert!(!log.contains("expected value"), "{log}");
+    assert_eq!(committed(&receiver).samples.len(), 1);
+    for (command, names) in [("inspect", says.as_str()), ("verify", "samples/_delta_log/00000000000000000001.crc")] {
+        let output = Command::new(promarchive()).arg(command).arg(&archive).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && said.contains(names) && !said.contains("expected value"), "{said}");
+    }
+    assert!(receiver.terminate().success());
 }

@@ -18,7 +18,7 @@ use crate::failpoint::{self, FailPoint, Sabotage};
 use crate::schema::{LabelColumns, Table};
 use crate::table::{
     Archive, Commit, CommitError, Committed, DataFile, DataFilePath, Date, FileStats, LogError, Snapshot, TableLog,
-    chain, commit, position_there,
+    absolute, chain, commit, position_there,
 };
 use crate::wal::WriterId;
 
@@ -270,7 +270,7 @@ impl Job<'_> {
         let (size, name) = (file.bytes.len() as u64, path.to_string());
         let location = place(root, &name);
         let put = self.archive.store().put(&location, PutPayload::from(file.bytes)).await;
-        let put = put.map_err(|e| FlushError::Put { path: location.to_string(), cause: chain(&e) });
+        let put = put.map_err(|e| FlushError::Put { path: absolute(&location), cause: chain(&e) });
         if let Err(error) = put.and_then(|_| point(FailPoint::FilePutDone)) {
             // It may have landed, and the next try takes another name.
             let _ = self.archive.store().delete(&location).await;
@@ -322,7 +322,7 @@ impl Job<'_> {
         rows: Bytes,
     ) -> Result<Option<Vec<u8>>, FlushError> {
         let location = place(root, &old.path);
-        let failed = |cause: String| FlushError::Rewrite { path: location.to_string(), cause };
+        let failed = |cause: String| FlushError::Rewrite { path: absolute(&location), cause };
         let file = read(self.archive.store().as_ref(), &location).await.map_err(|e| failed(e.to_string()))?;
         let label_columns: LabelColumns = self.archive.label_columns().clone();
         let rewritten = tokio::task::spawn_blocking(move || rewrite(table, &label_columns, file, rows)).await;
@@ -338,7 +338,7 @@ pub fn place(root: &Path, name: &str) -> Path {
 
 /// A whole object.
 pub async fn read(store: &dyn ObjectStore, location: &Path) -> Result<Bytes, LogError> {
-    let failed = |e: object_store::Error| LogError::Store { place: location.to_string(), cause: chain(&e) };
+    let failed = |e: object_store::Error| LogError::Store { place: absolute(location), cause: chain(&e) };
     store.get(location).await.map_err(failed)?.bytes().await.map_err(failed)
 }
 
@@ -365,6 +365,16 @@ fn point(point: FailPoint) -> Result<(), FlushError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::DurableLocal;
+
+    #[tokio::test]
+    async fn an_object_that_cannot_be_read_is_named_by_its_whole_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("samples/part-0.parquet");
+        let location = Path::from_absolute_path(&file).unwrap();
+        let error = read(&DurableLocal::default(), &location).await.unwrap_err().to_string();
+        assert!(error.starts_with(file.to_str().unwrap()), "{error}");
+    }
 
     #[test]
     fn checkpoints_become_rarer_as_tables_grow() {

@@ -7,10 +7,10 @@ use std::fs;
 use std::path::{Path as FsPath, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use super::finding::{Check, Finding};
+use super::finding::{Check, Finding, MOVE_CHECKSUM};
 use super::log_files::LogName;
 use super::verification::Leftover;
-use crate::table::DataFilePath;
+use crate::table::{DataFilePath, is_checksum};
 
 /// A file.
 #[derive(Clone, Debug)]
@@ -80,6 +80,9 @@ pub(super) fn sort_out(entries: &[Entry], listed: &BTreeSet<&str>, removed: &Has
             let message = format!("{what}: {} bytes, {age_seconds} s old", entry.bytes);
             unlisted.findings.push(Finding::new(Check::Leftover, message).file(path));
             unlisted.leftovers.push(Leftover { file: path.to_owned(), bytes: entry.bytes, age_seconds });
+        } else if entry.is_file && path.starts_with("_delta_log/") && is_checksum(path) {
+            let message = "a checksum that promarchive did not write: readers of the table may use it";
+            unlisted.findings.push(Finding::new(Check::UnexpectedFile, message).file(path).advice(MOVE_CHECKSUM));
         } else if !(entry.is_file && is_log(path)) {
             let kind = if entry.is_file { "a file" } else { "neither a file nor a directory" };
             unlisted

@@ -30,6 +30,10 @@ const RESTORE: &str =
     "restore this file from a backup of the archive; without one its rows are lost, and all other files stay usable";
 const RESTORE_LOG: &str =
     "restore this file of the table's log from a backup; until then do not let anything write to the table";
+const RESTORE_WHOLE_LOG: &str =
+    "restore the table's log from a backup; until then do not let anything write to the table";
+/// Of a checksum that another program has put into the table's log.
+pub(super) const MOVE_CHECKSUM: &str = "move this file out of _delta_log, as promarchive does not need it, and find out which program writes to the archive";
 const FOREIGN: &str = "the file is not as promarchive writes it: find out what else writes to the archive, or keep the file and report this as a bug";
 const REPORT: &str = "keep the archive as it is, and report this as a bug with the receiver's log";
 
@@ -177,6 +181,20 @@ impl Finding {
             message: message.into(),
             advice: check.advice(),
         }
+    }
+
+    /// Of a log that readers cannot open; `checksum` is the name of the newest checksum that another program has put there.
+    pub(super) fn unreadable_log(message: String, checksum: Option<String>) -> Self {
+        let finding = Self::new(Check::LogUnreadable, message);
+        match checksum {
+            Some(name) => finding.file(format!("_delta_log/{name}")).advice(MOVE_CHECKSUM),
+            None => finding.advice(RESTORE_WHOLE_LOG),
+        }
+    }
+
+    /// With this advice instead of the usual one.
+    pub(super) fn advice(self, advice: &'static str) -> Self {
+        Self { advice, ..self }
     }
 
     /// In this file.

@@ -28,7 +28,7 @@ use super::series_count::{SeriesCount, count_file};
 use super::stored_file::StoredFile;
 use crate::flush::place;
 use crate::schema::{LABEL_COLUMNS_PROPERTY, SCHEMA_VERSION_PROPERTY, Table};
-use crate::table::{Archive, ArchiveError, DataFile, Date, Location, LogError, Snapshot};
+use crate::table::{Archive, ArchiveError, DataFile, Date, Location, LogError, Snapshot, foreign_checksums};
 
 /// Files read at a time.
 const FILES_AT_A_TIME: usize = 4;
@@ -208,6 +208,7 @@ pub async fn inspect(location: &Location, progress: &dyn Progress) -> Result<Ins
         inspection.tables.push(found);
     }
     inspection.writers = writers.into_values().collect();
+    inspection.problems.extend(foreign_checksums(location).await.iter().map(ToString::to_string));
     Ok(inspection)
 }
 

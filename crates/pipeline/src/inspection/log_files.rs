@@ -16,7 +16,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
-use crate::table::{LogError, Version, chain};
+use crate::table::{LogError, Version, absolute, chain};
 
 /// The files of a log.
 #[derive(Debug, Default)]
@@ -30,7 +30,7 @@ pub(super) struct LogListing {
 /// Lists the log of the table at `root`.
 pub(super) async fn list(store: &dyn ObjectStore, root: &Path) -> Result<LogListing, LogError> {
     let directory = root.clone().join("_delta_log");
-    let failed = |e: object_store::Error| LogError::Store { place: directory.to_string(), cause: chain(&e) };
+    let failed = |e: object_store::Error| LogError::Store { place: absolute(&directory), cause: chain(&e) };
     let objects: Vec<ObjectMeta> = store.list(Some(&directory)).try_collect().await.map_err(failed)?;
     let mut listing = LogListing::default();
     for object in objects {
@@ -152,7 +152,7 @@ fn decoded_path(body: &Value) -> Option<String> {
 
 /// A whole object of the log.
 pub(super) async fn read(store: &dyn ObjectStore, object: &ObjectMeta) -> Result<Bytes, LogError> {
-    let failed = |e: object_store::Error| LogError::Store { place: object.location.to_string(), cause: chain(&e) };
+    let failed = |e: object_store::Error| LogError::Store { place: absolute(&object.location), cause: chain(&e) };
     store.get(&object.location).await.map_err(failed)?.bytes().await.map_err(failed)
 }
 
@@ -201,7 +201,7 @@ pub(super) async fn read_writers(
     let mut writers = Writers::default();
     let mut from = 0;
     if let Some((&at, checkpoint)) = listing.checkpoints.range(..=version).next_back() {
-        let place = checkpoint.location.to_string();
+        let place = absolute(&checkpoint.location);
         let bytes = read(store.as_ref(), checkpoint).await?;
         let transactions = tokio::task::spawn_blocking(move || checkpoint_transactions(bytes)).await;
         let failed = |cause: String| LogError::Store { place, cause };
@@ -217,7 +217,7 @@ pub(super) async fn read_writers(
     for (_, object) in listing.commits.range(from..=version.max(from)) {
         let bytes = read(store.as_ref(), object).await?;
         let commit = parse_commit(&bytes).map_err(|bad| LogError::Store {
-            place: object.location.to_string(),
+            place: absolute(&object.location),
             cause: format!("{} at offset {}", bad.problem, bad.offset),
         })?;
         writers.last_commit = commit.time.or(writers.last_commit);

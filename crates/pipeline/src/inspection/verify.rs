@@ -27,7 +27,7 @@ use crate::memtable::MIN_GENERATIONS;
 use crate::schema::{LabelColumns, Table};
 use crate::table::{
     ArchiveError, DataFile, DataFilePath, Date, DeltaLog, DurableLocal, FileStats, Location, LogError, Snapshot,
-    TableLog, chain,
+    TableLog, chain, checksum_names,
 };
 
 /// Files read at a time.
@@ -118,7 +118,7 @@ impl Run<'_> {
         let listed = match list(self.store.as_ref(), &root).await {
             Ok(listed) => listed,
             Err(e) => {
-                self.find(table, Finding::new(Check::LogUnreadable, e.to_string()));
+                self.find(table, Finding::unreadable_log(e.to_string(), None));
                 return Ok(None);
             }
         };
@@ -133,9 +133,7 @@ impl Run<'_> {
         let limit = version.filter(|&version| Some(version) >= newest);
         let log = match check_log(&self.store, &root, table, limit).await {
             Ok(log) => log,
-            Err(e) => {
-                LogState { findings: vec![Finding::new(Check::LogUnreadable, e.to_string())], ..LogState::default() }
-            }
+            Err(e) => LogState { findings: vec![Finding::unreadable_log(e.to_string(), None)], ..LogState::default() },
         };
         let files = self.files(table, &log, snapshot).await;
         Ok(Some(Opened { table, root, version, files, log }))
@@ -162,7 +160,10 @@ impl Run<'_> {
             }
             Err(e) => {
                 if !broken {
-                    self.find(table, Finding::new(Check::LogUnreadable, format!("readers cannot open the table: {e}")));
+                    let log = self.location.directory().join(table.name()).join("_delta_log");
+                    let names = tokio::task::spawn_blocking(move || checksum_names(&log)).await.unwrap_or_default();
+                    let message = format!("readers cannot open the table: {e}");
+                    self.find(table, Finding::unreadable_log(message, names.last().cloned()));
                 }
                 log.active.values().filter_map(as_data_file).collect()
             }

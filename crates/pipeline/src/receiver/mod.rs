@@ -30,6 +30,7 @@ mod run;
 mod server;
 mod settings;
 mod slots;
+mod start_log;
 mod supervisor;
 mod tls;
 mod tokens;

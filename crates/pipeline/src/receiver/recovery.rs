@@ -19,7 +19,7 @@ use crate::memtable::{
 };
 use crate::remote_write::{LabelSet, MetricKind, Sample, decompress};
 use crate::schema::{MalformedLabels, Table, parse_labels_text};
-use crate::table::{Archive, DataFilePath, Date, LogError};
+use crate::table::{Archive, DataFilePath, Date, LogError, absolute};
 use crate::wal::{Disk, Options, Position, Record, Recovery, Wal, WalError, WriterId};
 
 /// A WAL record's body was accepted once, under limits that may have changed: this bounds what is believed of its length.
@@ -241,7 +241,7 @@ impl GenerationRows {
         location: &Path,
         file: Bytes,
     ) -> Result<(), RecoveryError> {
-        let path = location.to_string();
+        let path = absolute(location);
         let failed = |cause: DecodeFileError| RecoveryError::File { path: path.clone(), cause };
         let mut finder = SeriesFinder { index, last: None, malformed: None };
         let Self { generation, samples } = self;
@@ -322,7 +322,7 @@ async fn read_metadata(archive: &Archive, known: &mut MetadataIndex) -> Result<(
     let last: BTreeSet<Date> = days.into_iter().rev().take(MetadataIndex::DAYS).collect();
     for file in files.iter().filter(|file| last.contains(&file.date)) {
         let location = place(root, &file.path);
-        let failed = |cause: DecodeFileError| RecoveryError::File { path: location.to_string(), cause };
+        let failed = |cause: DecodeFileError| RecoveryError::File { path: absolute(&location), cause };
         let bytes = read(archive.store().as_ref(), &location).await?;
         for batch in open_file(Table::Metadata, archive.label_columns(), bytes, None).map_err(failed)? {
             for_each_metadata(&batch.map_err(|e| failed(e.into()))?, |metric, kind, unit, help, received_at| {

@@ -4,7 +4,6 @@
 //! works; and stops in order: no new requests, those in flight answered, a last flush, as far as the grace period allows.
 
 use std::future::Future;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -28,11 +27,12 @@ use super::recovery::{self, OpenOptions, RecoveryError};
 use super::reserve::Reserve;
 use super::server::{ServeError, Server};
 use super::settings::{Settings, SettingsError, check_apart};
+use super::start_log::{self, Causes};
 use super::supervisor::{Supervisor, Task};
 use super::tryout::Tryout;
 use crate::flush::Policy;
 use crate::table::{Archive, ArchiveError, DIRECTORY, Location, chain, create_root_durably, without_parents};
-use crate::wal::{Disk, Options, PRIVATE_DIRECTORY, RealDisk, Recovery};
+use crate::wal::{Disk, Options, PRIVATE_DIRECTORY, RealDisk};
 
 /// Name of the lock file in the archive's directory.
 pub const ARCHIVE_LOCK_FILE: &str = ".promarchive.lock";
@@ -140,7 +140,7 @@ pub async fn run(
     if settings.wal.components().any(|component| component == Component::ParentDir) {
         settings.wal = without_parents(&settings.wal).map_err(|source| failed(&settings.wal, source))?;
     }
-    warn_of_path(&location);
+    start_log::warn_of_path(&location);
     let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
     health.fault(Part::Start, "the receiver is starting");
     metrics.wal_limit_bytes.set(gauge(settings.wal_max_bytes));
@@ -175,6 +175,7 @@ pub async fn run(
         let _ = serving.await;
         return ended_by(&end);
     };
+    start_log::warn_of_checksums(&location).await;
     archive_size::count(opened.core.archive(), &metrics).await;
     let working = start(&settings, &environment, &opened, &ingest, &supervisor, &health, &metrics)?;
     control(&settings.wal, &ingest, &supervisor, stopped.clone());
@@ -219,13 +220,18 @@ async fn open_until(
     health: &Health,
     mut stopped: watch::Receiver<Option<Instant>>,
 ) -> Result<Option<Opened>, ReceiverError> {
+    let mut causes = Causes::default();
     loop {
         match open(settings, environment).await {
             Ok(opened) => return Ok(Some(opened)),
             Err(error) if !error.is_retryable() => return Err(error),
             Err(error) => {
                 let reason = chain(&error);
-                tracing::warn!(reason, "cannot start yet");
+                // The text of the clock's fault changes each second.
+                let cause = if matches!(error, ReceiverError::Clock(_)) { "the clock" } else { reason.as_str() };
+                if causes.is_new(cause) {
+                    tracing::warn!(reason, "cannot start yet");
+                }
                 health.fault(Part::Start, format!("cannot start yet: {reason}"));
             }
         }
@@ -253,7 +259,7 @@ async fn open(settings: &Settings, environment: &Environment) -> Result<Opened, 
     make_directory(ARCHIVE, location.directory(), DIRECTORY)?;
     // Once more: a link may lead to what was not there when the settings were read.
     check_apart(location.directory(), &settings.wal).map_err(ReceiverError::Apart)?;
-    warn_of_readers(&settings.wal);
+    start_log::warn_of_readers(&settings.wal);
     let locks = [take(ARCHIVE, location.directory(), ARCHIVE_LOCK_FILE)?, take(WAL, &settings.wal, WAL_LOCK_FILE)?];
     let (clock, entropy) = (environment.clock.as_ref(), environment.entropy.as_ref());
     let archive = Archive::open_or_create(&location, settings.label_columns.clone(), clock, entropy).await?;
@@ -263,7 +269,7 @@ async fn open(settings: &Settings, environment: &Environment) -> Result<Opened, 
     let options =
         OpenOptions { keep: settings.dedup_horizon, flush_bytes: settings.flush_bytes, wal: Options::default() };
     let (core, recovery) = recovery::open(archive, disk.clone(), environment.clone(), options).await?;
-    report(&recovery);
+    start_log::report(&recovery);
     Ok(Opened { core, disk, _locks: locks })
 }
 
@@ -300,45 +306,6 @@ fn take(what: &'static str, path: &Path, name: &str) -> Result<DirectoryLock, Re
         file_system::check(what, path, what == ARCHIVE, Some(&locked))?;
     }
     Ok(locked?)
-}
-
-fn warn_of_path(location: &Location) {
-    if let Some(hurdle) = location.hurdle_for_readers() {
-        tracing::warn!(
-            "the path {} has {hurdle} in it: Polars and Daft cannot read an archive there; DuckDB, Spark, pandas and deltalake can. Choose \
-             a path of letters, digits, '.', '_' and '-' to keep all readers",
-            location.directory().display()
-        );
-    }
-}
-
-/// A WAL holds what senders sent, also what the archive's readers may not see. Earlier versions made it for everybody.
-fn warn_of_readers(wal: &Path) {
-    const OTHERS: u32 = 0o007;
-    if std::fs::metadata(wal).is_ok_and(|found| found.mode() & OTHERS != 0) {
-        tracing::warn!(
-            "every user of this machine can read or change the WAL directory {}: take that away with chmod o-rwx",
-            wal.display()
-        );
-    }
-}
-
-fn report(recovery: &Recovery) {
-    for torn in &recovery.torn {
-        tracing::info!("{torn}");
-    }
-    for damage in &recovery.damage {
-        tracing::error!("{damage}");
-    }
-    if let Some(behind) = &recovery.behind {
-        let (first, last) = (behind.start(), behind.end());
-        tracing::warn!(
-            "the tables hold WAL positions {first} to {last}, which the WAL has never seen: it is an older copy, or segments are lost"
-        );
-    }
-    if recovery.records > 0 {
-        tracing::info!(records = recovery.records, bytes = recovery.body_bytes, "replayed the WAL");
-    }
 }
 
 /// The threads and tasks of a receiver at work.

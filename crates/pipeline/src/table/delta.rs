@@ -16,14 +16,16 @@ use delta_kernel::snapshot::{SnapshotBuilder, SnapshotRef};
 use delta_kernel::{Engine, KernelError};
 use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
 use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use url::Url;
 
 use super::actions;
+use super::checksums::checksum_names;
 use super::log::{Commit, DataFile, Definition, LogError, Put, Snapshot, TableLog, Version};
 use super::path::{DataFilePath, Date};
+use super::place::absolute;
 use super::seen::{Advanced, Seen};
 use crate::failpoint::{self, Sabotage};
 use crate::wal::WriterId;
@@ -147,16 +149,19 @@ impl DeltaLog {
     async fn blame_checksums(&self, error: LogError) -> LogError {
         let LogError::Store { place, cause } = error else { return error };
         let log = self.root.clone().join("_delta_log");
-        let names = self.store.list(Some(&log)).filter_map(|object| async {
-            object
-                .ok()
-                .and_then(|object| object.location.filename().map(str::to_owned))
-                .filter(|name| name.ends_with(".crc"))
-        });
-        let names: Vec<String> = names.collect().await;
+        let directory = std::path::PathBuf::from(absolute(&log));
+        // On the network nobody has put any.
+        let names = match self.url.scheme() {
+            "file" => tokio::task::spawn_blocking(move || checksum_names(&directory)).await.unwrap_or_default(),
+            _ => Vec::new(),
+        };
         let blame = match names.is_empty() {
             true => String::new(),
-            false => format!("; not written by promarchive, and perhaps the reason: {} in {log}", names.join(", ")),
+            false => format!(
+                "; not written by promarchive, and perhaps the reason: {} in {}",
+                names.join(", "),
+                absolute(&log)
+            ),
         };
         LogError::Store { place, cause: format!("{cause}{blame}") }
     }
@@ -375,7 +380,7 @@ fn check_protocol(url: &Url, snapshot: &SnapshotRef) -> Result<(), LogError> {
 }
 
 fn store_error(path: &Path, error: &object_store::Error) -> LogError {
-    LogError::Store { place: path.to_string(), cause: super::chain(error) }
+    LogError::Store { place: absolute(path), cause: super::chain(error) }
 }
 
 async fn blocking<T, F>(url: &Url, work: F) -> Result<T, LogError>

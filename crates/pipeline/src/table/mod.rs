@@ -2,6 +2,7 @@
 
 mod actions;
 mod archive;
+mod checksums;
 #[cfg(test)]
 mod conformance;
 mod delta;
@@ -17,12 +18,13 @@ mod transaction;
 mod work;
 
 pub use archive::{Archive, ArchiveError, Location};
+pub(crate) use checksums::{checksum_names, foreign_checksums, is_checksum};
 pub use delta::DeltaLog;
 pub use local::{DIRECTORY, DurableLocal, create_root_durably};
 pub use log::{Commit, DataFile, Definition, FileStats, LogError, Put, Snapshot, TableLog, Version};
 pub use model::{ModelLog, PutFault};
 pub use path::{DAY_MS, DataFilePath, Date};
-pub(crate) use place::without_parents;
+pub(crate) use place::{absolute, without_parents};
 pub use transaction::{CommitError, Committed, commit, position_there};
 
 /// An error and its causes in one line.

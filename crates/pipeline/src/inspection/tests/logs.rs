@@ -158,3 +158,35 @@ async fn checkpoints_that_say_something_else() {
     assert!(found.contains(&"checkpoint-differs"), "{found:?}");
     assert_eq!(fixture.verify().await.errors, 2);
 }
+
+/// Another program has put it there. What cannot be read of it readers leave out, and what can be read they believe.
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_checksums() {
+    let fixture = Fixture::full().await;
+    let created = fs::read_to_string(fixture.commit_path(Table::Samples, 0)).unwrap();
+    let actions: Vec<Value> = created.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let newest = (0..).take_while(|&version| fixture.commit_path(Table::Samples, version).exists()).last().unwrap();
+    let name = format!("_delta_log/{newest:020}.crc");
+    let path = fixture.table(Table::Samples).join(&name);
+    fs::write(&path, "junk").unwrap();
+    let verification = fixture.verify().await;
+    let [finding] = &verification.findings[..] else { panic!("{:#?}", verification.findings) };
+    assert_eq!((finding.check, finding.file.as_deref()), (Check::UnexpectedFile, Some(name.as_str())));
+    assert!(verification.ok && finding.advice.contains("out of _delta_log"), "{finding:?}");
+    let inspection = inspect(&fixture.location(), &()).await.unwrap();
+    assert!(inspection.problems.iter().any(|problem| problem.contains(path.to_str().unwrap())), "{inspection:?}");
+
+    let mut metadata = actions[2]["metaData"].clone();
+    metadata["schemaString"] = json!("no schema");
+    let mut checksum = json!({"tableSizeBytes": 0, "numFiles": 0, "numMetadata": 1, "numProtocol": 1});
+    checksum["metadata"] = metadata;
+    checksum["protocol"] = actions[1]["protocol"].clone();
+    fs::write(&path, checksum.to_string()).unwrap();
+    let verification = fixture.verify().await;
+    let finding = verification.findings.iter().find(|finding| finding.check == Check::LogUnreadable);
+    let finding = finding.unwrap_or_else(|| panic!("{:#?}", verification.findings));
+    assert_eq!(finding.file.as_deref(), Some(name.as_str()), "{finding:?}");
+    assert!(finding.advice.contains("out of _delta_log"), "{finding:?}");
+    fs::remove_file(path).unwrap();
+    assert!(fixture.found().await.is_empty());
+}

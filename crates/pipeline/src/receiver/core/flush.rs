@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 
+use super::unpurged::News;
 use super::{Core, Environment, Replay, locked};
 use crate::failpoint::{self, FailPoint};
 use crate::flush::{FlushError, Job, Plan, Settled, TableReport, Unfinished, settle};
@@ -149,16 +150,21 @@ impl Core {
             let purged = self.with_wal(|wal| wal.purge(Position::new(through)));
             purged.unwrap_or(Ok(())).map_err(|e| chain(&e))
         });
-        self.unpurged.store(if purged.is_err() { through } else { 0 }, Ordering::Relaxed);
-        if let Err(error) = purged {
-            tracing::warn!(error, "the WAL keeps segments that are in the tables already; they are tried again");
+        match (self.unpurged.note(through, purged.is_err()), purged) {
+            (Some(News::Begins), Err(error)) => tracing::warn!(
+                error,
+                "the WAL keeps segments that are in the tables already, because they cannot be deleted; this is tried again"
+            ),
+            (Some(News::Over), Ok(())) => tracing::info!("the WAL's segments that are in the tables are deleted again"),
+            _ => {}
         }
     }
 
     /// The same, if it failed the last time, and nothing waits whose flush would do it.
     pub fn purge_again(&self) {
-        let through = self.unpurged.load(Ordering::Relaxed);
-        if through > 0 && self.load().age.is_none() {
+        if let Some(through) = self.unpurged.through()
+            && self.load().age.is_none()
+        {
             self.purge(through);
         }
     }

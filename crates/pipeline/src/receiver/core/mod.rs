@@ -12,6 +12,7 @@
 //! Locks are taken in the order flushing, index, buffer, WAL.
 
 mod flush;
+mod unpurged;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -32,6 +33,7 @@ use crate::table::{Archive, Date};
 use crate::wal::{Position, Record, Wal, WalError, WriterId};
 pub use flush::FlushReport;
 use flush::Pending;
+use unpurged::Unpurged;
 
 /// The label that tells the replicas of one Prometheus apart; see [`super::deliveries`].
 const REPLICA_LABEL: &str = "prometheus_replica";
@@ -199,8 +201,8 @@ pub struct Core {
     wal_bytes: AtomicU64,
     /// Last position that a flush of this writer has put into the tables.
     flushed: AtomicU64,
-    /// Last position up to which the WAL is still to be purged, because that failed; 0 for none.
-    unpurged: AtomicU64,
+    /// What of the WAL is still to be purged, because that failed.
+    unpurged: Unpurged,
     /// The latest time at which anything was received or committed, milliseconds since the epoch.
     latest: AtomicI64,
     flushing: tokio::sync::Mutex<Option<Pending>>,
@@ -237,7 +239,7 @@ impl Core {
             wal: Mutex::new(None),
             wal_bytes: AtomicU64::new(0),
             flushed: AtomicU64::new(flushed),
-            unpurged: AtomicU64::new(0),
+            unpurged: Unpurged::default(),
             latest: AtomicI64::new(latest),
             flushing: tokio::sync::Mutex::new(None),
         }

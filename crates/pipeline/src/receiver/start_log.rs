@@ -1,0 +1,80 @@
+//! What the log says while a receiver starts.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::table::{Location, foreign_checksums};
+use crate::wal::Recovery;
+
+/// Why a start is tried again and again: each cause is told when it comes, not at each try.
+#[derive(Debug, Default)]
+pub(super) struct Causes(Option<String>);
+
+impl Causes {
+    /// Whether the last try failed of something else, or this is the first one.
+    pub(super) fn is_new(&mut self, cause: &str) -> bool {
+        let new = self.0.as_deref() != Some(cause);
+        if new {
+            self.0 = Some(cause.to_owned());
+        }
+        new
+    }
+}
+
+pub(super) fn warn_of_path(location: &Location) {
+    if let Some(hurdle) = location.hurdle_for_readers() {
+        tracing::warn!(
+            "the path {} has {hurdle} in it: Polars and Daft cannot read an archive there; DuckDB, Spark, pandas and deltalake can. Choose \
+             a path of letters, digits, '.', '_' and '-' to keep all readers",
+            location.directory().display()
+        );
+    }
+}
+
+/// A WAL holds what senders sent, also what the archive's readers may not see. Earlier versions made it for everybody.
+pub(super) fn warn_of_readers(wal: &Path) {
+    const OTHERS: u32 = 0o007;
+    if std::fs::metadata(wal).is_ok_and(|found| found.mode() & OTHERS != 0) {
+        tracing::warn!(
+            "every user of this machine can read or change the WAL directory {}: take that away with chmod o-rwx",
+            wal.display()
+        );
+    }
+}
+
+/// Readers of the tables may use them, whatever is in them.
+pub(super) async fn warn_of_checksums(location: &Location) {
+    for found in foreign_checksums(location).await {
+        tracing::warn!("{found}");
+    }
+}
+
+pub(super) fn report(recovery: &Recovery) {
+    for torn in &recovery.torn {
+        tracing::info!("{torn}");
+    }
+    for damage in &recovery.damage {
+        tracing::error!("{damage}");
+    }
+    if let Some(behind) = &recovery.behind {
+        let (first, last) = (behind.start(), behind.end());
+        tracing::warn!(
+            "the tables hold WAL positions {first} to {last}, which the WAL has never seen: it is an older copy, or segments are lost"
+        );
+    }
+    if recovery.records > 0 {
+        tracing::info!(records = recovery.records, bytes = recovery.body_bytes, "replayed the WAL");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_when_it_comes() {
+        let mut causes = Causes::default();
+        let told: Vec<&str> = ["a", "a", "b", "b", "b", "a"].into_iter().filter(|cause| causes.is_new(cause)).collect();
+        assert_eq!(told, ["a", "b", "a"]);
+    }
+}
