@@ -28,7 +28,7 @@ use crate::entry::{ArchiveName, PrometheusName};
 use crate::kind::Kind;
 use crate::names::ALLOW_ARCHIVES;
 use crate::prometheus::Prometheus;
-use crate::receiver_client::{Endpoint, ReceiverError};
+use crate::receiver_client::{Endpoint, MARKS_OF_A_SHORT_ANSWER, ReceiverError};
 use crate::reconcile::LookError;
 use crate::room::Held;
 use crate::secrets;
@@ -355,7 +355,7 @@ async fn ask_all(
     available: bool,
     namespaces: &BTreeSet<&str>,
 ) -> Result<Asked, LookError> {
-    let mut most = context.marks.said(archive).unwrap_or(FEWEST_MARKS);
+    let mut most = context.marks.said(archive).unwrap_or(MARKS_OF_A_SHORT_ANSWER);
     loop {
         let (endpoint, answer) = ask(context, endpoints, available, most).await;
         let mut pods = BTreeMap::new();
@@ -372,14 +372,12 @@ async fn ask_all(
     }
 }
 
-/// As many as there are in a small answer.
-const FEWEST_MARKS: usize = 512;
 /// Two entries and two tokens while both change, and as much again of pods that have been replaced.
 const MARKS_OF_A_POD: usize = 8;
 
 /// How many marks so many pods can have.
 fn marks_of(pods: usize) -> usize {
-    (pods * MARKS_OF_A_POD).clamp(FEWEST_MARKS, MOST_DELIVERIES)
+    (pods * MARKS_OF_A_POD).clamp(MARKS_OF_A_SHORT_ANSWER, MOST_DELIVERIES)
 }
 
 /// Asks the receiver, if it is `available`, by one of `endpoints` after the other until it answers.

@@ -24,8 +24,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest answer without its marks.
 const LONGEST_REST_BYTES: usize = 256 << 10;
-/// Answers with more marks are long.
-const MARKS_OF_A_SHORT_ANSWER: usize = 512;
+/// Answers with more marks are long; no fewer are asked for.
+pub const MARKS_OF_A_SHORT_ANSWER: usize = 512;
 /// So many long answers are read at a time, one of each namespace: one has up to 24 MiB, and may come slowly.
 const LONG_ANSWERS: u32 = 2;
 /// Connections that are kept.
