@@ -14,6 +14,7 @@ use crate::cache::Caches;
 use crate::entry::{ArchiveName, PrometheusName};
 use crate::events::Events;
 use crate::guard::Guard;
+use crate::queue::Trigger;
 use crate::receiver_client::ReceiverClient;
 use crate::room::{Held, Room};
 use crate::scope::Scope;
@@ -29,6 +30,8 @@ pub struct Context {
     pub client: Client,
     /// Local copies.
     pub caches: Caches,
+    /// Asks for what is to be taken out because consent was taken back.
+    pub withdrawals: Trigger,
     /// Where the operator works.
     pub scope: Scope,
     /// About all receivers.
@@ -70,6 +73,7 @@ impl Context {
     pub fn new(
         client: Client,
         caches: Caches,
+        withdrawals: Trigger,
         scope: Scope,
         defaults: ReceiverDefaults,
         overlap: Timespan,
@@ -79,6 +83,7 @@ impl Context {
             events: Events::new(client.clone()),
             client,
             caches,
+            withdrawals,
             scope,
             defaults,
             overlap,

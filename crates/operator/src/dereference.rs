@@ -77,6 +77,8 @@ pub struct Found<'a> {
     pub before: BTreeMap<String, (PrometheusState, i64)>,
     /// What lets so many Prometheus objects be in memory.
     _senders: Option<Held>,
+    /// The same for the answer.
+    _answer: Option<Held>,
 }
 
 impl Found<'_> {
@@ -140,7 +142,8 @@ pub async fn dereference<'a>(
     let mut missing = senders::missing(archive, &consents.given);
     let chosen = chosen(context, archive, consents.given);
     let namespaces: BTreeSet<&str> = chosen.iter().take(MOST_SENDERS).map(|one| one.namespace.as_str()).collect();
-    let Asked { endpoint, answer, pods } = ask_all(context, &archive.id, &endpoints, available, &namespaces).await?;
+    let Asked { endpoint, answer, room: answer_room, pods } =
+        ask_all(context, &archive.id, &endpoints, available, &namespaces).await?;
     let claim = claim(context, archive).await?;
     let refusal = volume::refusal(context, archive, object, claim.as_deref()).await?;
     let many = u32::try_from(chosen.len()).unwrap_or(u32::MAX);
@@ -164,6 +167,7 @@ pub async fn dereference<'a>(
         without_secret: BTreeSet::new(),
         before: said_before(object),
         _senders: room,
+        _answer: answer_room,
     })
 }
 
@@ -343,6 +347,7 @@ async fn endpoints(context: &Context, archive: &Archive, service: &DynamicObject
 struct Asked {
     endpoint: Option<Endpoint>,
     answer: Option<Result<Deliveries, ReceiverError>>,
+    room: Option<Held>,
     pods: BTreeMap<PrometheusName, Vec<Pod>>,
 }
 
@@ -357,6 +362,7 @@ async fn ask_all(
 ) -> Result<Asked, LookError> {
     let mut most = context.marks.said(archive).unwrap_or(MARKS_OF_A_SHORT_ANSWER);
     loop {
+        let room = if available { context.receivers.room(&archive.namespace, most).await } else { None };
         let (endpoint, answer) = ask(context, endpoints, available, most).await;
         let mut pods = BTreeMap::new();
         for namespace in namespaces {
@@ -366,7 +372,7 @@ async fn ask_all(
         let is_cut = matches!(&answer, Some(Ok(deliveries)) if deliveries.deliveries.len() >= most);
         context.marks.renew(archive.clone(), enough);
         if !is_cut || enough <= most {
-            return Ok(Asked { endpoint, answer, pods });
+            return Ok(Asked { endpoint, answer, room, pods });
         }
         most = enough;
     }

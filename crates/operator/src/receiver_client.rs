@@ -16,7 +16,7 @@ use promarchive_api::{Deliveries, LONGEST_DELIVERY_BYTES};
 use reqwest::{Certificate, Client, Method, Response};
 
 use crate::entry::{ArchiveName, RECEIVER_PORT};
-use crate::room::Room;
+use crate::room::{Held, Room};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -26,7 +26,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 const LONGEST_REST_BYTES: usize = 256 << 10;
 /// Answers with more marks are long; no fewer are asked for.
 pub const MARKS_OF_A_SHORT_ANSWER: usize = 512;
-/// So many long answers are read at a time, one of each namespace: one has up to 24 MiB, and may come slowly.
+/// So many long answers are in memory at a time, one of each namespace: one has up to 24 MiB, and may come slowly.
 const LONG_ANSWERS: u32 = 2;
 /// Connections that are kept.
 const MOST_CLIENTS: usize = 256;
@@ -81,11 +81,15 @@ impl Default for ReceiverClient {
 }
 
 impl ReceiverClient {
+    /// Waits until an answer with `most` marks may be in memory, for an archive of `namespace`; none for a short one. To be held for as
+    /// long as the answer is kept.
+    pub async fn room(&self, namespace: &str, most: usize) -> Option<Held> {
+        if most > MARKS_OF_A_SHORT_ANSWER { self.long_answers.take(namespace, 1).await } else { None }
+    }
+
     /// Who has delivered what to the receiver, with `most` marks at most.
     pub async fn deliveries(&self, endpoint: &Endpoint, most: usize) -> Result<Deliveries, ReceiverError> {
         let path = "/api/v1/deliveries";
-        let is_long = most > MARKS_OF_A_SHORT_ANSWER;
-        let _turn = if is_long { self.long_answers.take(&endpoint.archive.namespace, 1).await } else { None };
         let response = self.ask(endpoint, Method::GET, path, &format!("?limit={most}"), TIMEOUT).await?;
         let body = body(endpoint, response, LONGEST_REST_BYTES + most * LONGEST_DELIVERY_BYTES).await?;
         answer::read(&body, most).map_err(|fault| unreachable(endpoint, &format!("{path}: {fault}")))

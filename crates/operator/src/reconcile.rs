@@ -18,14 +18,15 @@ use crate::build::{self, Inputs};
 use crate::cache::{ReadError, Source, TooLong};
 use crate::configure::Configured;
 use crate::context::Context;
-use crate::dereference::{Found, dereference, is_ending, is_terminating};
+use crate::dereference::{Found, consents, dereference, is_ending, is_terminating};
 use crate::entry::ArchiveName;
 use crate::failpoint::{self, FailPoint};
 use crate::guard::Standing;
 use crate::kind::Kind;
 use crate::metrics::{METRICS, ReconcileResult, Reconciled};
 use crate::names::FINALIZER;
-use crate::queue::Next;
+use crate::prometheus::Prometheus;
+use crate::queue::{Haste, Next};
 use crate::secrets::{Applied, Credentials};
 use crate::status::{self, Faults, Finding, Findings, PrometheusFinding, Volume};
 use crate::validate::{Archive, validate};
@@ -96,6 +97,23 @@ pub enum LookError {
 }
 
 async fn look(context: &Context, id: &ArchiveName, record: &DynamicObject) -> Result<Next, LookError> {
+    let refused = withheld(context, id);
+    let looked = withdraw_and_go_on(context, id, record).await;
+    if !withheld(context, id).is_subset(&refused) {
+        // Consent was taken back meanwhile. What was written since, such as a token, is to be taken out: now, and once more when the local
+        // copies surely have it.
+        context.withdrawals.ask(id.clone(), Haste::Soon);
+        return looked.map(|next| if next == Next::Forget { next } else { Next::After(SOON) });
+    }
+    looked
+}
+
+/// The objects that do not consent, by uid.
+fn withheld(context: &Context, archive: &ArchiveName) -> BTreeSet<String> {
+    consents(context, archive).withheld.iter().map(Prometheus::uid).collect()
+}
+
+async fn withdraw_and_go_on(context: &Context, id: &ArchiveName, record: &DynamicObject) -> Result<Next, LookError> {
     // Before anything that ends a look early: who takes consent back need not wait for the archive to be in order.
     let withdrawn = withdraw(context, id, record).await;
     let is_long = context.caches.is_long(Source::Archive, &id.namespace, &id.name);

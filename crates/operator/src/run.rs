@@ -182,7 +182,7 @@ async fn work(client: Client, settings: Settings, health: Arc<Health>, superviso
     // A queue of their own, because they wait for nothing: a look can wait for a receiver, or for its turn behind others of its namespace.
     let (withdraw, withdrawals) = queue();
     let caches = {
-        let trigger = trigger.clone();
+        let (trigger, withdraw) = (trigger.clone(), withdraw.clone());
         let archives = Arc::new(std::sync::OnceLock::<Caches>::new());
         let known = archives.clone();
         let fingerprints = Arc::new(Fingerprints::default());
@@ -196,8 +196,15 @@ async fn work(client: Client, settings: Settings, health: Arc<Health>, superviso
     // Archives that need what cannot be listed say so in their status.
     let _ = tokio::time::timeout(FIRST_LIST, caches.wait()).await;
     let guard = Guard::new(settings.policies_required);
-    let context =
-        Arc::new(Context::new(client, caches.clone(), settings.scope, settings.receivers, settings.overlap, guard));
+    let context = Arc::new(Context::new(
+        client,
+        caches.clone(),
+        withdraw,
+        settings.scope,
+        settings.receivers,
+        settings.overlap,
+        guard,
+    ));
     let every = settings.policies_checked_every.duration();
     supervisor.task(Task::Policies, watch_policies(context.clone(), health.clone(), every));
     for archive in all(&caches) {

@@ -115,7 +115,8 @@ fn context(client: Client, caches: Caches, scope: Scope) -> Context {
         operator_namespace: String::new(),
     };
     // Its own rights end with it, and entries must go whatever is missing.
-    Context::new(client, caches, scope, defaults, crate::delivery::OVERLAP, Guard::new(false))
+    // Nobody listens: every consent is looked at by the removal itself.
+    Context::new(client, caches, crate::queue::queue().0, scope, defaults, crate::delivery::OVERLAP, Guard::new(false))
 }
 
 /// Deletes the operator's Deployment and waits until its pods are gone.
