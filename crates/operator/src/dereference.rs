@@ -28,7 +28,7 @@ use crate::entry::{ArchiveName, PrometheusName};
 use crate::kind::Kind;
 use crate::names::ALLOW_ARCHIVES;
 use crate::prometheus::Prometheus;
-use crate::receiver_client::{Endpoint, MARKS_OF_A_SHORT_ANSWER, ReceiverError};
+use crate::receiver_client::{Answer, Endpoint, MARKS_OF_A_SHORT_ANSWER, ReceiverError};
 use crate::reconcile::LookError;
 use crate::room::Held;
 use crate::secrets;
@@ -68,7 +68,7 @@ pub struct Found<'a> {
     /// Whether a NetworkPolicy decides who reaches the receiver.
     pub has_network_policy: bool,
     /// What the receiver answered; none if it was not asked.
-    pub answer: Option<Result<Deliveries, ReceiverError>>,
+    answer: Option<Result<Answer, ReceiverError>>,
     /// Whether the receiver will be there soon, as far as can be told: all its objects are applied, and its claim is bound or new.
     pub is_receiver_coming: bool,
     /// Namespaces whose Secret could not be written.
@@ -77,14 +77,17 @@ pub struct Found<'a> {
     pub before: BTreeMap<String, (PrometheusState, i64)>,
     /// What lets so many Prometheus objects be in memory.
     _senders: Option<Held>,
-    /// The same for the answer.
-    _answer: Option<Held>,
 }
 
 impl Found<'_> {
+    /// What the receiver said, or why it did not; none if it was not asked.
+    pub fn said(&self) -> Option<Result<&Deliveries, &ReceiverError>> {
+        self.answer.as_ref().map(|answer| answer.as_ref().map(|answer| &answer.deliveries))
+    }
+
     /// What the receiver said, if it did.
     pub fn deliveries(&self) -> Option<&Deliveries> {
-        self.answer.as_ref()?.as_ref().ok()
+        self.said()?.ok()
     }
 
     /// How the receiver was reached when it answered.
@@ -142,8 +145,7 @@ pub async fn dereference<'a>(
     let mut missing = senders::missing(archive, &consents.given);
     let chosen = chosen(context, archive, consents.given);
     let namespaces: BTreeSet<&str> = chosen.iter().take(MOST_SENDERS).map(|one| one.namespace.as_str()).collect();
-    let Asked { endpoint, answer, room: answer_room, pods } =
-        ask_all(context, &archive.id, &endpoints, available, &namespaces).await?;
+    let Asked { endpoint, answer, pods } = ask_all(context, &archive.id, &endpoints, available, &namespaces).await?;
     let claim = claim(context, archive).await?;
     let refusal = volume::refusal(context, archive, object, claim.as_deref()).await?;
     let many = u32::try_from(chosen.len()).unwrap_or(u32::MAX);
@@ -167,7 +169,6 @@ pub async fn dereference<'a>(
         without_secret: BTreeSet::new(),
         before: said_before(object),
         _senders: room,
-        _answer: answer_room,
     })
 }
 
@@ -346,8 +347,7 @@ async fn endpoints(context: &Context, archive: &Archive, service: &DynamicObject
 /// What a receiver answered, and the pods of its senders, which were listed afterwards: who is in the answer is among them.
 struct Asked {
     endpoint: Option<Endpoint>,
-    answer: Option<Result<Deliveries, ReceiverError>>,
-    room: Option<Held>,
+    answer: Option<Result<Answer, ReceiverError>>,
     pods: BTreeMap<PrometheusName, Vec<Pod>>,
 }
 
@@ -362,17 +362,16 @@ async fn ask_all(
 ) -> Result<Asked, LookError> {
     let mut most = context.marks.said(archive).unwrap_or(MARKS_OF_A_SHORT_ANSWER);
     loop {
-        let room = if available { context.receivers.room(&archive.namespace, most).await } else { None };
         let (endpoint, answer) = ask(context, endpoints, available, most).await;
         let mut pods = BTreeMap::new();
         for namespace in namespaces {
             pods::list(context, namespace, &mut pods).await?;
         }
         let enough = marks_of(pods.values().map(Vec::len).sum());
-        let is_cut = matches!(&answer, Some(Ok(deliveries)) if deliveries.deliveries.len() >= most);
+        let is_cut = matches!(&answer, Some(Ok(answer)) if answer.deliveries.deliveries.len() >= most);
         context.marks.renew(archive.clone(), enough);
         if !is_cut || enough <= most {
-            return Ok(Asked { endpoint, answer, room, pods });
+            return Ok(Asked { endpoint, answer, pods });
         }
         most = enough;
     }
@@ -392,7 +391,7 @@ async fn ask(
     endpoints: &[Endpoint],
     available: bool,
     most: usize,
-) -> (Option<Endpoint>, Option<Result<Deliveries, ReceiverError>>) {
+) -> (Option<Endpoint>, Option<Result<Answer, ReceiverError>>) {
     if !available {
         return (endpoints.last().cloned(), None);
     }

@@ -67,6 +67,14 @@ pub enum ReceiverError {
     },
 }
 
+/// What a receiver answered. A long one keeps its place among the long answers for as long as it is in memory.
+#[derive(Debug)]
+pub struct Answer {
+    /// Who has delivered what.
+    pub deliveries: Deliveries,
+    _room: Option<Held>,
+}
+
 /// Asks receivers; keeps a connection to each.
 #[derive(Debug)]
 pub struct ReceiverClient {
@@ -81,18 +89,16 @@ impl Default for ReceiverClient {
 }
 
 impl ReceiverClient {
-    /// Waits until an answer with `most` marks may be in memory, for an archive of `namespace`; none for a short one. To be held for as
-    /// long as the answer is kept.
-    pub async fn room(&self, namespace: &str, most: usize) -> Option<Held> {
-        if most > MARKS_OF_A_SHORT_ANSWER { self.long_answers.take(namespace, 1).await } else { None }
-    }
-
-    /// Who has delivered what to the receiver, with `most` marks at most.
-    pub async fn deliveries(&self, endpoint: &Endpoint, most: usize) -> Result<Deliveries, ReceiverError> {
+    /// Who has delivered what to the receiver, with `most` marks at most. Waits until a long answer may be in memory.
+    pub async fn deliveries(&self, endpoint: &Endpoint, most: usize) -> Result<Answer, ReceiverError> {
         let path = "/api/v1/deliveries";
+        let is_long = most > MARKS_OF_A_SHORT_ANSWER;
+        let room = if is_long { self.long_answers.take(&endpoint.archive.namespace, 1).await } else { None };
         let response = self.ask(endpoint, Method::GET, path, &format!("?limit={most}"), TIMEOUT).await?;
         let body = body(endpoint, response, LONGEST_REST_BYTES + most * LONGEST_DELIVERY_BYTES).await?;
-        answer::read(&body, most).map_err(|fault| unreachable(endpoint, &format!("{path}: {fault}")))
+        let deliveries = answer::read(&body, most);
+        let deliveries = deliveries.map_err(|fault| unreachable(endpoint, &format!("{path}: {fault}")))?;
+        Ok(Answer { deliveries, _room: room })
     }
 
     /// Commits everything that the receiver has acknowledged.
@@ -174,4 +180,62 @@ async fn body(endpoint: &Endpoint, mut response: Response, longest: usize) -> Re
 
 fn unreachable(endpoint: &Endpoint, reason: &str) -> ReceiverError {
     ReceiverError::Unreachable { host: endpoint.archive.host(), reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A receiver without marks, at an address of its own on the receivers' port; counts the questions.
+    async fn receiver(address: &str) -> Arc<AtomicUsize> {
+        let questions = Arc::new(AtomicUsize::new(0));
+        let listener = TcpListener::bind((address, RECEIVER_PORT)).await.unwrap();
+        let asked = Arc::clone(&questions);
+        tokio::spawn(async move {
+            while let Ok((mut connection, _)) = listener.accept().await {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(connection.read_u8().await.unwrap());
+                }
+                asked.fetch_add(1, Ordering::SeqCst);
+                let body = r#"{"started":1,"now":2,"ready":true,"senders":[],"deliveries":[]}"#;
+                let length = body.len();
+                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+                connection.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        questions
+    }
+
+    fn endpoint(namespace: &str, address: &str) -> Endpoint {
+        let archive = ArchiveName { namespace: namespace.to_owned(), name: "lab".to_owned() };
+        Endpoint { archive, address: address.parse().unwrap(), ca: None, token: "t".to_owned() }
+    }
+
+    #[tokio::test]
+    async fn a_long_answer_keeps_its_place_until_it_is_dropped() {
+        let address = "127.83.0.1";
+        let questions = receiver(address).await;
+        let client = ReceiverClient::default();
+        let long = MARKS_OF_A_SHORT_ANSWER + 1;
+        let (noisy, quiet) = (endpoint("noisy", address), endpoint("quiet", address));
+        let kept = client.deliveries(&noisy, long).await.unwrap();
+        let short = client.deliveries(&noisy, MARKS_OF_A_SHORT_ANSWER).await.unwrap();
+        let others = client.deliveries(&quiet, long).await.unwrap();
+        let mut next = std::pin::pin!(client.deliveries(&noisy, long));
+        let wait = Duration::from_millis(200);
+        assert!(tokio::time::timeout(wait, &mut next).await.is_err(), "the namespace has one already");
+        assert_eq!(questions.load(Ordering::SeqCst), 3, "nothing was asked that may not be kept");
+        drop((short, others));
+        assert!(tokio::time::timeout(wait, &mut next).await.is_err(), "it still has it");
+        drop(kept);
+        next.await.unwrap();
+        assert_eq!(questions.load(Ordering::SeqCst), 4);
+    }
 }

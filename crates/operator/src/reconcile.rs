@@ -321,7 +321,7 @@ fn findings(
         archive.asks_for(*kind) && context.caches.definition(Source::Prometheus(*kind)).is_none()
     };
     let absent: Vec<&str> = PrometheusKind::ALL.into_iter().filter(is_absent).map(PrometheusKind::as_str).collect();
-    let answer = found.answer.as_ref();
+    let answer = found.said();
     let volume = Volume {
         claim: found.claim.as_deref(),
         refusal: found.refusal.as_ref(),

@@ -14,7 +14,7 @@ use crate::receiver_client::ReceiverError;
 use crate::validate::{Archive, Claim};
 
 /// What the receiver answered; none if it was not asked, because it does not run.
-pub(super) type Answer<'a> = Option<&'a Result<Deliveries, ReceiverError>>;
+pub(super) type Answer<'a> = Option<Result<&'a Deliveries, &'a ReceiverError>>;
 
 /// What went wrong when objects were applied.
 #[derive(Debug, Default)]
