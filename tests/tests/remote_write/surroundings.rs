@@ -122,11 +122,14 @@ fn a_foreign_checksum_that_stops_the_start_is_named() {
     let name = "00000000000000000001.crc";
     fs::write(log.join(name), checksum_with_a_broken_schema(&log)).unwrap();
     let archive = receiver.archive();
-    let mut receiver = Receiver::start_listening(receiver.into_directory(), &archive, &[], &[]);
+    let traced = [("RUST_BACKTRACE", "1")];
+    let mut receiver = Receiver::start_listening(receiver.into_directory(), &archive, &[], &traced);
     let says = format!("not written by promarchive, and perhaps the reason: {name}");
     let said = || Some(receiver.get("/-/ready").body).filter(|body| body.contains(&says));
     wait_for(Duration::from_secs(30), said).unwrap_or_else(|| panic!("{}", receiver.log()));
-    assert_try_again(&receiver.write(V1, &up(T + 1)), &says);
+    let refused = receiver.write(V1, &up(T + 1));
+    assert_try_again(&refused, &says);
+    assert_eq!(refused.body.trim_end().lines().count(), 1, "no backtrace: {refused:?}");
     fs::remove_file(log.join(name)).unwrap();
     receiver.wait_until_ready();
     assert_eq!(receiver.write(V1, &up(T + 1)).status, 204);

@@ -62,7 +62,9 @@ fn text(inspection: &Inspection) -> String {
         );
     }
     for (table, old) in inspection.tables.iter().filter_map(|table| Some((table.table, table.before_2000.as_ref()?))) {
-        let (rows, days) = (of(old.rows, "row"), of(old.dates, "day"));
+        // A file without statistics does not say how many.
+        let rows = if old.rows == 0 { "rows".to_owned() } else { of(old.rows, "row") };
+        let days = of(old.dates, "day");
         let dates = match old.dates {
             1 => old.first_date.clone(),
             _ => format!("{} to {}", old.first_date, old.last_date),

@@ -138,6 +138,11 @@ impl OfSender {
         self.by_turn.first_key_value().map(|(turn, _)| *turn)
     }
 
+    /// When its most recent mark was delivered to.
+    fn newest_turn(&self) -> Option<u64> {
+        self.by_turn.last_key_value().map(|(turn, _)| *turn)
+    }
+
     /// The `most` marks that were delivered to last, in their order.
     fn list(&self, most: usize) -> impl Iterator<Item = (&Key, &Mark)> {
         let skipped = self.marks.len().saturating_sub(most);
@@ -199,13 +204,17 @@ impl Marks {
     }
 
     /// Marks by sender, token, entry, replica and address: all, or the most recent ones of each sender, in equal shares, if there are
-    /// more than `limit`.
+    /// more than `limit`. With more senders than that, one mark of each of those that delivered last.
     pub(super) fn list(&self, limit: usize) -> Vec<Delivery> {
         let share = share(self.senders.values().map(|of| of.marks.len()).collect(), limit);
         let mut senders: Vec<_> = self.senders.iter().collect();
+        if share == 0 {
+            senders.sort_unstable_by_key(|(_, of)| std::cmp::Reverse(of.newest_turn()));
+            senders.truncate(limit);
+        }
         senders.sort_unstable_by_key(|(name, _)| *name);
         let of_sender = |(name, of): (&Arc<str>, &OfSender)| -> Vec<Delivery> {
-            of.list(share).map(|(key, mark)| delivery(name, key, mark)).collect()
+            of.list(share.max(1)).map(|(key, mark)| delivery(name, key, mark)).collect()
         };
         senders.into_iter().flat_map(of_sender).collect()
     }
@@ -339,6 +348,21 @@ mod tests {
         ] {
             assert_eq!(limit(query).ok(), wanted, "{query:?}");
         }
+    }
+
+    #[test]
+    fn fewer_places_than_senders_go_to_those_that_delivered_last() {
+        let mut marks = Marks::default();
+        for (now, sender) in ["a", "b", "c", "b"].into_iter().enumerate() {
+            let address = [10, 0, 0, u8::try_from(now).unwrap()];
+            marks.record(source(sender, address), delivered(1, 2, "r"), 1_000);
+        }
+        let listed = |limit| marks.list(limit).into_iter().map(|mark| (mark.sender, mark.address)).collect::<Vec<_>>();
+        let mark = |sender: &str, address: u8| (sender.to_owned(), format!("10.0.0.{address}"));
+        assert_eq!(listed(0), []);
+        assert_eq!(listed(1), [mark("b", 3)]);
+        assert_eq!(listed(2), [mark("b", 3), mark("c", 2)]);
+        assert_eq!(listed(3), [mark("a", 0), mark("b", 3), mark("c", 2)]);
     }
 
     #[test]

@@ -390,7 +390,10 @@ where
 {
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(LogError::Store { place: url.to_string(), cause: super::chain(&error) }),
+        // A backtrace, which it has with RUST_BACKTRACE, would go into answers and log lines.
+        Ok(Err(error)) => {
+            Err(LogError::Store { place: url.to_string(), cause: super::chain(error.without_backtrace()) })
+        }
         Err(panic) => Err(LogError::Store { place: url.to_string(), cause: panic.to_string() }),
     }
 }
