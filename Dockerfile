@@ -1,7 +1,8 @@
 # The image from static programs and nothing else: no shell, no libraries, no CA
 # certificates, since neither program talks to anything but the Kubernetes API and
-# its own receivers. `make image` makes the programs, and the same image without
-# any engine; with one:
+# its own receivers. Kubernetes takes only the user from `USER` and looks for the
+# group in /etc/passwd, so the image has one with this user. `make image` makes the
+# programs, and the same image without any engine; with one:
 #
 #   make image && docker build --file Dockerfile target/image
 FROM scratch

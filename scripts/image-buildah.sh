@@ -53,7 +53,7 @@ for layer in manifest["layers"]:
     with tarfile.open(blob(layer)) as tar:
         files |= {m.name.strip("./"): (oct(m.mode & 0o777), hashlib.sha256(tar.extractfile(m).read()).hexdigest())
                   for m in tar if m.isfile()}
-for name in ("promarchive", "promarchive-operator"):
+for name in ("promarchive", "promarchive-operator", "etc/passwd"):
     print(name, *files[name])
 PYTHON
 }

@@ -43,8 +43,9 @@ cargo build "${tests[@]}" --bin promarchive-cluster >&2
 
 out=$target_dir/image
 rm -rf "$out/rootfs"
-mkdir -p "$out/rootfs"
+mkdir -p "$out/rootfs/etc"
 cp "$programs/promarchive" "$programs/promarchive-operator" "$out/rootfs/"
+install -m 644 scripts/image.passwd "$out/rootfs/etc/passwd"
 archive=$out/promarchive-$tag.tar
 "$target_dir/ci/promarchive-cluster" image --name "$name" --tag "$tag" --entrypoint /promarchive --output "$archive" \
 	--label org.opencontainers.image.title=promarchive \
@@ -52,7 +53,7 @@ archive=$out/promarchive-$tag.tar
 	--label org.opencontainers.image.source=https://github.com/promarchive/promarchive \
 	--label org.opencontainers.image.licenses=Apache-2.0 \
 	--label "org.opencontainers.image.version=$version" \
-	"$out/rootfs/promarchive" "$out/rootfs/promarchive-operator" >&2
+	"$out/rootfs/promarchive" "$out/rootfs/promarchive-operator" "$out/rootfs/etc/passwd:/etc/passwd" >&2
 "$python" scripts/sbom.py --target "$host" --name "$name" --tag "$tag" --output "$out/promarchive-$tag.cdx.json" \
 	promarchive promarchive-operator
 say "$name:$tag"

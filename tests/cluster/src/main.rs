@@ -1,6 +1,7 @@
 //! `promarchive-cluster`: a test cluster by hand.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -203,9 +204,17 @@ fn image(arguments: &ImageArguments) -> Result<()> {
             None => (file.as_str(), Path::new(file).file_name().unwrap_or_default().to_string_lossy().into_owned()),
         };
         let source = Path::new(source);
-        image = image.file(&path, 0o755, source)?.libraries_of(source)?;
+        image = match is_program(source) {
+            true => image.file(&path, 0o755, source)?.libraries_of(source)?,
+            false => image.file(&path, 0o644, source)?,
+        };
     }
     image.save(&arguments.output)
+}
+
+/// Whether its owner may execute it. A file that is not there is refused by whoever reads it.
+fn is_program(source: &Path) -> bool {
+    source.metadata().is_ok_and(|found| found.permissions().mode() & 0o100 != 0)
 }
 
 fn label(text: &str) -> Result<(String, String), String> {

@@ -1,12 +1,12 @@
 //! The chart on a cluster with a node, the Prometheus Operator, and images of the programs under test.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::{env, thread};
 
 use promarchive_cluster::{Cluster, Image, Options, Shape};
 
-use crate::site::{PATIENCE, not_yet};
+use crate::site::{PATIENCE, make_namespace, not_yet};
 
 pub(crate) const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 /// Namespace and name of the release.
@@ -34,10 +34,8 @@ impl Installed {
 
     pub(crate) fn install(&self) {
         let cluster = &self.0;
-        let namespace = format!(
-            r#"{{"apiVersion": "v1", "kind": "Namespace", "metadata": {{"name": "{RELEASE}", "labels": {RESTRICTED}}}}}"#
-        );
-        cluster.apply(&namespace).unwrap();
+        // Its pods are as harmless as pods can be.
+        make_namespace(cluster, RELEASE, "restricted");
         self.helm(&["install", RELEASE, &chart(), "--wait", "--timeout=60s"]);
         // Hidden, because no one has a use for less than the default but a test.
         let deployment = format!("deployment/{RELEASE}-operator");
@@ -94,19 +92,17 @@ impl Drop for Installed {
     }
 }
 
-/// Labels of a namespace whose pods must be as harmless as pods can be.
-pub(crate) const RESTRICTED: &str = r#"{"pod-security.kubernetes.io/enforce": "restricted"}"#;
-
 pub(crate) fn chart() -> String {
     format!("{ROOT}/charts/promarchive")
 }
 
-/// As the project's own image: both programs, and nobody to run them.
+/// As the project's own image: both programs, and who runs them.
 fn image(tag: &str) -> Image {
     let [receiver, operator] = ["PROMARCHIVE_BIN", "PROMARCHIVE_OPERATOR_BIN"].map(|variable| {
         PathBuf::from(env::var_os(variable).unwrap_or_else(|| panic!("{variable} is not set; `make test` sets it")))
     });
     let image = Image::new(&format!("ghcr.io/promarchive/promarchive:{tag}")).user("65532:65532").label("tag", tag);
+    let image = image.file("/etc/passwd", 0o644, Path::new(&format!("{ROOT}/scripts/image.passwd"))).unwrap();
     let image = image.file("/promarchive", 0o755, &receiver).and_then(|image| image.libraries_of(&receiver));
     let image = image.and_then(|image| image.file("/promarchive-operator", 0o755, &operator));
     image.and_then(|image| image.libraries_of(&operator)).unwrap().entrypoint(&["/promarchive"])

@@ -3,6 +3,9 @@
 
 mod examples;
 mod install;
+mod page;
+mod reader_image;
+mod reading;
 mod site;
 
 use std::thread;
@@ -13,6 +16,7 @@ use promarchive_cluster::Part;
 use serde_json::json;
 
 use crate::install::{Installed, RELEASE, TAGS};
+use crate::reading::Reading;
 use crate::site::{PATIENCE, Site, Window, not_yet, now};
 
 /// Somebody else's entry, which nobody may touch.
@@ -25,9 +29,16 @@ fn an_archive_loses_nothing_from_apply_to_delete() {
     let installed = Installed::start();
     clock.says("the chart is installed");
     let site = Site::create(&installed.0, "short", 2);
-    samples_arrive(&clock, &site);
-    people_read_it(&site);
-    a_deleted_archive_drains(&clock, &site, now());
+    let reading = Reading::create(&installed.0);
+    thread::scope(|scope| {
+        scope.spawn(|| reading.is_as_the_page_says(&clock));
+        samples_arrive(&clock, &site);
+        let from = now();
+        reading.nobody_reads_a_claim_of_one_pod(&site);
+        a_deleted_archive_drains(&clock, &site, from);
+        reading.somebody_reads_what_the_receiver_left(&site);
+    });
+    clock.says("all is over");
 }
 
 /// One story, because everything in it is slow: each part leaves the cluster as the next one needs it.
@@ -98,23 +109,6 @@ fn samples_arrive(clock: &Clock, site: &Site<'_>) {
         matches!(&entries[..], [entry] if entry.starts_with(&format!("promarchive/{}/lab/", site.namespace))),
         "{entries:?}"
     );
-}
-
-/// The commands of docs/how-to/read-an-archive-in-a-cluster.md: whoever may execute something in the pod may flush and look.
-fn people_read_it(site: &Site<'_>) {
-    let exec = |arguments: &[&str]| {
-        let command =
-            ["exec", "deployment/lab-receiver", "--", "/promarchive"].into_iter().chain(arguments.iter().copied());
-        let said = site.kubectl(&command.collect::<Vec<_>>()).unwrap();
-        serde_json::from_str::<serde_json::Value>(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
-    };
-    let flushed = exec(&["flush", "--config", "/etc/promarchive/receiver.yaml", "--output", "json"]);
-    assert!(flushed["position"].as_u64() > Some(0), "{flushed}");
-    let inspected = exec(&["inspect", "/var/lib/promarchive/archive", "--output", "json"]);
-    assert!(inspected.to_string().contains("samples"), "{inspected}");
-    let wal = ["--wal", "/var/lib/promarchive/wal", "--output", "json"];
-    let verified = exec(&[["verify", "/var/lib/promarchive/archive"].as_slice(), &wal].concat());
-    assert_eq!(verified["ok"], true, "{verified}");
 }
 
 fn columns_and_explanations(site: &Site<'_>) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use promarchive_cluster::{Cluster, Error, Result};
 use serde_json::{Value, json};
 
-use crate::install::{RESTRICTED, ROOT};
+use crate::install::ROOT;
 
 /// How long anything may take on a machine that is busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -24,13 +24,15 @@ pub(crate) struct Site<'a> {
 }
 
 impl<'a> Site<'a> {
-    /// Applies everything at once, as a user does.
+    /// A namespace and all that is in it.
     pub(crate) fn create(cluster: &'a Cluster, namespace: &'static str, replicas: usize) -> Self {
+        make_namespace(cluster, namespace, "restricted");
+        Self::around(cluster, namespace, replicas, &archive(namespace).to_string())
+    }
+
+    /// The archive `lab`, in YAML or JSON, and the Prometheus that it chooses. Applies everything at once, as a user does.
+    pub(crate) fn around(cluster: &'a Cluster, namespace: &'static str, replicas: usize, archive: &str) -> Self {
         let objects = json!({"apiVersion": "v1", "kind": "List", "items": [
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {
-                "name": namespace, "labels": serde_json::from_str::<Value>(RESTRICTED).unwrap(),
-            }},
-            archive(namespace),
             {"apiVersion": "monitoring.coreos.com/v1", "kind": "Prometheus",
                 "metadata": {"name": "main", "namespace": namespace},
                 "spec": {
@@ -47,7 +49,7 @@ impl<'a> Site<'a> {
                 "metadata": {"name": "self", "namespace": namespace},
                 "spec": {"staticConfigs": [{"targets": ["localhost:9090"]}]}},
         ]});
-        cluster.apply(&objects.to_string()).unwrap();
+        cluster.apply(&format!("{archive}\n---\n{objects}")).unwrap();
         Self { cluster, namespace, replicas }
     }
 
@@ -167,6 +169,13 @@ impl<'a> Site<'a> {
     pub(crate) fn assert_all_kept(&self, what: &str, after: u64) -> u64 {
         self.assert_kept(what, &self.scraped(Window::until_now(after)))
     }
+}
+
+/// A namespace whose pods must keep to this Pod Security Standard.
+pub(crate) fn make_namespace(cluster: &Cluster, name: &str, standard: &str) {
+    let labels = json!({"pod-security.kubernetes.io/enforce": standard});
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
+    cluster.apply(&namespace.to_string()).unwrap();
 }
 
 /// The directory behind a claim, on the node's disk.
