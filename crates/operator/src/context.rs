@@ -62,11 +62,15 @@ pub struct Context {
     pub long_looks: Semaphore,
     /// Prometheus objects that all looks have in memory with their content.
     senders: Room,
+    /// Who changes a namespace's Secret.
+    secrets: Room,
 }
 
 const LONG_LOOKS: usize = 2;
 /// So many at a time; a look that needs more has them alone, and the others of its namespace wait until it is done.
 const SENDERS_IN_MEMORY: u32 = 64;
+/// More than there are workers: only those of one Secret wait for each other.
+const SECRETS_AT_A_TIME: u32 = 256;
 
 impl Context {
     /// Nothing is remembered yet.
@@ -98,12 +102,19 @@ impl Context {
             draining: Since::default(),
             long_looks: Semaphore::new(LONG_LOOKS),
             senders: Room::new(SENDERS_IN_MEMORY, SENDERS_IN_MEMORY),
+            secrets: Room::new(SECRETS_AT_A_TIME, 1),
         }
     }
 
     /// Waits until so many Prometheus objects may be in memory with their content, for an archive of `namespace`.
     pub async fn senders(&self, namespace: &str, count: u32) -> Option<Held> {
         self.senders.take(namespace, count).await
+    }
+
+    /// Waits until nobody else changes the Secret of `namespace`. Many archives have keys in it, and the API server tries each change
+    /// again that another one has overtaken.
+    pub async fn secret(&self, namespace: &str) -> Option<Held> {
+        self.secrets.take(namespace, 1).await
     }
 
     /// Forgets an archive that is gone.

@@ -8,12 +8,19 @@
 mod answer;
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use promarchive_api::{Deliveries, LONGEST_DELIVERY_BYTES};
-use reqwest::{Certificate, Client, Method, Response};
+use hyper::body::Bytes;
+use promarchive_api::Deliveries;
+use reqwest::{Client, Method, Response};
+use rustls::client::Resumption;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::runtime::Handle;
 
 use crate::entry::{ArchiveName, RECEIVER_PORT};
 use crate::room::{Held, Room};
@@ -22,11 +29,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A flush writes files; it may take its time.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest answer without its marks.
-const LONGEST_REST_BYTES: usize = 256 << 10;
 /// Answers with more marks are long; no fewer are asked for.
 pub const MARKS_OF_A_SHORT_ANSWER: usize = 512;
-/// So many long answers are in memory at a time, one of each namespace: one has up to 24 MiB, and may come slowly.
+/// So many long answers are in memory at a time, one of each namespace: one has up to 17 MiB, and may come slowly.
 const LONG_ANSWERS: u32 = 2;
 /// Connections that are kept.
 const MOST_CLIENTS: usize = 256;
@@ -95,8 +100,10 @@ impl ReceiverClient {
         let is_long = most > MARKS_OF_A_SHORT_ANSWER;
         let room = if is_long { self.long_answers.take(&endpoint.archive.namespace, 1).await } else { None };
         let response = self.ask(endpoint, Method::GET, path, &format!("?limit={most}"), TIMEOUT).await?;
-        let body = body(endpoint, response, LONGEST_REST_BYTES + most * LONGEST_DELIVERY_BYTES).await?;
-        let deliveries = answer::read(&body, most);
+        let body = Body { response, chunk: Bytes::new(), runtime: Handle::current() };
+        // Read while it comes, in a thread that may wait for it.
+        let deliveries = tokio::task::spawn_blocking(move || answer::read(body, most)).await;
+        let deliveries = deliveries.unwrap_or_else(|panic| Err(panic.to_string()));
         let deliveries = deliveries.map_err(|fault| unreachable(endpoint, &format!("{path}: {fault}")))?;
         Ok(Answer { deliveries, _room: room })
     }
@@ -133,7 +140,7 @@ impl ReceiverClient {
         {
             return Ok(client.clone());
         }
-        let client = connect(endpoint).map_err(|e| unreachable(endpoint, &crate::cache::chain(&e)))?;
+        let client = connect(endpoint).map_err(|e| unreachable(endpoint, &crate::cache::chain(e.as_ref())))?;
         if clients.len() >= MOST_CLIENTS
             && let Some(other) = clients.keys().next().cloned()
         {
@@ -149,7 +156,7 @@ impl ReceiverClient {
     }
 }
 
-fn connect(endpoint: &Endpoint) -> reqwest::Result<Client> {
+fn connect(endpoint: &Endpoint) -> Result<Client, Box<dyn std::error::Error>> {
     let address = SocketAddr::new(endpoint.address, RECEIVER_PORT);
     let mut builder = Client::builder()
         .no_proxy()
@@ -158,24 +165,45 @@ fn connect(endpoint: &Endpoint) -> reqwest::Result<Client> {
         .connect_timeout(CONNECT_TIMEOUT)
         .resolve(&endpoint.archive.host(), address);
     if let Some(ca) = &endpoint.ca {
-        // Nobody else can vouch for a receiver.
-        builder = builder.tls_certs_only(Certificate::from_pem_bundle(ca.as_bytes())?);
+        builder = builder.tls_backend_preconfigured(trust(ca)?);
     }
-    builder.build()
+    Ok(builder.build()?)
 }
 
-/// The answer, if it is not longer than `longest` bytes.
-async fn body(endpoint: &Endpoint, mut response: Response, longest: usize) -> Result<Vec<u8>, ReceiverError> {
-    let mut body = Vec::new();
-    while let Some(chunk) =
-        response.chunk().await.map_err(|e| unreachable(endpoint, &crate::cache::chain(&e.without_url())))?
-    {
-        if body.len() + chunk.len() > longest {
-            return Err(unreachable(endpoint, &format!("answers with more than {longest} bytes")));
-        }
-        body.extend_from_slice(&chunk);
+/// TLS with those who show a certificate of one of these authorities (PEM); nobody else can vouch for a receiver.
+fn trust(authorities: &str) -> Result<ClientConfig, Box<dyn std::error::Error>> {
+    let mut roots = RootCertStore::empty();
+    for authority in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
+        roots.add(authority?)?;
     }
-    Ok(body)
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    // What is kept to resume a session is as long as the server likes: a megabyte for each receiver.
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+/// An answer that is waited for. To be read in a thread that may.
+struct Body {
+    response: Response,
+    chunk: Bytes,
+    runtime: Handle,
+}
+
+impl io::Read for Body {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.chunk.is_empty() {
+            match self.runtime.block_on(self.response.chunk()) {
+                Ok(Some(chunk)) => self.chunk = chunk,
+                Ok(None) => return Ok(0),
+                Err(error) => return Err(io::Error::other(crate::cache::chain(&error.without_url()))),
+            }
+        }
+        let length = self.chunk.as_ref().read(into)?;
+        self.chunk = self.chunk.slice(length..);
+        Ok(length)
+    }
 }
 
 fn unreachable(endpoint: &Endpoint, reason: &str) -> ReceiverError {
@@ -184,7 +212,7 @@ fn unreachable(endpoint: &Endpoint, reason: &str) -> ReceiverError {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::io::{Read as _, Write as _};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -216,6 +244,50 @@ mod tests {
     fn endpoint(namespace: &str, address: &str) -> Endpoint {
         let archive = ArchiveName { namespace: namespace.to_owned(), name: "lab".to_owned() };
         Endpoint { archive, address: address.parse().unwrap(), ca: None, token: "t".to_owned() }
+    }
+
+    /// A receiver with TLS, once for each of two connections; tells whether the second one resumed the session of the first.
+    fn two_handshakes(address: &str, host: &str) -> (String, std::thread::JoinHandle<Vec<rustls::HandshakeKind>>) {
+        let made = rcgen::generate_simple_self_signed([host.to_owned()]).unwrap();
+        let authority = made.cert.pem();
+        let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config =
+            rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+        let config = Arc::new(config);
+        let listener = std::net::TcpListener::bind((address, RECEIVER_PORT)).unwrap();
+        let serving = std::thread::spawn(move || {
+            let serve = |_| {
+                let (mut connection, _) = listener.accept().unwrap();
+                let mut tls = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+                let mut stream = rustls::Stream::new(&mut tls, &mut connection);
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    head.push(byte[0]);
+                }
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+                tls.send_close_notify();
+                tls.complete_io(&mut connection).unwrap();
+                tls.handshake_kind().unwrap()
+            };
+            (0..2).map(serve).collect()
+        });
+        (authority, serving)
+    }
+
+    #[tokio::test]
+    async fn nothing_of_a_session_is_kept() {
+        let (address, archive) = ("127.83.0.2", ArchiveName::new("team", "lab"));
+        let (authority, serving) = two_handshakes(address, &archive.host());
+        let endpoint = Endpoint { ca: Some(authority), ..endpoint("team", address) };
+        let client = ReceiverClient::default();
+        for _ in 0..2 {
+            client.flush(&endpoint).await.unwrap();
+        }
+        assert_eq!(serving.join().unwrap(), [rustls::HandshakeKind::Full; 2]);
     }
 
     #[tokio::test]
