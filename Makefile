@@ -108,6 +108,7 @@ check: lint deny ## Everything that needs no test run: lint and deny
 lint: generate-check ## Formatting, clippy, the syntax of the scripts, and whether generated files are up to date
 	@bash -c '. scripts/lib.sh && need_rust_linters'
 	cargo fmt --all --check
+	@python3 scripts/layers.py
 	@for script in scripts/*.sh .ci/run; do bash -n "$$script" || exit 1; done
 	@if command -v gofmt >/dev/null; then \
 		bad=$$(gofmt -l tests/go) && { [ -z "$$bad" ] || { echo "gofmt: $$bad"; exit 1; }; }; fi

@@ -2,7 +2,7 @@
 //!
 //! `tsdb/chunkenc/xor.go` describes XOR, `xor2.go` XOR2, which has start timestamps too.
 
-use promarchive_pipeline::remote_write::{STALE_NAN, Sample};
+use promarchive_model::{STALE_NAN, Sample};
 
 /// A reader of bits, the highest of a byte first.
 struct Bits<'a> {

@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use promarchive_pipeline::remote_write::Protocol;
+use promarchive_model::Protocol;
 use reqwest::Method;
 use reqwest::blocking::{Client, Response};
 use tempfile::TempDir;

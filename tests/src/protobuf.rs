@@ -98,7 +98,7 @@ fn zigzag(value: i64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use promarchive_pipeline::remote_write::proto::v1;
+    use promarchive_wire::proto::v1;
     use prost::Message as _;
 
     use super::*;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use promarchive_pipeline::remote_write::proto::v1;
-use promarchive_pipeline::remote_write::{Counts, Histogram, ResetHint, Sample, Span};
+use promarchive_model::{Counts, Histogram, ResetHint, Sample, Span};
+use promarchive_wire::proto::v1;
 use prost::Message as _;
 use reqwest::blocking::Client;
 

@@ -1,6 +1,6 @@
 //! Remote-write requests in words, to be sent in either protocol.
 
-use promarchive_pipeline::remote_write::{Counts, Histogram, Protocol, ResetHint, STALE_NAN, Sample, Span};
+use promarchive_model::{Counts, Histogram, Protocol, ResetHint, STALE_NAN, Sample, Span};
 
 use crate::protobuf::Message;
 

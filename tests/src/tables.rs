@@ -8,7 +8,7 @@ use std::path::Path;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
-use promarchive_pipeline::remote_write::{Counts, Histogram, Protocol, ResetHint, STALE_NAN, Sample, Span};
+use promarchive_model::{Counts, Histogram, Protocol, ResetHint, STALE_NAN, Sample, Span};
 
 use crate::readers::Reader;
 use crate::request::{Exemplar, Request, Series};

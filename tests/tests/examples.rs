@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use promarchive_pipeline::remote_write::Counts;
-use promarchive_pipeline::remote_write::Protocol::{V1, V2};
+use promarchive_model::Counts;
+use promarchive_model::Protocol::{V1, V2};
 use promarchive_tests::program::{Receiver, headers, http_client, needed, now_ms};
 use promarchive_tests::prometheus::Prometheus;
 use promarchive_tests::request::{Request, Series, integer_histogram};

@@ -8,8 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use arrow::array::AsArray;
-use promarchive_pipeline::remote_write::Histogram;
-use promarchive_pipeline::remote_write::Protocol::{self, V1, V2};
+use promarchive_model::Histogram;
+use promarchive_model::Protocol::{self, V1, V2};
 use promarchive_tests::program::{Receiver, headers};
 use promarchive_tests::readers::Reader;
 use promarchive_tests::request::{

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use promarchive_pipeline::remote_write::{Counts, Histogram, Protocol, ResetHint, STALE_NAN, Sample, Span};
+use promarchive_model::{Counts, Histogram, Protocol, ResetHint, STALE_NAN, Sample, Span};
 use promarchive_tests::exporter::Exporter;
 use promarchive_tests::program::{Receiver, http_client, now_ms, wait_for};
 use promarchive_tests::prometheus::{NodeExporter, Prometheus};

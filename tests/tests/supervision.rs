@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use promarchive_model::Protocol;
 use promarchive_pipeline::receiver::TASKS;
-use promarchive_pipeline::remote_write::Protocol;
 use promarchive_tests::program::{free_port, headers, http_client, promarchive, wait_for};
 use promarchive_tests::request::{Request, Series};
 

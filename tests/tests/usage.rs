@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use promarchive_model::Protocol::V1;
 use promarchive_pipeline::receiver::CONTROL_SOCKET;
-use promarchive_pipeline::remote_write::Protocol::V1;
 use promarchive_tests::program::{Program, Receiver, now_ms, promarchive};
 use promarchive_tests::readers::Reader;
 use promarchive_tests::request::{Request, Series};

@@ -1,6 +1,7 @@
 //! The custom resource, the configuration file of promarchive, and the types of their values; what a receiver tells about who delivers.
 //!
-//! No Arrow, no client, no file system: the operator writes this file, the receiver reads it, and both mean the same.
+//! No Arrow and no client: the operator writes these files, the receiver reads them, and both mean the same. Of the file system only
+//! the check that archive and WAL are apart knows something.
 
 mod archive_access;
 mod archive_location;
@@ -11,8 +12,10 @@ pub mod log_output;
 #[cfg(feature = "kubernetes")]
 pub mod metrics_archive;
 mod receiver_config;
+pub mod receiver_settings;
 mod sender_label;
 mod timespan;
+pub mod tokens_file;
 mod unknown_tokens;
 mod yaml;
 

@@ -5,7 +5,6 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 use promarchive_api::Timespan;
-
 use promarchive_operator::scope::Scope;
 
 /// Runs archives for Prometheus: custom resources to receivers, and entries in remoteWrite.

@@ -13,11 +13,13 @@ use std::hash::{Hash, Hasher};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
+use live::{Change, Live, change};
 use promarchive_api::metrics_archive::TlsMode;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::json;
+pub use stored::{SecretError, data, namespaces_with_keys, stored};
 use time::OffsetDateTime;
 use tracing::info;
 
@@ -27,13 +29,10 @@ use crate::context::Context;
 use crate::credentials::{
     Authority, CertificateError, Known, NoRandomness, OperatorToken, Reach, SecretData, SenderToken,
 };
-
 use crate::entry::{ArchiveName, PrometheusName, SECRET_NAME, ca_key};
 use crate::names::MANAGED_BY;
 use crate::receiver_client::Endpoint;
 use crate::validate::Archive;
-use live::{Change, Live, change};
-pub use stored::{SecretError, data, namespaces_with_keys, stored};
 
 /// The longest value that the operator writes is a certificate of about 1 KiB.
 const LONGEST_VALUE_BYTES: usize = 16 << 10;

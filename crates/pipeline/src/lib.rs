@@ -1,18 +1,12 @@
-//! Remote write in, committed Parquet tables out.
+//! What the receiver's pods run: decoded requests in, committed tables out.
 //!
-//! The modules are rooms, in the order in which a sample walks through them (`flush` drives `table`):
-//! [`remote_write`] → [`wal`] → [`memtable`] → [`flush`] → [`table`] (with [`schema`] between), with [`receiver`] around all of them.
-//! [`inspection`] reads what they leave.
+//! The modules are in the order in which a sample walks through them: [`memtable`] → [`settle`] → [`flush`]. [`mod@core`] joins
+//! them with the crates `wire` and `wal` before and `archive` behind them; [`receiver`] is HTTP, threads and budgets around that.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
-pub mod environment;
-pub mod failpoint;
+pub mod core;
 pub mod flush;
-pub mod inspection;
 pub mod memtable;
 pub mod receiver;
-pub mod remote_write;
-pub mod schema;
-pub mod table;
-pub mod wal;
+pub mod settle;

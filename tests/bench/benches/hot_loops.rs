@@ -7,11 +7,12 @@
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use promarchive_archive::schema::{LabelColumns, Table};
 use promarchive_bench::load::{Load, Name, Request};
-use promarchive_pipeline::flush::{Plan, settle};
+use promarchive_model::{Protocol, TimestampBounds};
 use promarchive_pipeline::memtable::{self, Horizon, Index, Memtable, Origin, resolve};
-use promarchive_pipeline::remote_write::{Protocol, TimestampBounds, decompress};
-use promarchive_pipeline::schema::{LabelColumns, Table};
+use promarchive_pipeline::settle::{Plan, settle};
+use promarchive_wire::decompress;
 
 const ALL_TIMES: TimestampBounds = TimestampBounds { earliest: i64::MIN, latest: i64::MAX };
 const MAX_BODY: usize = 32 << 20;

@@ -3,10 +3,10 @@
 //! Labels as sorted text, timestamps as changes of their steps, values as differences of integers where they are integers (or thousandths), each
 //! number as a varint. No reader can use it: there is no column, no index and no row in it.
 
-use promarchive_pipeline::flush::{Settled, settle};
+use promarchive_model::{Sample, TimestampBounds, labels_text};
 use promarchive_pipeline::memtable::{Horizon, Index, Memtable, Origin, Request, resolve};
-use promarchive_pipeline::remote_write::{Sample, TimestampBounds, decompress};
-use promarchive_pipeline::schema::labels_text;
+use promarchive_pipeline::settle::{Settled, settle};
+use promarchive_wire::decompress;
 use prost::encoding::encode_varint;
 
 use crate::load::Load;

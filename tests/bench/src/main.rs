@@ -11,7 +11,7 @@ use promarchive_bench::load::{Load, Name};
 use promarchive_bench::measure::{Files, Workplace};
 use promarchive_bench::receiver::{Kind, Receiver};
 use promarchive_bench::report::Report;
-use promarchive_pipeline::remote_write::Protocol;
+use promarchive_model::Protocol;
 
 /// Measures promarchive beside other receivers of remote write: the same requests, the same machine, one after the other.
 #[derive(Debug, Parser)]

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use promarchive_pipeline::remote_write::Protocol;
+use promarchive_model::Protocol;
 use reqwest::blocking::Client;
 use serde::Serialize;
 

@@ -3,7 +3,7 @@
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use promarchive_pipeline::remote_write::Protocol;
+use promarchive_model::Protocol;
 use reqwest::blocking::Client;
 
 use crate::load::Request;

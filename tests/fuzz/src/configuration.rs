@@ -4,11 +4,11 @@
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
+use promarchive_api::receiver_settings::Settings;
+use promarchive_api::tokens_file::TokenSet;
 use promarchive_api::{ArchiveLocation, ByteSize, LabelColumns, ReceiverConfig, Timespan, UnknownTokens, parse_listen};
 
 use crate::memory::within;
-use crate::settings::Settings;
-use crate::token_set::TokenSet;
 
 /// What reading a file may take, in bytes: the YAML library has a buffer of its own, and a node for each of the shortest items.
 pub(crate) fn memory_limit(text: &str) -> usize {

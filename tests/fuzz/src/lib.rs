@@ -2,10 +2,7 @@
 //! which panics where it does not. The fuzzer calls them (`fuzz/`), and so does a test, on every input that was ever interesting
 //! (`tests/replay.rs`).
 //!
-//! The code under test is included by its path, room by room, because it needs neither Arrow nor the Delta kernel, and with them
-//! the fuzzer would take many minutes to build.
-
-#![allow(dead_code, unused_imports, reason = "only other rooms use them of the included ones")]
+//! What is tested is in crates without Arrow and the Delta kernel: with them the fuzzer would take many minutes to build.
 
 pub mod configuration;
 pub mod decode;
@@ -33,37 +30,3 @@ pub const TARGETS: &[Target] = &[
     ("configuration", configuration),
     ("metrics_archive", metrics_archive),
 ];
-
-#[path = "../../../crates/pipeline/src/environment.rs"]
-mod environment;
-#[path = "../../../crates/pipeline/src/failpoint.rs"]
-mod failpoint;
-#[path = "../../../crates/pipeline/src/remote_write/mod.rs"]
-mod remote_write;
-#[path = "../../../crates/pipeline/src/receiver/settings.rs"]
-mod settings;
-#[path = "../../../crates/pipeline/src/receiver/tokens/set.rs"]
-mod token_set;
-#[path = "../../../crates/pipeline/src/wal/mod.rs"]
-mod wal;
-
-#[path = "../../../crates/operator/src/entry/name.rs"]
-mod entry_name;
-#[path = "../../../crates/operator/src/build/hash.rs"]
-mod hash;
-#[path = "../../../crates/operator/src/names.rs"]
-mod names;
-#[path = "../../../crates/operator/src/quantity.rs"]
-mod quantity;
-#[path = "../../../crates/operator/src/receiver_pod.rs"]
-mod receiver_pod;
-#[path = "../../../crates/operator/src/validate.rs"]
-mod validate;
-
-// Where the operator has these.
-mod build {
-    pub(crate) use crate::hash::short_hash;
-}
-mod entry {
-    pub(crate) use crate::entry_name::{ArchiveName, PrometheusName};
-}

@@ -1,8 +1,9 @@
 //! A request from its headers to its last exemplar: `Content-Type`, a line end, `Content-Encoding`, a line end, the body as sent.
 //! An empty line is a header that is not there.
 
+use promarchive_wire::{DecodeError, decompress, negotiate};
+
 use crate::memory::within;
-use crate::remote_write::{DecodeError, decompress, negotiate};
 use crate::{decode, mutation};
 
 /// The longest body, decompressed, in bytes: `maxDecodedBytes`.

@@ -4,10 +4,10 @@
 //! timestamps, even ones 1.0; a resend may mix blocks. Four rows in a row share a series. Of sixteen, one is a native histogram, one
 //! carries an exemplar; some are stale markers; some are a day old. Values are random bits, so NaNs with payloads come, too.
 
+use promarchive_wire::proto::{v1, v2};
 use prost::Message;
 
 use super::random::mix;
-use promarchive_pipeline::remote_write::proto::{v1, v2};
 
 /// Rows in a first request.
 pub const ROWS_PER_BLOCK: u64 = 16;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
-use promarchive_pipeline::remote_write::Protocol;
+use promarchive_model::Protocol;
 use promarchive_tests::program::Receiver;
 use promarchive_tests::request::{Request, Series};
 

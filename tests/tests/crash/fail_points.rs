@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use promarchive_pipeline::failpoint::NAMES;
+use promarchive_model::failpoint::NAMES;
 use promarchive_tests::ledger::{Home, Manners, Random, Receiver, Senders, Start, Tool, verify};
 
 use crate::{audit, rounds_asked_for, whole};

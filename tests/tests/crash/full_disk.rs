@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use promarchive_pipeline::remote_write::proto::v1;
 use promarchive_tests::ledger::{Body, Connection, Home, Random, Receiver, Start, Tool, read_tables};
+use promarchive_wire::proto::v1;
 use prost::Message;
 
 use crate::rounds_asked_for;

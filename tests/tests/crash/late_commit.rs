@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use promarchive_pipeline::remote_write::Protocol::V2;
+use promarchive_model::Protocol::V2;
 use promarchive_tests::program::Receiver;
 use promarchive_tests::readers::Reader;
 use promarchive_tests::request::{Request, Series};

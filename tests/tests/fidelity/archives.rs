@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use promarchive_pipeline::remote_write::Protocol;
+use promarchive_model::Protocol;
 use promarchive_tests::program::Receiver;
 use promarchive_tests::readers::Reader;
 use promarchive_tests::request::Request;

@@ -13,12 +13,11 @@ mod value;
 use std::fs;
 use std::path::Path;
 
-use promarchive_pipeline::remote_write::Protocol::{V1, V2};
+use archives::Archive;
+use promarchive_model::Protocol::{V1, V2};
 use promarchive_tests::program::Receiver;
 use promarchive_tests::readers::Reader;
 use promarchive_tests::request::{Request, Series};
-
-use archives::Archive;
 
 #[test]
 fn the_page_says_what_readers_see() {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use promarchive_pipeline::remote_write::Protocol;
+use promarchive_model::Protocol;
 use promarchive_tests::readers::Reader;
 
 use crate::archives::{Archive, READERS};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use promarchive_pipeline::remote_write::STALE_NAN;
+use promarchive_model::STALE_NAN;
 use promarchive_tests::readers::Reader;
 use promarchive_tests::request::Series;
 

@@ -1,6 +1,6 @@
 //! What a request says, in the terms of the tables and without any of their rules: what goes in.
 
-use promarchive_pipeline::remote_write::{Counts, Histogram, Protocol, ResetHint, Sample, Span};
+use promarchive_model::{Counts, Histogram, Protocol, ResetHint, Sample, Span};
 use promarchive_tests::request::{Exemplar, Metadata, Series};
 use promarchive_tests::tables::kind_name;
 

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use promarchive_pipeline::remote_write::Protocol::{V1, V2};
-use promarchive_pipeline::remote_write::{Protocol, STALE_NAN};
+use promarchive_model::Protocol::{V1, V2};
+use promarchive_model::{Protocol, STALE_NAN};
 use promarchive_tests::program::{Answer, Receiver, headers, now_ms, wait_for};
 use promarchive_tests::prometheus::Prometheus;
 use promarchive_tests::readers::Reader;

@@ -1,6 +1,6 @@
 //! What is answered when something could be written.
 
-use promarchive_pipeline::remote_write::Protocol::{V1, V2};
+use promarchive_model::Protocol::{V1, V2};
 use promarchive_tests::program::Receiver;
 use promarchive_tests::request::{Metadata, Request, Series};
 use promarchive_tests::tables::Tables;

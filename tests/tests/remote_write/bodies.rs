@@ -1,6 +1,6 @@
 //! Bodies that cannot be read, or are too long.
 
-use promarchive_pipeline::remote_write::Protocol::{self, V1, V2};
+use promarchive_model::Protocol::{self, V1, V2};
 use promarchive_tests::program::{Receiver, headers};
 use promarchive_tests::protobuf::Message;
 use promarchive_tests::request::{Request, Series};

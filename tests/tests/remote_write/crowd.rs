@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use promarchive_pipeline::remote_write::Protocol::V2;
+use promarchive_model::Protocol::V2;
 use promarchive_tests::program::{Receiver, headers};
 use promarchive_tests::request::{Request, Series};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

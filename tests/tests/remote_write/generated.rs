@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use promarchive_pipeline::remote_write::{Counts, Histogram, Protocol, ResetHint, STALE_NAN, Sample, Span};
+use promarchive_model::{Counts, Histogram, Protocol, ResetHint, STALE_NAN, Sample, Span};
 use promarchive_tests::program::Receiver;
 use promarchive_tests::request::{Exemplar, Metadata, Request, Series};
 use promarchive_tests::tables::Tables;

@@ -1,7 +1,7 @@
 //! Native histograms of every kind.
 
-use promarchive_pipeline::remote_write::Protocol::{V1, V2};
-use promarchive_pipeline::remote_write::{Counts, Histogram, ResetHint, Span};
+use promarchive_model::Protocol::{V1, V2};
+use promarchive_model::{Counts, Histogram, ResetHint, Span};
 use promarchive_tests::program::Receiver;
 use promarchive_tests::request::{
     NO_FLOATS, NO_INTEGERS, Request, Series, custom_histogram as custom, float_histogram as floats,

@@ -1,7 +1,7 @@
 //! Label sets: what senders send, and what stands in the tables.
 
 use arrow::array::AsArray;
-use promarchive_pipeline::remote_write::Protocol::V2;
+use promarchive_model::Protocol::V2;
 use promarchive_tests::program::Receiver;
 use promarchive_tests::protobuf::Message;
 use promarchive_tests::readers::Reader;

@@ -20,7 +20,7 @@ mod surroundings;
 mod tokens;
 mod web_pages;
 
-use promarchive_pipeline::remote_write::Protocol;
+use promarchive_model::Protocol;
 use promarchive_tests::program::Receiver;
 use promarchive_tests::readers::Reader;
 use promarchive_tests::request::Request;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use promarchive_pipeline::remote_write::Protocol::{V1, V2};
+use promarchive_model::Protocol::{V1, V2};
 use promarchive_tests::program::now_ms;
 use promarchive_tests::protobuf::Message;
 use promarchive_tests::request::{Request, Series};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use promarchive_pipeline::remote_write::Protocol::{V1, V2};
+use promarchive_model::Protocol::{V1, V2};
 use promarchive_tests::program::{Receiver, go_tool, promarchive};
 use promarchive_tests::request::{Request, Series};
 use reqwest::Method;

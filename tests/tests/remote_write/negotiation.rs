@@ -1,6 +1,6 @@
 //! Which request is taken for which protocol.
 
-use promarchive_pipeline::remote_write::Protocol::{self, V1, V2};
+use promarchive_model::Protocol::{self, V1, V2};
 use promarchive_tests::program::{Receiver, headers};
 use promarchive_tests::request::{Request, Series};
 use promarchive_tests::tables::Tables;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use promarchive_pipeline::remote_write::Protocol::{self, V1, V2};
-use promarchive_pipeline::remote_write::{Counts, Histogram, Reason, Span};
+use promarchive_model::Protocol::{self, V1, V2};
+use promarchive_model::{Counts, Histogram, Reason, Span};
 use promarchive_tests::program::{Receiver, now_ms};
 use promarchive_tests::protobuf::Message;
 use promarchive_tests::request::{

@@ -1,7 +1,7 @@
 //! Values and timestamps of float samples: every bit stays.
 
-use promarchive_pipeline::remote_write::Protocol::{V1, V2};
-use promarchive_pipeline::remote_write::STALE_NAN;
+use promarchive_model::Protocol::{V1, V2};
+use promarchive_model::STALE_NAN;
 use promarchive_tests::program::{Receiver, now_ms};
 use promarchive_tests::request::{Request, Series};
 use promarchive_tests::tables::Tables;

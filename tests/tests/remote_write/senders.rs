@@ -1,6 +1,6 @@
 //! Senders that are told apart in the rows, and samples that are too old: decided once, and at a replay as it was decided.
 
-use promarchive_pipeline::remote_write::Protocol::V2;
+use promarchive_model::Protocol::V2;
 use promarchive_tests::program::{Receiver, now_ms};
 use promarchive_tests::readers::Reader;
 use promarchive_tests::request::{Request, Series, integer_histogram};

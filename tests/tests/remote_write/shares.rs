@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use promarchive_pipeline::remote_write::Protocol::{self, V1, V2};
+use promarchive_model::Protocol::{self, V1, V2};
 use promarchive_tests::program::{Answer, headers, now_ms};
 use promarchive_tests::protobuf::Message;
 use promarchive_tests::request::{Request, Series};

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use promarchive_pipeline::remote_write::Protocol::V1;
+use promarchive_model::Protocol::V1;
 use promarchive_tests::faults::SettableClock;
 use promarchive_tests::program::{Answer, Receiver, now_ms, promarchive, wait_for};
 use promarchive_tests::request::{Request, Series};

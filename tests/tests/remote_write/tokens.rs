@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use promarchive_pipeline::remote_write::Protocol::V2;
+use promarchive_model::Protocol::V2;
 use promarchive_tests::program::{Receiver, headers, wait_for};
 use promarchive_tests::request::{Request, Series};
 use promarchive_tests::tables::Tables;

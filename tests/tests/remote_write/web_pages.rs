@@ -1,6 +1,6 @@
 //! A receiver without tokens, and web pages in a browser on its machine.
 
-use promarchive_pipeline::remote_write::Protocol::{V1, V2};
+use promarchive_model::Protocol::{V1, V2};
 use promarchive_tests::program::{Receiver, headers};
 use promarchive_tests::request::{Request, Series};
 use reqwest::Method;

@@ -5,13 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use promarchive_api::ReceiverConfig;
-use promarchive_pipeline::receiver::{Settings, ask_for_flush};
+use promarchive_api::receiver_settings::Settings;
+use promarchive_pipeline::receiver::ask_for_flush;
 use serde_json::Value;
 
+use super::output::{bytes, count, plain_table, print};
 use crate::arguments::{FlushArguments, Output};
 use crate::failure::Failure;
-
-use super::output::{bytes, count, plain_table, print};
 
 /// Asks for a flush, waits for it, and prints what was committed.
 pub(crate) fn run(arguments: FlushArguments) -> Result<(), Failure> {

@@ -3,15 +3,14 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use promarchive_pipeline::inspection::{
+use promarchive_archive::{ArchiveError, Location};
+use promarchive_inspection::{
     Inspection, InspectionError, SamplesInspection, TableInspection, WriterInspection, inspect,
 };
-use promarchive_pipeline::table::{ArchiveError, Location};
-
-use crate::arguments::{Output, ReadArguments};
-use crate::failure::Failure;
 
 use super::output::{Bar, bytes, count, plain_table, print, three_digits};
+use crate::arguments::{Output, ReadArguments};
+use crate::failure::Failure;
 
 /// Inspects an archive and prints a report. Needs a multi-threaded Tokio runtime.
 pub(crate) async fn run(arguments: ReadArguments) -> Result<ExitCode, Failure> {
@@ -91,7 +90,7 @@ fn tables(tables: &[TableInspection]) -> String {
     let mut rendered = plain_table(&header, 1);
     for table in tables {
         let time = |time: Option<_>| {
-            time.map_or_else(|| "-".to_owned(), |time: promarchive_pipeline::inspection::Moment| time.to_string())
+            time.map_or_else(|| "-".to_owned(), |time: promarchive_inspection::Moment| time.to_string())
         };
         rendered.add_row(vec![
             table.table.to_owned(),

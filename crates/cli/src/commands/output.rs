@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use promarchive_pipeline::inspection::Progress;
+use promarchive_inspection::Progress;
 
 use crate::failure::Failure;
 

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use promarchive_api::receiver_settings::Settings;
 use promarchive_api::{ConfigFileError, ReceiverConfig};
-use promarchive_pipeline::environment::{SystemClock, SystemEntropy};
-use promarchive_pipeline::receiver::core::Environment;
-use promarchive_pipeline::receiver::{self, Settings};
-use promarchive_pipeline::table::Location;
+use promarchive_archive::Location;
+use promarchive_model::environment::{SystemClock, SystemEntropy};
+use promarchive_pipeline::core::Environment;
+use promarchive_pipeline::receiver;
 use tracing::info;
 
 use crate::arguments::ReceiveArguments;

@@ -3,14 +3,13 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use promarchive_pipeline::environment::SystemClock;
-use promarchive_pipeline::inspection::{Finding, Verification, VerifyOptions, verify};
-use promarchive_pipeline::table::Location;
-
-use crate::arguments::{Output, VerifyArguments};
-use crate::failure::Failure;
+use promarchive_archive::Location;
+use promarchive_inspection::{Finding, Verification, VerifyOptions, verify};
+use promarchive_model::environment::SystemClock;
 
 use super::output::{Bar, bytes, count, plain_table, print};
+use crate::arguments::{Output, VerifyArguments};
+use crate::failure::Failure;
 
 /// Errors were found: exit code 1, without being a failure of the program.
 const ERRORS: u8 = 1;

@@ -10,7 +10,8 @@ use kube::api::{DynamicObject, ListParams, WatchParams};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-use super::kept::{Kept, Read, Said};
+use super::kept::{Kept, Read};
+use super::page::Said;
 use super::{Caches, Changed, Source, Watched, chain, is_established, kept};
 
 /// Objects of a page. A page is never in memory as a whole, but the API server has it there.

@@ -19,6 +19,7 @@ mod copy;
 mod follow;
 mod kept;
 mod metadata;
+mod page;
 mod requests;
 mod source;
 
@@ -26,9 +27,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use follow::Store;
+pub use kept::TooLong;
+use kept::{Kept, Room};
 use kube::Client;
 use kube::api::{DynamicObject, Patch, PatchParams};
+pub(crate) use metadata::owners;
+pub use requests::Requests;
 use serde::Serialize;
+pub use source::Source;
+use source::Watched;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -36,14 +44,6 @@ use crate::entry::ArchiveName;
 use crate::scope::Scope;
 use crate::supervisor::{Supervisor, Task};
 use crate::validate::Archive;
-
-use follow::Store;
-pub use kept::TooLong;
-use kept::{Kept, Room};
-pub(crate) use metadata::owners;
-pub use requests::Requests;
-pub use source::Source;
-use source::Watched;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const SAY_EVERY: Duration = Duration::from_secs(10);

@@ -17,7 +17,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::Source;
-use super::kept::{Page, Read, Reading, ReadingEvent, ReadingPage, Said};
+use super::kept::{Read, Reading};
+use super::page::{Page, ReadingEvent, ReadingPage, Said};
 
 /// Answers that are read at a time. Each takes a few megabytes at most.
 const AT_A_TIME: usize = 2;

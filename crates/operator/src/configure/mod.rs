@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::api::DynamicObject;
+pub use leaving::{carried, is_retired, kept, leaving};
 use promarchive_api::metrics_archive::{Mode, PrometheusState, Reason};
 use tracing::warn;
 
@@ -22,8 +23,6 @@ use crate::prometheus::Prometheus;
 use crate::senders::Sender;
 use crate::status::PrometheusFinding;
 use crate::validate::Archive;
-
-pub use leaving::{carried, is_retired, kept, leaving};
 
 /// Shards of one queue, which fill a request in 5 s at most, are not further apart.
 const SHARDS_APART: Duration = Duration::from_secs(10);

@@ -44,11 +44,10 @@ use std::time::Duration;
 pub use interval::{DEFAULT_SCRAPE_INTERVAL, scrape_interval};
 pub use judge::{OVERLAP, delivered_past, may_retire, token_retired};
 pub use pods::{Pod, Sender, is_controller_of};
-pub use receiving::{Receiving, receiving};
-
 use promarchive_api::Deliveries;
 #[cfg(doc)]
 use promarchive_api::Delivery;
+pub use receiving::{Receiving, receiving};
 
 /// For how long nothing has come from the senders that `counts` names. After a restart of the receiver nothing is known of the
 /// time before.

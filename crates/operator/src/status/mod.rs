@@ -4,13 +4,12 @@
 
 mod findings;
 
+pub use findings::{Faults, Volume, configured, is_available, receiver, receiving, storage};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use promarchive_api::metrics_archive::{
     Condition, ConditionStatus, ConditionType, MetricsArchiveStatus, PrometheusState, PrometheusStatus, Reason,
 };
-
-pub use findings::{Faults, Volume, configured, is_available, receiver, receiving, storage};
 
 const MOST_PROMETHEUSES: usize = 100;
 const LONGEST_MESSAGE: usize = 1024;

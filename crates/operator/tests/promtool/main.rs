@@ -15,11 +15,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use dice::Dice;
 use promarchive_api::metrics_archive::{PrometheusKind, RemoteWriteSettings, TlsMode};
 use promarchive_operator::entry::{ArchiveName, Capabilities, Entry, PrometheusName, RefusedSettings};
 use serde_json::{Value, json};
-
-use dice::Dice;
 
 /// What the test runs with; the sources of other releases are in `rule.rs`.
 const RELEASE: &str = "3.16";

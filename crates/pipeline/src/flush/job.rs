@@ -7,20 +7,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{ObjectStoreExt, PutPayload};
+use promarchive_archive::Archive;
+use promarchive_archive::commit::{CommitError, Committed, commit, position_there};
+use promarchive_archive::file::{DataFilePath, EncodeError, EncodedFile};
+use promarchive_archive::log::{Commit, DataFile, FileStats, LogError, Snapshot, TableLog};
+use promarchive_archive::merge::{RewriteError, rewrite};
+use promarchive_archive::schema::{LabelColumns, Table};
+use promarchive_archive::store::{absolute, place, read};
+use promarchive_model::environment::{Clock, Entropy};
+use promarchive_model::failpoint::{self, FailPoint, Sabotage};
+use promarchive_model::{Date, WriterId, chain};
 use serde::Serialize;
 
-use super::encode::{EncodeError, EncodedFile};
-use super::plan::{FilePlan, Plan, SupersedingFiles};
-use super::supersede::{RewriteError, rewrite};
-use crate::environment::{Clock, Entropy};
-use crate::failpoint::{self, FailPoint, Sabotage};
-use crate::schema::{LabelColumns, Table};
-use crate::table::{
-    Archive, Commit, CommitError, Committed, DataFile, DataFilePath, Date, FileStats, LogError, Snapshot, TableLog,
-    absolute, chain, commit, position_there,
-};
-use crate::wal::WriterId;
+use crate::settle::{FilePlan, Plan, SupersedingFiles};
 
 /// Commits between two checkpoints of a table's log, at least and at most. A reader reads each commit since the last one.
 const CHECKPOINT_INTERVAL: u64 = 32;
@@ -331,17 +331,6 @@ impl Job<'_> {
     }
 }
 
-/// Where a table's file stands in the store.
-pub fn place(root: &Path, name: &str) -> Path {
-    name.split('/').fold(root.clone(), |path, part| path.join(part))
-}
-
-/// A whole object.
-pub async fn read(store: &dyn ObjectStore, location: &Path) -> Result<Bytes, LogError> {
-    let failed = |e: object_store::Error| LogError::Store { place: absolute(location), cause: chain(&e) };
-    store.get(location).await.map_err(failed)?.bytes().await.map_err(failed)
-}
-
 /// A checkpoint only makes later loads cheaper: a failed one is reported and forgotten.
 async fn checkpoint(table: Table, log: &dyn TableLog) {
     let reached = failpoint::reach(FailPoint::Checkpoint).map_err(|e| e.to_string());
@@ -365,16 +354,6 @@ fn point(point: FailPoint) -> Result<(), FlushError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::DurableLocal;
-
-    #[tokio::test]
-    async fn an_object_that_cannot_be_read_is_named_by_its_whole_path() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("samples/part-0.parquet");
-        let location = Path::from_absolute_path(&file).unwrap();
-        let error = read(&DurableLocal::default(), &location).await.unwrap_err().to_string();
-        assert!(error.starts_with(file.to_str().unwrap()), "{error}");
-    }
 
     #[test]
     fn checkpoints_become_rarer_as_tables_grow() {

@@ -1,8 +1,8 @@
 //! One request, resolved: which series its rows belong to. Nothing of it is buffered yet; that follows the WAL.
 
-use super::metadata::MetadataRow;
+use promarchive_model::{Histogram, MetadataRow, Refusals, Sample};
+
 use super::series::{EpochGuard, SeriesIndex, SeriesRef};
-use crate::remote_write::{Histogram, Refusals, Sample};
 
 /// How many series of a request are looked at for a label that they may have in common.
 const LOOKED_AT: usize = 8;

@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use promarchive_archive::schema::Table;
+use promarchive_model::{Counts, Date, Histogram, MetadataRow, Sample, Span};
+
 use super::batch::{Batch, ExemplarRow};
-use super::metadata::MetadataRow;
 use super::run::SampleRun;
 use super::series::SeriesRef;
-use crate::remote_write::{Counts, Histogram, Sample, Span};
-use crate::schema::Table;
-use crate::table::Date;
 
 /// Rows by series, in the order of arrival; duplicates included.
 #[derive(Clone, Debug, Default)]

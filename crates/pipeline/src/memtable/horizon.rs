@@ -7,18 +7,14 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use promarchive_archive::commit::MIN_GENERATIONS;
+use promarchive_model::{HistogramRank, WriterId};
+
 use super::run::SortedRun;
 use super::series::SeriesRef;
-use crate::wal::WriterId;
-
-/// Flushes within the horizon, however long ago they were.
-pub const MIN_GENERATIONS: usize = 2;
 
 /// Which flush: whose WAL, and up to which position. The names of the files that it wrote say the same.
 pub type FlushId = (WriterId, u64);
-
-/// Place of a histogram in the total order: see [`super::histogram_rank`].
-pub type HistogramRank = (bool, u128);
 
 /// The rows of one flush.
 #[derive(Clone, Debug)]

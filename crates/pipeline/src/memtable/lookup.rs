@@ -1,8 +1,10 @@
 //! Which series the labels of a request name, in an index that others use between two looks at it.
 
+use promarchive_model::{METRIC_NAME, SetLabel};
+use promarchive_wire::{LabelSet, RawLabels};
+
 use super::series::{LabelKey, SeriesIndex, SeriesRef};
 use super::symbols::Symbol;
-use crate::remote_write::{LabelSet, METRIC_NAME, RawLabels, SetLabel};
 
 /// In place of a symbol: not looked up yet.
 const UNKNOWN: Symbol = Symbol::MAX;

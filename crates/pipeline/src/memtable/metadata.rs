@@ -4,41 +4,18 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use promarchive_model::{Date, MetadataRow};
+use promarchive_wire::{Metadata, MetricKind};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::remote_write::{Metadata, MetricKind};
-use crate::table::Date;
-
-/// A row of the table `metadata`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct MetadataRow {
-    /// Metric, or metric family in remote write 1.0.
-    pub metric: String,
-    /// Type, as Prometheus writes it.
-    pub kind: &'static str,
-    /// Unit; often empty.
-    pub unit: String,
-    /// Help text.
-    pub help: String,
-    /// When it was first received that day, milliseconds since the epoch.
-    pub received_at: i64,
-}
-
-impl MetadataRow {
-    /// The row for metadata received at a time.
-    pub fn new(metadata: &Metadata<'_>, received_at: i64) -> Self {
-        Self {
-            metric: metadata.metric.to_owned(),
-            kind: metadata.kind.as_str(),
-            unit: metadata.unit.to_owned(),
-            help: metadata.help.to_owned(),
-            received_at,
-        }
-    }
-
-    /// Bytes held on the heap.
-    pub fn heap_bytes(&self) -> usize {
-        self.metric.capacity() + self.unit.capacity() + self.help.capacity() + size_of::<Self>()
+/// The row for metadata received at a time, milliseconds since the epoch.
+pub(super) fn row(metadata: &Metadata<'_>, received_at: i64) -> MetadataRow {
+    MetadataRow {
+        metric: metadata.metric.to_owned(),
+        kind: metadata.kind.as_str(),
+        unit: metadata.unit.to_owned(),
+        help: metadata.help.to_owned(),
+        received_at,
     }
 }
 

@@ -4,9 +4,10 @@
 
 use std::cmp::Ordering;
 
+use promarchive_model::compare_escaped;
+
 use super::symbols::Symbol;
 use super::view::SeriesView;
-use crate::schema::compare_escaped;
 
 /// The places of a view's series in the order of files.
 pub fn file_order(view: &SeriesView) -> Vec<usize> {
@@ -77,8 +78,8 @@ mod tests {
 
     use super::*;
     use crate::memtable::Index;
-    use crate::remote_write::LabelSet;
-    use crate::schema::labels_text;
+    use promarchive_model::labels_text;
+    use promarchive_wire::LabelSet;
 
     fn text() -> impl Strategy<Value = String> {
         prop_oneof!["[a-c!\"\\\\\n]{1,3}", "\\PC{1,2}"]

@@ -5,21 +5,21 @@
 //! in between, while others use the index.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+
+use promarchive_model::{Histogram, Invalid, MetadataRow, Reason, labels_text};
+use promarchive_wire::{
+    DecodeError, Decoder, ENTRY_BYTES, Exemplar, FREE_ENTRIES, LabelSet, Metadata, RawHistogram, TimeSeries,
+};
 
 use super::Index;
 use super::batch::{Batch, ExemplarRow};
 use super::buffer::histogram_bytes;
 use super::lookup::Lookup;
-use super::metadata::MetadataRow;
+use super::metadata;
+use super::request::{IndexAccess, Origin, Request, Unusable};
 use super::series::SeriesRef;
 use super::slice::{SLICE_SERIES, SeriesMetadata, Slice, is_nameless, rows};
 use super::symbols::Symbol;
-use crate::remote_write::{
-    DecodeError, Decoder, ENTRY_BYTES, Exemplar, FREE_ENTRIES, Histogram, Invalid, LabelSet, Metadata, Protocol,
-    RawHistogram, Reason, SetLabel, TimeSeries, TimestampBounds,
-};
-use crate::schema::labels_text;
 
 /// Bytes of labels of new series that are added at once.
 const SLICE_LABEL_BYTES: usize = 1 << 20;
@@ -32,68 +32,6 @@ const LONGEST_HISTOGRAM: usize = MAX_ROW_BYTES / 8;
 const MAX_LABEL_TEXT_BYTES: usize = 512 << 20;
 /// What a series takes in the index besides its labels.
 const SERIES_BYTES: usize = 150;
-
-/// Whether a request may still be refused as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// A sender waits for the answer.
-    Sender,
-    /// The WAL: it was accepted once.
-    Replay,
-}
-
-/// A decompressed request, and what decides about it.
-#[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
-    /// In which protocol.
-    pub protocol: Protocol,
-    /// The request, decompressed.
-    pub body: &'a [u8],
-    /// Timestamps that are kept.
-    pub bounds: TimestampBounds,
-    /// When it was received, milliseconds since the epoch.
-    pub received_at: i64,
-    /// A label that is set on all of its series.
-    pub label: Option<SetLabel<'a>>,
-    /// Where it comes from.
-    pub origin: Origin,
-}
-
-/// Why nothing of a request can be used. Series that it has made known stay until unused ones are forgotten.
-#[derive(Debug, thiserror::Error)]
-pub enum Unusable {
-    /// It is wrong, and will be.
-    #[error(transparent)]
-    Wrong(#[from] DecodeError),
-    /// There is no room for its new series now.
-    #[error("there is no room for new series")]
-    NoRoom,
-}
-
-/// An index that is used for moments.
-pub trait IndexAccess {
-    /// Does some work with it; others wait.
-    fn with<T>(&mut self, work: impl FnOnce(&mut Index) -> T) -> T;
-
-    /// Is told how many bytes new series have taken since the last time, some of them at a time; an error ends the request.
-    fn grown(&mut self, bytes: usize) -> Result<(), Unusable> {
-        let _ = bytes;
-        Ok(())
-    }
-}
-
-impl IndexAccess for &mut Index {
-    fn with<T>(&mut self, work: impl FnOnce(&mut Index) -> T) -> T {
-        work(self)
-    }
-}
-
-impl IndexAccess for &Mutex<Index> {
-    fn with<T>(&mut self, work: impl FnOnce(&mut Index) -> T) -> T {
-        // Poisoned means a panic elsewhere; the index is changed in single steps.
-        work(&mut self.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
 
 /// Resolves a request. The same body, bounds, label and time of receipt give the same rows and refusals, whatever is known already:
 /// replay depends on it.
@@ -220,7 +158,7 @@ impl<'a> Resolver<'_, 'a> {
                         return Err(DecodeError::TooMuchLabelText { limit: MAX_LABEL_TEXT_BYTES });
                     }
                     if let Some(label) = self.request.label {
-                        label.apply(&mut set);
+                        set.set(label);
                     }
                     slice.fresh.push((at, set));
                 }
@@ -276,7 +214,7 @@ impl<'a> Resolver<'_, 'a> {
                 let metadata = Metadata::of_series(index.series.text(metric), raw, self.symbols);
                 metadata.map(|metadata| {
                     let known = index.metadata.contains(&metadata, self.request.received_at);
-                    (!known).then(|| MetadataRow::new(&metadata, self.request.received_at))
+                    (!known).then(|| metadata::row(&metadata, self.request.received_at))
                 })
             };
             slice.metadata.push(SeriesMetadata { at, bytes, row });
@@ -346,7 +284,7 @@ impl<'a> Resolver<'_, 'a> {
         if raw.0.len() > LONGEST_HISTOGRAM {
             return Err(too_many_bytes_of_rows());
         }
-        let histogram = Histogram::parse(raw, created_timestamp)?;
+        let histogram = raw.parse(created_timestamp)?;
         self.check(histogram.timestamp, histogram.start_timestamp)?;
         self.count_row(histogram_bytes(&histogram))?;
         Ok(histogram)
@@ -394,7 +332,7 @@ impl<'a> Resolver<'_, 'a> {
             self.count(read)?;
             let received_at = self.request.received_at;
             index.with(|index| some.retain(|metadata| !index.metadata.contains(metadata, received_at)));
-            self.batch.metadata.extend(some.iter().map(|metadata| MetadataRow::new(metadata, received_at)));
+            self.batch.metadata.extend(some.iter().map(|metadata| metadata::row(metadata, received_at)));
         }
     }
 }

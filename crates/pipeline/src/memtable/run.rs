@@ -8,8 +8,7 @@
 
 use std::sync::Arc;
 
-use crate::remote_write::Sample;
-use crate::table::Date;
+use promarchive_model::{Date, Sample};
 
 const STEP_CHANGED: u8 = 1;
 const VALUE_CHANGED: u8 = 2;

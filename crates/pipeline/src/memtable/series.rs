@@ -15,11 +15,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
+use promarchive_model::SetLabel;
+use promarchive_wire::LabelSet;
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
-use super::symbols::{Symbol, Symbols};
+use super::symbols::{Symbol, Symbols, label_bytes};
 use super::view::SeriesView;
-use crate::remote_write::{LabelSet, SetLabel};
 
 /// Keyed hash of a series' labels, as text or as symbols: equal hashes are taken for equal labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -380,11 +381,6 @@ pub(super) fn shrink_table<T>(table: &mut HashTable<T>, hash: impl Fn(&T) -> u64
 
 fn texts<'a>(set: &LabelSet<'a>) -> impl Iterator<Item = &'a str> {
     std::iter::once(set.metric).chain(set.labels.iter().flat_map(|&(name, value)| [name, value]))
-}
-
-fn label_bytes(labels: &[Symbol]) -> usize {
-    const ARC_HEADER: usize = 16;
-    size_of_val(labels) + ARC_HEADER
 }
 
 /// Folded multiplication of each pair of symbols (the mixing step of wyhash).

@@ -1,8 +1,9 @@
 //! A slice of a request: some of its series, read, and what is found out about them.
 
-use super::metadata::MetadataRow;
+use promarchive_model::{Invalid, MetadataRow, Protocol};
+use promarchive_wire::{DecodeError, Decoder, LabelSet, RawLabels, TimeSeries};
+
 use super::series::SeriesRef;
-use crate::remote_write::{DecodeError, Decoder, Invalid, LabelSet, Protocol, RawLabels, TimeSeries};
 
 /// Series of a slice, at most: they and their scratch stay in a processor's cache. Few in unit tests, so that these cross from one slice into
 /// the next.

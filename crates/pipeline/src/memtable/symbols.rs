@@ -132,6 +132,12 @@ fn hash_of(entries: &[Entry], symbol: Symbol, secrets: &RapidSecrets) -> u64 {
     rapidhash_v3_seeded(entries.get(symbol as usize).map_or(&[], |entry| entry.text.as_bytes()), secrets)
 }
 
+/// Bytes that the labels of a series take on the heap.
+pub(super) fn label_bytes(labels: &[Symbol]) -> usize {
+    const ARC_HEADER: usize = 16;
+    size_of_val(labels) + ARC_HEADER
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

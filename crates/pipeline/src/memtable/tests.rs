@@ -2,18 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use promarchive_model::{
+    Counts, EARLIEST_TIMESTAMP, Histogram, Protocol, ResetHint, Sample, SetLabel, Span, TimestampBounds, labels_text,
+};
+use promarchive_testkit::hand_made::{SentExemplar, SentMetadata, SentSeries, body};
+use promarchive_wire::proto;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use prost::Message;
 
 use super::{Batch, Index, IndexAccess, Origin, Request, Unusable, resolve};
-use crate::remote_write::hand_made::{SentExemplar, SentMetadata, SentSeries, body};
-use crate::remote_write::proto;
-use crate::remote_write::{
-    Counts, EARLIEST_TIMESTAMP, Histogram, Protocol, ResetHint, Sample, SetLabel, Span, TimestampBounds,
-};
-use crate::schema::labels_text;
 
 const NOW: i64 = 1_763_000_000_000;
 const BOUNDS: TimestampBounds = TimestampBounds { earliest: EARLIEST_TIMESTAMP, latest: NOW };
@@ -116,7 +115,7 @@ struct Read {
     samples: Named<Sample>,
     histograms: Named<Histogram>,
     exemplars: Named<(i64, u64, String)>,
-    metadata: Vec<super::MetadataRow>,
+    metadata: Vec<promarchive_model::MetadataRow>,
     refusals: String,
     series: u64,
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use promarchive_model::SeriesLabels;
+
 use super::series::SeriesRef;
 use super::symbols::Symbol;
 
@@ -55,5 +57,15 @@ impl<'a> Labels<'a> {
     pub fn pairs(self) -> impl Iterator<Item = (&'a str, &'a str)> {
         let pairs = self.symbols.get(1..).unwrap_or_default().as_chunks::<2>().0;
         pairs.iter().map(move |&[name, value]| (self.text(name), self.text(value)))
+    }
+}
+
+impl SeriesLabels for Labels<'_> {
+    fn metric(&self) -> &str {
+        Labels::metric(*self)
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        Labels::pairs(*self)
     }
 }

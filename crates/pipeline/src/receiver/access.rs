@@ -22,6 +22,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode};
+use promarchive_api::tokens_file::{Holder, Role};
 use promarchive_api::{ENTRY_HEADER, UnknownTokens};
 
 use super::connection::Progress;
@@ -29,7 +30,6 @@ use super::deliveries::{self, Source};
 use super::http::{App, RETRY_AFTER_S, WriteTarget, answer_early, is_write, later, line};
 use super::metrics::SenderLabel;
 use super::slots::Purpose;
-use super::tokens::{Holder, Role};
 use super::web_page;
 
 /// Of a refused request without a token, so much is read and thrown away, so that its sender sees the answer.

@@ -7,11 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use promarchive_api::receiver_settings::HttpSettings;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::fair::{Budget, Sender, Share};
 use super::metrics::gauge;
-use super::settings::HttpSettings;
 
 /// A body that is to be longer is admitted as a whole before any of it is read; a shorter one as it comes. So those that wait for the
 /// rest of what others hold wait for small ones only, and a client that is stuck holds no more than twice what it has sent.

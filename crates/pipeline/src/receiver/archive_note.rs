@@ -7,8 +7,8 @@
 use std::io;
 use std::path::Path;
 
-use crate::failpoint::{self, FailPoint};
-use crate::wal::Disk;
+use promarchive_model::failpoint::{self, FailPoint};
+use promarchive_wal::Disk;
 
 /// Name of the file in the WAL directory; a person deletes it to begin a new archive with this WAL.
 pub(super) const ARCHIVE_NOTE: &str = "archive";
@@ -40,8 +40,8 @@ pub(super) fn write(disk: &dyn Disk, archive: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::environment::SeededEntropy;
-    use crate::wal::LossyDisk;
+    use promarchive_model::environment::SeededEntropy;
+    use promarchive_wal::LossyDisk;
 
     #[test]
     fn a_note_outlasts_a_power_cut_and_the_first_one_stands() {

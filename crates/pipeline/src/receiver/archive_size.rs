@@ -1,7 +1,9 @@
 //! How large the archive is, for the metrics: counted once at the start; flushes say what changes.
 
+use promarchive_archive::Archive;
+use promarchive_archive::log::{DataFile, LogError, TableLog};
+
 use super::metrics::{Metrics, gauge};
-use crate::table::{Archive, DataFile, LogError, TableLog};
 
 /// Counts the files of all tables. A table that cannot be read now is left out, with a warning.
 pub(super) async fn count(archive: &Archive, metrics: &Metrics) {

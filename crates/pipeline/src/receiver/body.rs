@@ -121,7 +121,7 @@ mod tests {
 
     use super::*;
     use crate::receiver::fair::Sender;
-    use crate::receiver::settings::HttpSettings;
+    use promarchive_api::receiver_settings::HttpSettings;
 
     fn chunked(chunks: &'static [&'static [u8]]) -> Body {
         Body::from_stream(futures::stream::iter(chunks.iter().map(|c| Ok::<_, std::io::Error>(Bytes::from_static(c)))))

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use promarchive_model::failpoint::{self, Sabotage};
 use tokio::sync::oneshot;
 
-use super::core::{Accepted, CommitGroupError, Core};
 use super::fair::Exit;
 use super::health::{Health, Part};
 use super::metrics::{Metrics, PositionLabel};
 use super::reserve::Reserve;
 use super::tryout::Tryout;
-use crate::failpoint::{self, Sabotage};
+use crate::core::{Accepted, CommitGroupError, Core};
 
 /// Requests in a group, at most.
 const GROUP_REQUESTS: usize = 1024;
@@ -89,7 +89,7 @@ impl Committer {
             Err(error) => {
                 self.metrics.wal_append_failures.inc();
                 let reason = match &error {
-                    CommitGroupError::Wal(error) => crate::table::chain(error),
+                    CommitGroupError::Wal(error) => promarchive_model::chain(error),
                     CommitGroupError::Replaying => error.to_string(),
                 };
                 self.tryout.failed(bytes);

@@ -20,11 +20,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use promarchive_api::tokens_file::Holder;
 use promarchive_api::{Delivery, MOST_DELIVERIES};
+use recent::Recent;
 
 use super::fair::Sender;
-use super::tokens::Holder;
-use recent::Recent;
+use crate::core::Delivered;
 
 /// Longest name of an entry, in bytes.
 const LONGEST_ENTRY_BYTES: usize = 64;
@@ -48,17 +49,6 @@ impl Source {
         let Holder { name, .. } = &self.holder;
         if name.is_empty() { Sender::Address(self.address) } else { Sender::Named(Arc::clone(name)) }
     }
-}
-
-/// The samples and native histograms that a request left behind. Times are milliseconds since the epoch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delivered {
-    /// The earliest timestamp.
-    pub first: i64,
-    /// The latest one.
-    pub newest: i64,
-    /// Their replica; empty if they have none, or not the same.
-    pub replica: Box<str>,
 }
 
 /// The name of an entry, if it is one: letters, digits and `._/-`, at most 64 of them.

@@ -8,10 +8,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use promarchive_wal::open_plain;
 use rustix::io::Errno;
 
 use super::lock::{DirectoryLock, LockError};
-use crate::wal::open_plain;
 
 /// Name of the file that is made, linked and removed again.
 const PROBE_FILE: &str = ".promarchive.probe";

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use promarchive_model::environment::Clock;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::core::{Core, FlushReport};
 use super::fair::Taken;
 use super::health::{Health, Part};
 use super::metrics::{Metrics, ResultLabel, TableLabel, gauge};
 use super::reserve::Reserve;
 use super::supervisor::Supervisor;
 use super::tryout::Tryout;
-use crate::environment::Clock;
+use crate::core::{Core, FlushReport};
 use crate::flush::Policy;
 
 /// After the first failure; doubled after each further one.

@@ -4,10 +4,11 @@
 
 use std::cell::Cell;
 
-use super::core::{Core, Growth};
+use promarchive_wire::DecodeError;
+
 use super::fair::{Holding, Sender, Taken};
+use crate::core::{Core, Growth};
 use crate::memtable::Unusable;
-use crate::remote_write::DecodeError;
 
 /// Bytes of new series after which room is looked for again.
 const STEP_BYTES: u64 = 256 << 10;

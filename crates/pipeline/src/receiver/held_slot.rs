@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use promarchive_api::receiver_settings::HttpSettings;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Notify;
 
-use super::settings::HttpSettings;
 use super::slots::{Limits, Purpose, SlotId, Slots, Stage};
 
 /// Slots for probes, beside those of the settings.

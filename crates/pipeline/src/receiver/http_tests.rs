@@ -13,6 +13,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use promarchive_api::receiver_settings::HttpSettings;
+use promarchive_model::Protocol;
+use promarchive_model::environment::{Clock, SystemClock};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -22,9 +25,6 @@ use super::http::WriteTarget;
 use super::ingest::{WriteError, Written};
 use super::metrics::Metrics;
 use super::server::Server;
-use super::settings::HttpSettings;
-use crate::environment::{Clock, SystemClock};
-use crate::remote_write::Protocol;
 
 /// Answers what it was told to, in order; then that one sample was written.
 #[derive(Clone, Default)]

@@ -6,26 +6,27 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use promarchive_api::receiver_settings::Settings;
+use promarchive_model::{Date, Protocol, Reason};
+use promarchive_wire::{DecodeError, decompress};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::admission::Charge;
 use super::committer::Waiting;
-pub use super::core::FlushReport;
-use super::core::{Accepted, Core, Terms};
-use super::deliveries::Delivered;
-use super::fair::{Budget, Entrance, Holding, NotTaken, Refill, Sender, Taken, distant_days};
+use super::fair::{Budget, Entrance, Holding, NotTaken, Refill, Sender, Taken};
 use super::flusher::FlushRequest;
 use super::growth::Accounted;
 use super::health::{Health, Part};
 use super::metrics::{Metrics, ProtocolLabel, ReasonLabel};
 use super::odd_times::{self, Warnings};
 use super::reserve::Reserve;
-use super::settings::Settings;
+use crate::core::Delivered;
+pub use crate::core::FlushReport;
+use crate::core::distant_days;
+use crate::core::{Accepted, Core, Terms};
 use crate::flush::MOST_DAYS;
 use crate::memtable::{Batch, Unusable};
-use crate::remote_write::{DecodeError, Protocol, Reason, decompress};
-use crate::table::Date;
 
 /// Bodies of so many bytes and more are worked on beside the threads that answer requests.
 const LARGE_BODY: usize = 256 * 1024;

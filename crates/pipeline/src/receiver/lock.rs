@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::wal::open_plain;
+use promarchive_wal::open_plain;
 
 /// A directory is in use, or cannot be locked.
 #[derive(Debug, thiserror::Error)]

@@ -11,7 +11,6 @@ mod body;
 mod committer;
 mod connection;
 mod control;
-pub mod core;
 mod deliveries;
 mod fair;
 mod file_system;
@@ -24,11 +23,9 @@ mod ingest;
 mod lock;
 mod metrics;
 mod odd_times;
-pub mod recovery;
 mod reserve;
 mod run;
 mod server;
-mod settings;
 mod slots;
 mod start_log;
 mod supervisor;
@@ -38,7 +35,6 @@ mod tryout;
 mod web_page;
 
 pub use control::{CONTROL_SOCKET, ask_for_flush};
-pub use deliveries::Delivered;
 pub use fair::Sender;
 pub use file_system::FileSystemError;
 pub use http::WriteTarget;
@@ -51,10 +47,8 @@ pub use metrics::{
 pub use reserve::RESERVE_FILE;
 pub use run::{ARCHIVE_LOCK_FILE, ReceiverError, run};
 pub use server::{ServeError, Server, serve};
-pub use settings::{HttpSettings, Settings, SettingsError, Timeouts, TlsFiles};
 pub use supervisor::TASKS;
 pub use tls::TlsError;
-pub use tokens::TokensError;
 
 #[cfg(test)]
 mod histories;

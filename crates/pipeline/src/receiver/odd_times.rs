@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use promarchive_model::{DAY_MS, Date};
+
 use super::fair::Sender;
-use crate::table::{DAY_MS, Date};
 
 /// 2025-01-01: no version of this program is older, so a clock before it is not set.
 const EARLIEST_NOW_MS: i64 = 1_735_689_600_000;

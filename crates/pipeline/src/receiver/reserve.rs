@@ -11,8 +11,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::schema::Table;
-use crate::wal::open_plain;
+use promarchive_archive::schema::Table;
+use promarchive_wal::open_plain;
 
 /// Name of the file in the archive's directory.
 pub const RESERVE_FILE: &str = ".promarchive.reserve";

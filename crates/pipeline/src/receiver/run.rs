@@ -8,13 +8,17 @@ use std::path::{Component, Path};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use promarchive_api::receiver_settings::{Settings, SettingsError, check_apart};
+use promarchive_archive::store::{DIRECTORY, create_root_durably, without_parents};
+use promarchive_archive::{Archive, ArchiveError, Location};
+use promarchive_model::chain;
+use promarchive_wal::{Disk, Options, PRIVATE_DIRECTORY, RealDisk};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::archive_note::{self, ARCHIVE_NOTE};
 use super::archive_size;
 use super::committer::Committer;
 use super::control::Control;
-use super::core::{Core, Environment};
 use super::fair::queue;
 use super::file_system::{self, FileSystemError, is_unsupported};
 use super::flusher::Flusher;
@@ -23,16 +27,14 @@ use super::ingest::{Channels, Ingest, Open};
 use super::lock::{DirectoryLock, LockError};
 use super::metrics::{Metrics, gauge};
 use super::odd_times;
-use super::recovery::{self, OpenOptions, RecoveryError};
 use super::reserve::Reserve;
 use super::server::{ServeError, Server};
-use super::settings::{Settings, SettingsError, check_apart};
 use super::start_log::{self, Causes};
 use super::supervisor::{Supervisor, Task};
 use super::tryout::Tryout;
+use crate::core::recovery::{self, OpenOptions, RecoveryError};
+use crate::core::{Core, Environment};
 use crate::flush::Policy;
-use crate::table::{Archive, ArchiveError, DIRECTORY, Location, chain, create_root_durably, without_parents};
-use crate::wal::{Disk, Options, PRIVATE_DIRECTORY, RealDisk};
 
 /// Name of the lock file in the archive's directory.
 pub const ARCHIVE_LOCK_FILE: &str = ".promarchive.lock";

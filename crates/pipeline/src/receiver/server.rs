@@ -16,6 +16,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use promarchive_api::receiver_settings::{HttpSettings, Timeouts};
+use promarchive_api::tokens_file::TokensError;
+use promarchive_model::environment::Clock;
 use rustix::process::{Resource, getrlimit};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -34,12 +37,10 @@ use super::deliveries::Marks;
 use super::held_slot::{self, HeldSlot, SlotTable};
 use super::http::{App, WriteTarget, router};
 use super::metrics::Metrics;
-use super::settings::{HttpSettings, Timeouts};
 use super::slots::{Purpose, Stage};
 use super::supervisor::{Supervisor, Task};
 use super::tls::{self, TlsError};
-use super::tokens::{Tokens, TokensError};
-use crate::environment::Clock;
+use super::tokens::Tokens;
 
 /// The longest head of a request, in bytes, its last empty line included.
 const HEAD_BYTES: usize = 64 << 10;

@@ -3,8 +3,9 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::table::{Location, foreign_checksums};
-use crate::wal::Recovery;
+use promarchive_archive::Location;
+use promarchive_archive::log::foreign_checksums;
+use promarchive_wal::Recovery;
 
 /// Why a start is tried again and again: each cause is told when it comes, not at each try.
 #[derive(Debug, Default)]

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use promarchive_api::receiver_settings::TlsFiles;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
@@ -14,7 +15,6 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 use super::metrics::Metrics;
-use super::settings::TlsFiles;
 
 /// Why certificate and key cannot be used; names the file. Never holds any of the key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::wal::Disk;
+use promarchive_wal::Disk;
 
 /// Of the file that is written to find it out.
 const NAME: &str = "probe";

@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 
-use promarchive_pipeline::remote_write::Protocol;
-use promarchive_pipeline::remote_write::proto::{v1, v2};
+use promarchive_model::Protocol;
+use promarchive_wire::proto::{v1, v2};
 
 use super::{Load, Name, Request};
 use crate::Result;

@@ -10,7 +10,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use clap::ValueEnum;
-use promarchive_pipeline::remote_write::Protocol;
+use promarchive_model::Protocol;
 use serde::Serialize;
 
 use crate::Result;

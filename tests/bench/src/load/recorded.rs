@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use std::io::Read;
 
 use bytes::{Buf, Bytes};
-use promarchive_pipeline::remote_write::Protocol;
-use promarchive_pipeline::remote_write::proto::{v1, v2};
+use promarchive_model::Protocol;
+use promarchive_wire::proto::{v1, v2};
 use prost::Message;
 
 use super::{Load, Name, Request};

@@ -14,13 +14,12 @@ mod v1;
 mod v2;
 mod wire;
 
+use promarchive_model::{Histogram, Invalid, Protocol, Reason, Sample};
+use promarchive_wire::{DecodeError, Decoder, Exemplar, LabelSet, Metadata, SeriesMetadata};
 pub use v1::decode_v1;
 pub use v2::decode_v2;
 
 use crate::memory::within;
-use crate::remote_write::{
-    DecodeError, Decoder, Exemplar, Histogram, Invalid, LabelSet, Metadata, Protocol, Reason, Sample, SeriesMetadata,
-};
 
 type Pairs = Vec<(String, String)>;
 
@@ -50,7 +49,7 @@ pub(crate) fn walk(protocol: Protocol, body: &[u8]) -> Result<(), DecodeError> {
             let description = series.labels.describe(&symbols);
             assert!(description.len() <= 160 && !description.chars().any(char::is_control), "{description}");
             for raw in &series.histograms {
-                let _ = Histogram::parse(raw, series.created_timestamp);
+                let _ = raw.parse(series.created_timestamp);
             }
             for raw in &series.exemplars {
                 let _ = Exemplar::parse(raw, &symbols);
@@ -76,7 +75,7 @@ fn read(protocol: Protocol, body: &[u8]) -> Result<Vec<Read>, DecodeError> {
         all.push(Read {
             labels: LabelSet::parse(&series.labels, &symbols).map(|set| (set.metric.to_owned(), owned(&set.labels))),
             samples: series.samples.clone(),
-            histograms: series.histograms.iter().map(|raw| Histogram::parse(raw, series.created_timestamp)).collect(),
+            histograms: series.histograms.iter().map(|raw| raw.parse(series.created_timestamp)).collect(),
             exemplars: exemplars.map(|result| result.map(|e| (owned(&e.labels), e.value, e.timestamp))).collect(),
             metadata: series.metadata,
         });

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use promarchive_model::{Counts, Histogram, METRIC_NAME, Reason, ResetHint, Span};
+use promarchive_wire::proto::v1::{self, BucketSpan, histogram};
+
 use super::wire::{self, Spans};
 use super::{Expected, Pairs};
-use crate::remote_write::proto::v1::{self, BucketSpan, histogram};
-use crate::remote_write::{Counts, Histogram, METRIC_NAME, Reason, ResetHint, Span};
 
 /// Labels of an exemplar, or of a series with its metric name still among them.
 pub(super) fn labels<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Expected<BTreeMap<String, String>> {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use promarchive_model::{Histogram, Protocol, Reason, Sample};
+use promarchive_wire::proto::v1;
+use promarchive_wire::{Decoder, Metadata, MetricKind};
 use prost::Message;
 
 use super::wire::{self, Label, V1Exemplar, V1Metadata, V1Request, V1Series, decode, decode_all};
 use super::{Expected, Pairs, Read, assert_all, assert_read, read, rules, walk};
-use crate::remote_write::proto::v1;
-use crate::remote_write::{Decoder, Histogram, Metadata, MetricKind, Protocol, Reason, Sample};
 
 /// What one series must be read as.
 struct Series {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use promarchive_model::{Histogram, Protocol, Reason, Sample};
+use promarchive_wire::proto::v2;
+use promarchive_wire::{Decoder, Metadata, MetricKind, SeriesMetadata};
 use prost::Message;
 
 use super::wire::{self, References, V2Exemplar, V2Metadata, V2Request, V2Series, decode, decode_all};
 use super::{Expected, Pairs, Read, assert_all, assert_read, read, rules, walk};
-use crate::remote_write::proto::v2;
-use crate::remote_write::{Decoder, Histogram, Metadata, MetricKind, Protocol, Reason, Sample, SeriesMetadata};
 
 /// What one series must be read as.
 struct Series {

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use promarchive_wal::Faults;
+
 use super::*;
-use crate::wal::Faults;
 
 const MOST_STEPS: usize = 48;
 const MOST_DAMAGES: usize = 12;

@@ -11,11 +11,12 @@ mod script;
 
 use std::sync::Arc;
 
-use crate::environment::SeededEntropy;
-use crate::memory::within;
-use crate::remote_write::{Protocol, SetLabel};
-use crate::wal::{Disk, LossyDisk, Options, Position, Record, Recovery, Wal, WalError, WriterId};
+use promarchive_model::environment::SeededEntropy;
+use promarchive_model::{Protocol, SetLabel, WriterId};
+use promarchive_wal::{Disk, LossyDisk, Options, Position, Record, Recovery, Wal, WalError};
 use script::Script;
+
+use crate::memory::within;
 
 const WRITER: WriterId = WriterId::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
 /// Small, so that an input fills several.

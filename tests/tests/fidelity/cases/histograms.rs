@@ -1,6 +1,6 @@
 //! Native histograms.
 
-use promarchive_pipeline::remote_write::{Counts, Histogram, ResetHint, Span};
+use promarchive_model::{Counts, Histogram, ResetHint, Span};
 use promarchive_tests::readers::Reader;
 use promarchive_tests::request::{
     NO_FLOATS, NO_INTEGERS, Series, custom_histogram, float_histogram, integer_histogram, stale_histogram,

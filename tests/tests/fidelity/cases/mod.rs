@@ -7,7 +7,7 @@ mod samples;
 
 use std::collections::BTreeSet;
 
-use promarchive_pipeline::remote_write::Protocol::{self, V1, V2};
+use promarchive_model::Protocol::{self, V1, V2};
 use promarchive_tests::readers::Reader;
 use promarchive_tests::request::{Request, Series};
 

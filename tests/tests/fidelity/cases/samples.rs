@@ -1,6 +1,6 @@
 //! Float samples.
 
-use promarchive_pipeline::remote_write::{EARLIEST_TIMESTAMP, LATEST_TIMESTAMP};
+use promarchive_model::{EARLIEST_TIMESTAMP, LATEST_TIMESTAMP};
 use promarchive_tests::readers::Reader;
 use promarchive_tests::request::Series;
 

@@ -5,38 +5,14 @@
 //! for its next one.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ops::Range;
 use std::time::Duration;
 
+use promarchive_model::Date;
+
 use super::Sender;
-use crate::memtable::Batch;
-use crate::table::Date;
 
 /// Far-off days of a sender in a flush interval.
 const PER_INTERVAL: i64 = 64;
-/// Days before today that everybody sends late samples of.
-const DAYS_BEFORE: i32 = 2;
-/// Days after today that a clock may be ahead.
-const DAYS_AFTER: i32 = 1;
-
-/// Days that are not far from today.
-fn near(now: i64) -> Range<i32> {
-    let Date(today) = Date::of(now);
-    today.saturating_sub(DAYS_BEFORE)..today.saturating_add(DAYS_AFTER + 1)
-}
-
-/// Whether a day is far from that of a time.
-pub(crate) fn is_distant(day: Date, now: i64) -> bool {
-    !near(now).contains(&day.0)
-}
-
-/// The days of a batch that are far from the day of a time.
-pub(crate) fn distant_days(batch: &Batch, now: i64) -> BTreeSet<Date> {
-    let near = near(now);
-    let near = Date(near.start).start_ms()..Date(near.end).start_ms();
-    batch.all_timestamps().filter(|timestamp| !near.contains(timestamp)).map(Date::of).collect()
-}
-
 /// What senders have had of them.
 #[derive(Debug)]
 pub(crate) struct DistantDays {
@@ -91,16 +67,6 @@ mod tests {
 
     fn days(days: std::ops::Range<i32>) -> BTreeSet<Date> {
         days.map(Date).collect()
-    }
-
-    #[test]
-    fn late_samples_and_fast_clocks_are_not_far_off() {
-        let now = Date(20_000).start_ms() + 1;
-        let far = |day| is_distant(Date(day), now);
-        assert_eq!(
-            [far(19_997), far(19_998), far(20_000), far(20_001), far(20_002)],
-            [true, false, false, false, true]
-        );
     }
 
     #[test]

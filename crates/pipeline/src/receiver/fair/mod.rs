@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub(super) use budget::{Budget, Share};
-pub(super) use days::{DistantDays, distant_days, is_distant};
+pub(super) use days::DistantDays;
 pub(super) use holdings::{Holding, Holdings, Refill};
 pub(super) use queue::{Entrance, Exit, NotTaken, queue};
 

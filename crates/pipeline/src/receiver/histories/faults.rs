@@ -13,9 +13,10 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
     PutOptions, PutPayload, PutResult, Result,
 };
-
-use crate::table::{Commit, DataFile, Definition, LogError, ModelLog, Put, PutFault, Snapshot, TableLog, Version};
-use crate::wal::WriterId;
+use promarchive_archive::log::{
+    Commit, DataFile, Definition, LogError, ModelLog, Put, PutFault, Snapshot, TableLog, Version,
+};
+use promarchive_model::WriterId;
 
 /// A store of which the n-th put from now fails, before or after it has happened, and listings may lag.
 #[derive(Debug)]

@@ -17,6 +17,9 @@ mod world;
 
 use std::time::Duration;
 
+use promarchive_archive::log::PutFault;
+use promarchive_archive::schema::Table;
+use promarchive_model::DAY_MS;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::ValueTree;
@@ -25,8 +28,6 @@ use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use self::request::{Request, request};
 use self::seeds::seeds;
 use self::world::{FlushStep, Lie, Restart, Setup, Step, WALS, World};
-use crate::schema::Table;
-use crate::table::{DAY_MS, PutFault};
 
 macro_rules! ensure {
     ($condition:expr, $($message:tt)*) => {

@@ -3,10 +3,11 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use promarchive_archive::commit::MIN_GENERATIONS;
+
 use super::ensure;
 use super::rows::{Content, Place};
 use super::tables::{Contents, Flush};
-use crate::memtable::MIN_GENERATIONS;
 
 /// A moment in a history, as it counts for the horizon.
 #[derive(Clone, Copy)]

@@ -1,14 +1,12 @@
 //! Requests of a sender, out of small pools: few series, few timestamps, so that rows meet again and disagree.
 
+use promarchive_model::{Counts, DAY_MS, Histogram, Protocol, ResetHint, Sample, Span, labels_text, parse_labels_text};
+use promarchive_testkit::hand_made::{SentExemplar, SentMetadata, SentSeries, body};
 use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::rows::{Content, Place, STALE};
-use crate::receiver::core::Terms;
-use crate::remote_write::hand_made::{SentExemplar, SentMetadata, SentSeries, body};
-use crate::remote_write::{Counts, Histogram, Protocol, ResetHint, Sample, Span};
-use crate::schema::{labels_text, parse_labels_text};
-use crate::table::DAY_MS;
+use crate::core::Terms;
 
 /// When histories begin: noon of a day in 2025.
 pub(super) const START: i64 = 20_400 * DAY_MS + DAY_MS / 2;

@@ -2,9 +2,8 @@
 
 use std::cmp::Ordering;
 
+use promarchive_model::{Counts, Histogram, Sample};
 use xxhash_rust::xxh3::xxh3_128;
-
-use crate::remote_write::{Counts, Histogram, Sample};
 
 /// Metric and canonical text of the other labels.
 pub(super) type Series = (String, String);

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::environment::{Entropy, SystemEntropy};
+use promarchive_model::environment::{Entropy, SystemEntropy};
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;

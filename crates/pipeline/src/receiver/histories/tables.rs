@@ -6,16 +6,17 @@ use std::sync::Arc;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use bytes::Bytes;
+use promarchive_archive::file::DataFilePath;
+use promarchive_archive::file::decode::{
+    Text, for_each_exemplar, for_each_histogram, for_each_metadata, for_each_sample, open_file,
+};
+use promarchive_archive::log::DataFile;
+use promarchive_archive::schema::{LabelColumns, Table};
+use promarchive_model::{Date, WriterId, parse_labels_text};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::ensure;
 use super::rows::{Content, Place, Series};
-use crate::flush::decode::{
-    Text, for_each_exemplar, for_each_histogram, for_each_metadata, for_each_sample, open_file,
-};
-use crate::schema::{LabelColumns, Table, parse_labels_text};
-use crate::table::{DataFile, DataFilePath, Date};
-use crate::wal::WriterId;
 
 /// The archive's label columns.
 pub(super) const LABEL_COLUMNS: [&str; 2] = ["job", "namespace"];
@@ -91,7 +92,11 @@ fn read(table: Table, file: &DataFile, bytes: Bytes) -> Result<Rows, String> {
     Ok(rows)
 }
 
-fn read_batch(table: Table, batch: &RecordBatch, rows: &mut Rows) -> Result<(), crate::flush::decode::DecodeFileError> {
+fn read_batch(
+    table: Table,
+    batch: &RecordBatch,
+    rows: &mut Rows,
+) -> Result<(), promarchive_archive::file::decode::DecodeFileError> {
     let series = |metric: &str, labels: &str| (metric.to_owned(), labels.to_owned());
     match table {
         Table::Samples => for_each_sample(batch, |metric, labels, sample| {

@@ -8,21 +8,24 @@ use std::time::Duration;
 
 use object_store::ObjectStore;
 use object_store::path::Path;
+use promarchive_archive::Archive;
+use promarchive_archive::log::{Definition, ModelLog, PutFault, TableLog};
+use promarchive_archive::schema::Table;
+use promarchive_archive::store::{place, read};
+use promarchive_model::environment::{Clock, SeededEntropy};
+use promarchive_model::{DAY_MS, WriterId};
+use promarchive_testkit::hand_made::compressed;
+use promarchive_wal::{Disk, Faults, LossyDisk, Options, Position};
 
 use super::ensure;
 use super::faults::{FaultyStore, ForgetfulLog};
 use super::model::{Model, Moment};
 use super::request::{Request, START};
 use super::tables::{Contents, Reader, label_columns};
-use crate::environment::{Clock, SeededEntropy};
-use crate::flush::{FlushError, place, read};
+use crate::core::recovery::{self, OpenOptions};
+use crate::core::{Accepted, CommitGroupError, Core, Environment, FlushReport};
+use crate::flush::FlushError;
 use crate::receiver::archive_note;
-use crate::receiver::core::{Accepted, CommitGroupError, Core, Environment, FlushReport};
-use crate::receiver::recovery::{self, OpenOptions};
-use crate::remote_write::hand_made::compressed;
-use crate::schema::Table;
-use crate::table::{Archive, DAY_MS, Definition, ModelLog, PutFault, TableLog};
-use crate::wal::{Disk, Faults, LossyDisk, Options, Position, WriterId};
 
 /// How the world is set up.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use super::auth::allow;
 use super::client::{V1, V2, exchange, head, post, read_answer};
 use super::*;
-use crate::receiver::deliveries::Delivered;
+use crate::core::Delivered;
 
 fn chunked(headers: &str, chunks: &[&[u8]]) -> Vec<u8> {
     let mut request = head("POST", "/receive", &format!("{headers}Transfer-Encoding: chunked\r\n")).into_bytes();

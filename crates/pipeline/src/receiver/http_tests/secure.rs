@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use promarchive_api::receiver_settings::TlsFiles;
 use rustls::ClientConfig;
 use rustls::RootCertStore;
 use rustls::crypto::ring;
@@ -14,7 +15,6 @@ use tokio_rustls::TlsConnector;
 
 use super::client::{Answer, V1, head, post, read_answer};
 use super::*;
-use crate::receiver::TlsFiles;
 
 /// Writes a new certificate and key; gives the certificate back.
 fn issue(cert: &Path, key: &Path) -> CertificateDer<'static> {

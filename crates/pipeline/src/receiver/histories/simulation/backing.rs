@@ -7,14 +7,15 @@ use async_trait::async_trait;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use object_store::path::Path;
+use promarchive_archive::log::{
+    Commit, Definition, DeltaLog, LogError, ModelLog, Put, PutFault, Snapshot, TableLog, Version,
+};
+use promarchive_archive::schema::Table;
+use promarchive_archive::store::DurableLocal;
 use tempfile::TempDir;
 use url::Url;
 
 use crate::receiver::histories::faults::FaultyStore;
-use crate::schema::Table;
-use crate::table::{
-    Commit, Definition, DeltaLog, DurableLocal, LogError, ModelLog, Put, PutFault, Snapshot, TableLog, Version,
-};
 
 /// On what a history runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

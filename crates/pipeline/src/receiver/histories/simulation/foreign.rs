@@ -1,9 +1,10 @@
 //! Another program that writes into the tables: what it leaves must be refused by name.
 
+use promarchive_archive::log::{Commit, DataFile, LogError};
+use promarchive_archive::schema::Table;
+use promarchive_model::{Date, WriterId};
+
 use super::world::Chance;
-use crate::schema::Table;
-use crate::table::{Commit, DataFile, Date, LogError};
-use crate::wal::WriterId;
 
 const WRITER: WriterId = WriterId::from_u128(0xf0);
 

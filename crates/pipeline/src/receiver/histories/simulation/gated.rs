@@ -12,13 +12,13 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use promarchive_archive::log::{Commit, Definition, LogError, Put, PutFault, Snapshot, TableLog, Version};
+use promarchive_archive::schema::Table;
 
 use super::Lie;
 use super::backing::Backing;
 use super::schedule::{Gate, Operation, Verdict};
 use crate::receiver::histories::faults::{ForgetfulSnapshot, injected};
-use crate::schema::Table;
-use crate::table::{Commit, Definition, LogError, Put, PutFault, Snapshot, TableLog, Version};
 
 #[derive(Debug)]
 pub(super) struct GatedLog {

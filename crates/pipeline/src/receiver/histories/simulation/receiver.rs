@@ -5,6 +5,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use object_store::path::Path;
+use promarchive_archive::Archive;
+use promarchive_archive::log::TableLog;
+use promarchive_archive::schema::Table;
+use promarchive_model::environment::{Clock, SeededEntropy};
+use promarchive_wal::{Disk, Faults, LossyDisk, Options};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -12,15 +17,11 @@ use super::Lie;
 use super::backing::Tables;
 use super::gated::{GatedLog, GatedStore};
 use super::schedule::{Actor, Gate, Schedule, Verdict};
-use crate::environment::{Clock, SeededEntropy};
+use crate::core::recovery::{self, OpenOptions, RecoveryError};
+use crate::core::{Core, Environment, FlushReport};
 use crate::flush::FlushError;
-use crate::receiver::core::{Core, Environment, FlushReport};
 use crate::receiver::histories::request::{Request, START};
 use crate::receiver::histories::tables::label_columns;
-use crate::receiver::recovery::{self, OpenOptions, RecoveryError};
-use crate::schema::Table;
-use crate::table::{Archive, TableLog};
-use crate::wal::{Disk, Faults, LossyDisk, Options};
 
 /// Longer than any history: within it every repetition is recognised.
 const KEEP: Duration = Duration::from_secs(400 * 86_400);

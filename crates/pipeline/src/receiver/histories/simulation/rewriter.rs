@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use object_store::{ObjectStoreExt, PutPayload};
-
-use crate::environment::{Entropy, SeededEntropy};
-use crate::flush::{place, read};
-use crate::schema::Table;
-use crate::table::{Archive, Commit, CommitError, DataFile, DataFilePath, LogError, Put, TableLog, commit};
-use crate::wal::WriterId;
+use promarchive_archive::Archive;
+use promarchive_archive::commit::{CommitError, commit};
+use promarchive_archive::file::DataFilePath;
+use promarchive_archive::log::{Commit, DataFile, LogError, Put, TableLog};
+use promarchive_archive::schema::Table;
+use promarchive_archive::store::{place, read};
+use promarchive_model::WriterId;
+use promarchive_model::environment::{Entropy, SeededEntropy};
 
 /// Its name in the tables.
 const WRITER: WriterId = WriterId::from_u128(0xcafe);

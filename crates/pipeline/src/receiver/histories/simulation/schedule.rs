@@ -7,12 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use object_store::PutPayload;
 use object_store::path::Path;
+use promarchive_archive::log::{Commit, Version};
+use promarchive_archive::schema::Table;
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
-
-use crate::schema::Table;
-use crate::table::{Commit, Version};
 
 /// Somebody who works on the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

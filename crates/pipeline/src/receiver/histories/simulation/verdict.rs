@@ -1,8 +1,9 @@
 //! What is asked of every history: while it runs, and when everything works again.
 
+use promarchive_archive::store::{place, read};
+
 use super::backing::Ground;
 use super::world::{RECEIVERS, World};
-use crate::flush::{place, read};
 use crate::receiver::histories::ensure;
 use crate::receiver::histories::tables::Contents;
 

@@ -5,6 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use object_store::ObjectStoreExt;
+use promarchive_archive::commit::CommitError;
+use promarchive_archive::log::{DataFile, Definition};
+use promarchive_archive::schema::Table;
+use promarchive_model::DAY_MS;
+use promarchive_model::environment::{Clock, Entropy, SeededEntropy};
+use promarchive_testkit::hand_made::compressed;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use tokio::runtime::{Builder, Runtime};
@@ -16,14 +22,10 @@ use super::receiver::{Receiver, Work, archive};
 use super::rewriter::Rewrite;
 use super::schedule::{Actor, Gate, Operation, Schedule, Verdict};
 use super::{Lie, Setup};
-use crate::environment::{Clock, Entropy, SeededEntropy};
 use crate::flush::FlushError;
 use crate::receiver::histories::ensure;
 use crate::receiver::histories::request::{Request, START, request};
 use crate::receiver::histories::tables::{Reader, label_columns};
-use crate::remote_write::hand_made::compressed;
-use crate::schema::Table;
-use crate::table::{CommitError, DAY_MS, DataFile, Definition};
 
 /// Receivers with a WAL of their own, on the same tables.
 pub(super) const RECEIVERS: usize = 2;

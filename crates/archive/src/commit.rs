@@ -1,0 +1,111 @@
+//! The commit protocol: a change lands at most once, on top of a version in which it still makes sense.
+//!
+//! Every try starts from a fresh snapshot. If the writer's position there is the commit's or a later one, the commit landed
+//! before: by an earlier try that was reported failed, or before a restart. Such a try may have failed behind the put, at the sync, so
+//! the log is synced before it is believed. If the position there is neither that nor the one that the writer had last seen, a commit of an
+//! earlier process landed late, and some of these rows may be in it: nothing is committed. Else the next version is put if absent; when
+//! another commit took it, everything starts again. Files to remove must be active in the version that is built upon, or the change is
+//! stale and must be planned anew. `docs/explanation/commit-protocol.md` gives the reasons.
+
+use std::collections::HashSet;
+
+use promarchive_model::WriterId;
+use promarchive_model::failpoint::{self, FailPoint};
+
+use crate::log::{Commit, LogError, Put, Snapshot, TableLog, Version};
+
+/// Flushes within the horizon, however long ago they were.
+pub const MIN_GENERATIONS: usize = 2;
+
+/// Lost races in a row after which a commit gives up for now; its caller tries again.
+const MAX_RACES: u32 = 100;
+
+/// How a commit got into the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// As this version, after so many lost races.
+    Now {
+        /// The new version.
+        version: Version,
+        /// Times that another writer was faster.
+        races: u32,
+    },
+    /// By an earlier try.
+    Earlier,
+}
+
+/// Why a commit is not in the table, or may not be.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The log failed; a later try of the same commit finds out whether this one landed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A file to remove is gone: plan anew.
+    #[error("{0}: no longer in the table; the change must be planned anew")]
+    Stale(String),
+    /// The table has more of the writer's records than the writer knew when it chose the rows.
+    #[error(
+        "a commit that an earlier process had asked for has landed late: the table has the WAL's records up to {found}, and not \
+         only up to {}; what of them is still missing is known after a replay of the WAL", .last.unwrap_or(0)
+    )]
+    Overtaken {
+        /// The position there.
+        found: u64,
+        /// The last position that the writer knew to be there.
+        last: Option<u64>,
+    },
+    /// The table does not exist.
+    #[error("the table does not exist")]
+    NoTable,
+    /// Too many other writers.
+    #[error("lost {MAX_RACES} races for the next version in a row")]
+    Contended,
+}
+
+/// Commits at most once; safe to call again with the same transaction after any error or crash. `last` is the writer's position in the
+/// table when the rows were chosen.
+pub async fn commit(log: &dyn TableLog, commit: &Commit, last: Option<u64>) -> Result<Committed, CommitError> {
+    for races in 0..MAX_RACES {
+        let snapshot = log.load().await?.ok_or(CommitError::NoTable)?;
+        let there = position_there(log, snapshot.as_ref(), commit.transaction).await?;
+        if there >= Some(commit.transaction.1) {
+            return Ok(Committed::Earlier);
+        }
+        if let Some(found) = there.filter(|_| there > last) {
+            return Err(CommitError::Overtaken { found, last });
+        }
+        if !commit.remove.is_empty() {
+            let files = snapshot.files().await?;
+            let active: HashSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
+            if let Some(gone) = commit.remove.iter().find(|file| !active.contains(file.path.as_str())) {
+                return Err(CommitError::Stale(gone.path.clone()));
+            }
+        }
+        let version = snapshot.version() + 1;
+        step(FailPoint::CommitPut)?;
+        let put = log.put(version, commit).await?;
+        step(FailPoint::CommitPutDone)?;
+        match put {
+            Put::Done => return Ok(Committed::Now { version, races }),
+            Put::Taken => tracing::debug!(version, "another writer took the version"),
+        }
+    }
+    Err(CommitError::Contended)
+}
+
+/// The writer's position in the table, durable if it is at least this one.
+pub async fn position_there(
+    log: &dyn TableLog,
+    snapshot: &dyn Snapshot,
+    (writer, position): (WriterId, u64),
+) -> Result<Option<u64>, LogError> {
+    let there = snapshot.transaction(writer).await?;
+    if there >= Some(position) {
+        log.sync().await?;
+    }
+    Ok(there)
+}
+
+fn step(point: FailPoint) -> Result<(), LogError> {
+    failpoint::reach(point).map_err(|e| LogError::Store { place: "commit".into(), cause: e.to_string() })
+}

@@ -1,0 +1,10 @@
+//! One Parquet file: its name, its rows encoded and decoded.
+
+pub mod decode;
+pub(crate) mod encode;
+pub(crate) mod path;
+#[cfg(test)]
+mod tests;
+
+pub use encode::{ColumnOrdersError, EncodeError, EncodedFile, FileEncoder};
+pub use path::DataFilePath;

@@ -1,0 +1,399 @@
+//! The real table log: Delta Lake, read by the Delta kernel, written by ourselves.
+//!
+//! The kernel replays the log and writes checkpoints. Commits are our own few JSON lines, put if absent: that leaves time, bytes
+//! and the meaning of each error with us, and is all that protocol (1, 2) asks of a writer. The kernel breaks its API with each minor version,
+//! so nothing outside this module knows it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use async_trait::async_trait;
+use delta_kernel::engine::arrow_data::ArrowEngineData;
+use delta_kernel::snapshot::{SnapshotBuilder, SnapshotRef};
+use delta_kernel::{Engine, KernelError};
+use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
+use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use promarchive_model::failpoint::{self, Sabotage};
+use promarchive_model::{Date, WriterId};
+use url::Url;
+
+use crate::file::path::DataFilePath;
+use crate::log::actions;
+use crate::log::checksums::checksum_names;
+use crate::log::seen::{Advanced, Seen};
+use crate::log::{Commit, DataFile, Definition, LogError, Put, Snapshot, TableLog, Version};
+use crate::store::place::absolute;
+
+type KernelEngine = DefaultEngine<TokioMultiThreadExecutor>;
+
+/// What to do about a table that another program has changed.
+const FOREIGN: &str = "these tables are written by promarchive alone: restore the table, or start a new archive";
+
+/// A Delta table's log on an object store.
+pub struct DeltaLog {
+    store: Arc<dyn ObjectStore>,
+    root: Path,
+    url: Url,
+    engine: Arc<KernelEngine>,
+    known: Arc<Known>,
+}
+
+/// What is known of the log.
+#[derive(Default)]
+struct Known {
+    /// What commits need of the newest version: the next load reads only what came after it.
+    seen: Mutex<Option<Seen>>,
+    /// The newest snapshot that the kernel has made, for its list of files; older than what was seen where nobody has asked since.
+    snapshot: Mutex<Option<SnapshotRef>>,
+}
+
+impl Known {
+    fn seen(&self) -> MutexGuard<'_, Option<Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn snapshot(&self) -> MutexGuard<'_, Option<SnapshotRef>> {
+        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a snapshot, unless there is a newer one. One of the same version may have a checkpoint more.
+    fn keep(&self, snapshot: &SnapshotRef) {
+        let mut kept = self.snapshot();
+        if kept.as_ref().is_none_or(|kept| kept.version() <= snapshot.version()) {
+            *kept = Some(snapshot.clone());
+        }
+    }
+}
+
+impl fmt::Debug for DeltaLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DeltaLog({})", self.url)
+    }
+}
+
+impl DeltaLog {
+    /// The log of the table at `root` in `store`, which is `url` to the kernel. Needs a multi-threaded Tokio runtime, now and
+    /// at each call.
+    pub fn new(store: Arc<dyn ObjectStore>, root: Path, mut url: Url) -> Self {
+        if !url.path().ends_with('/') {
+            url.set_path(&format!("{}/", url.path()));
+        }
+        let executor = Arc::new(TokioMultiThreadExecutor::new(tokio::runtime::Handle::current()));
+        let engine = Arc::new(DefaultEngineBuilder::new(store.clone()).with_task_executor(executor).build());
+        Self { store, root, url, engine, known: Arc::default() }
+    }
+
+    fn version_path(&self, version: Version) -> Path {
+        self.root.clone().join("_delta_log").join(format!("{version:020}.json"))
+    }
+
+    /// Puts a version if it is absent. What stands there already may be this very commit, put by a try that was reported failed.
+    async fn put_version(&self, version: Version, content: String) -> Result<Put, LogError> {
+        let path = self.version_path(version);
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        match self.store.put_opts(&path, PutPayload::from(content.clone()), options).await {
+            Ok(_) => Ok(Put::Done),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                let there = self.store.get(&path).await.map_err(|e| store_error(&path, &e))?;
+                let there = there.bytes().await.map_err(|e| store_error(&path, &e))?;
+                if there.as_ref() != content.as_bytes() {
+                    return Ok(Put::Taken);
+                }
+                self.sync_directories().await?;
+                Ok(Put::Done)
+            }
+            Err(e) => Err(store_error(&path, &e)),
+        }
+    }
+
+    /// Versions are synced before they are linked into the directory: only directories may be behind, those of log, table and archive.
+    async fn sync_directories(&self) -> Result<(), LogError> {
+        // On the network a put is durable when the store answers.
+        let Some(root) = (self.url.scheme() == "file").then(|| self.url.to_file_path().ok()).flatten() else {
+            return Ok(());
+        };
+        let synced = tokio::task::spawn_blocking(move || {
+            let log = root.join("_delta_log");
+            log.ancestors().take(3).try_for_each(|directory| std::fs::File::open(directory)?.sync_all())
+        });
+        let failed = |cause: String| LogError::Store { place: self.url.to_string(), cause };
+        let synced = synced.await.map_err(|e| failed(e.to_string()))?;
+        synced.map_err(|e| failed(format!("cannot sync the directories of the log: {e}")))
+    }
+
+    async fn exists(&self) -> Result<bool, LogError> {
+        let log = self.root.clone().join("_delta_log");
+        let first = self.store.list(Some(&log)).try_next().await;
+        first.map(|object| object.is_some()).map_err(|e| store_error(&log, &e))
+    }
+
+    /// The kernel's snapshot of the newest version.
+    async fn newest(&self) -> Result<SnapshotRef, LogError> {
+        let known = self.known.snapshot().clone();
+        let snapshot = match read_version(&self.engine, &self.url, known, None).await {
+            Ok(snapshot) => snapshot,
+            Err(error) => return Err(self.blame_checksums(error).await),
+        };
+        check_protocol(&self.url, &snapshot)?;
+        *self.known.snapshot() = Some(snapshot.clone());
+        Ok(snapshot)
+    }
+
+    /// Names the files of checksums in the log, which other programs have put there, and which the kernel reads.
+    async fn blame_checksums(&self, error: LogError) -> LogError {
+        let LogError::Store { place, cause } = error else { return error };
+        let log = self.root.clone().join("_delta_log");
+        let directory = std::path::PathBuf::from(absolute(&log));
+        // On the network nobody has put any.
+        let names = match self.url.scheme() {
+            "file" => tokio::task::spawn_blocking(move || checksum_names(&directory)).await.unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let blame = match names.is_empty() {
+            true => String::new(),
+            false => format!(
+                "; not written by promarchive, and perhaps the reason: {} in {}",
+                names.join(", "),
+                absolute(&log)
+            ),
+        };
+        LogError::Store { place, cause: format!("{cause}{blame}") }
+    }
+
+    /// What commits need of the newest version; none if there is no table.
+    async fn seen(&self) -> Result<Option<Seen>, LogError> {
+        let seen = self.known.seen().clone();
+        let reading = seen.as_ref().map_or(0, |seen| seen.reading + 1);
+        if let Some(seen) = seen {
+            let place = self.version_path(seen.version);
+            let advanced = seen.advance(self.store.as_ref(), |version| self.version_path(version)).await;
+            if let Advanced::To(seen) = advanced.map_err(|e| store_error(&place, &e))? {
+                return Ok(Some(seen));
+            }
+        }
+        if !self.exists().await? {
+            return Ok(None);
+        }
+        let snapshot = self.newest().await?;
+        let configuration = snapshot.table_configuration().metadata().configuration();
+        let properties = configuration.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        Ok(Some(Seen { version: snapshot.version(), properties, positions: BTreeMap::new(), reading }))
+    }
+}
+
+#[async_trait]
+impl TableLog for DeltaLog {
+    async fn load(&self) -> Result<Option<Arc<dyn Snapshot>>, LogError> {
+        let seen = self.seen().await?;
+        *self.known.seen() = seen.clone();
+        let snapshot = |seen| DeltaSnapshot {
+            seen,
+            known: self.known.clone(),
+            url: self.url.clone(),
+            engine: self.engine.clone(),
+        };
+        Ok(seen.map(|seen| Arc::new(snapshot(seen)) as Arc<dyn Snapshot>))
+    }
+
+    async fn create(&self, definition: &Definition) -> Result<Put, LogError> {
+        self.put_version(0, actions::create(definition)).await
+    }
+
+    async fn put(&self, version: Version, commit: &Commit) -> Result<Put, LogError> {
+        self.put_version(version, actions::commit(commit)).await
+    }
+
+    async fn sync(&self) -> Result<(), LogError> {
+        self.sync_directories().await
+    }
+
+    async fn checkpoint(&self) -> Result<(), LogError> {
+        let snapshot = self.newest().await?;
+        let engine = self.engine.clone();
+        let (_, snapshot) = blocking(&self.url, move || snapshot.checkpoint(engine.as_ref(), None)).await?;
+        self.known.keep(&snapshot);
+        Ok(())
+    }
+}
+
+/// Makes the kernel read a version, the newest if none is given. It reads only what came after the `known` snapshot, if there is one.
+async fn read_version(
+    engine: &Arc<KernelEngine>,
+    url: &Url,
+    known: Option<SnapshotRef>,
+    version: Option<Version>,
+) -> Result<SnapshotRef, LogError> {
+    fn at<Mode>(builder: SnapshotBuilder<Mode>, version: Option<Version>) -> SnapshotBuilder<Mode> {
+        match version {
+            Some(version) => builder.at_version(version),
+            None => builder,
+        }
+    }
+    let (engine, table) = (engine.clone(), url.clone());
+    blocking(url, move || {
+        let engine: &dyn Engine = engine.as_ref();
+        let newer = known.map(|known| at(delta_kernel::Snapshot::builder_from(known), version).build(engine));
+        match newer {
+            Some(Ok(snapshot)) => Ok(snapshot),
+            // What the known snapshot rests on may be gone: the log was restored, or cleaned up.
+            Some(Err(_)) | None => at(delta_kernel::Snapshot::builder_for(&table), version).build(engine),
+        }
+    })
+    .await
+}
+
+struct DeltaSnapshot {
+    seen: Seen,
+    known: Arc<Known>,
+    url: Url,
+    engine: Arc<KernelEngine>,
+}
+
+impl DeltaSnapshot {
+    /// The kernel's snapshot of this version.
+    async fn of_the_kernel(&self) -> Result<SnapshotRef, LogError> {
+        let version = self.seen.version;
+        let known = self.known.snapshot().clone().filter(|known| known.version() <= version);
+        let snapshot = read_version(&self.engine, &self.url, known, Some(version)).await?;
+        check_protocol(&self.url, &snapshot)?;
+        self.known.keep(&snapshot);
+        Ok(snapshot)
+    }
+
+    /// Remembers a position for the versions that follow; commits that set another one have told it already.
+    fn remember(&self, writer: String, position: Option<u64>) {
+        if let Some(seen) = self.known.seen().as_mut().filter(|seen| seen.reading == self.seen.reading) {
+            seen.positions.entry(writer).or_insert(position);
+        }
+    }
+}
+
+impl fmt::Debug for DeltaSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at version {}", self.url, self.seen.version)
+    }
+}
+
+#[async_trait]
+impl Snapshot for DeltaSnapshot {
+    fn version(&self) -> Version {
+        self.seen.version
+    }
+
+    fn properties(&self) -> &BTreeMap<String, String> {
+        &self.seen.properties
+    }
+
+    async fn transaction(&self, writer: WriterId) -> Result<Option<u64>, LogError> {
+        if failpoint::sabotaged(Sabotage::ForgetTransaction) {
+            return Ok(None);
+        }
+        let writer = writer.to_string();
+        if let Some(position) = self.seen.positions.get(&writer) {
+            return Ok(*position);
+        }
+        let (snapshot, engine, asked) = (self.of_the_kernel().await?, self.engine.clone(), writer.clone());
+        let position = blocking(&self.url, move || snapshot.get_app_id_version(&asked, engine.as_ref())).await?;
+        let position = position.and_then(|position| u64::try_from(position).ok());
+        self.remember(writer, position);
+        Ok(position)
+    }
+
+    async fn files(&self) -> Result<Vec<DataFile>, LogError> {
+        let (snapshot, engine) = (self.of_the_kernel().await?, self.engine.clone());
+        let batches = blocking(&self.url, move || {
+            let scan = snapshot.scan_builder().without_row_transforms().build()?;
+            let mut batches = Vec::new();
+            for metadata in scan.scan_metadata(engine.as_ref())? {
+                let (data, selected) = metadata?.scan_files.into_parts();
+                batches.push((ArrowEngineData::try_from_engine_data(data)?.record_batch().clone(), selected));
+            }
+            Ok(batches)
+        });
+        let mut files = Vec::new();
+        for (batch, selected) in batches.await? {
+            read_files(&self.url, &batch, &selected, &mut files)?;
+        }
+        Ok(files)
+    }
+}
+
+/// Reads the kernel's scan rows: `path`, `size`, `modificationTime`, `stats` and `deletionVector` are columns of them.
+fn read_files(url: &Url, batch: &RecordBatch, selected: &[bool], files: &mut Vec<DataFile>) -> Result<(), LogError> {
+    let refused = |problem: String| LogError::Refused { place: url.to_string(), problem, advice: FOREIGN };
+    let column = |name: &str| batch.column_by_name(name).ok_or_else(|| refused(format!("no {name} of its files")));
+    let paths = column("path")?.as_string_opt::<i32>().ok_or_else(|| refused("paths are not text".into()))?;
+    let sizes =
+        column("size")?.as_primitive_opt::<Int64Type>().ok_or_else(|| refused("sizes are not numbers".into()))?;
+    let times = column("modificationTime")?.as_primitive_opt::<Int64Type>();
+    let stats = column("stats")?.as_string_opt::<i32>();
+    let vectors = column("deletionVector")?;
+    // A missing tail of the selection means selected (kernel's convention).
+    for row in (0..batch.num_rows()).filter(|&row| selected.get(row).copied().unwrap_or(true)) {
+        let path = paths.value(row);
+        if vectors.is_valid(row) {
+            return Err(refused(format!("{path} has a deletion vector")));
+        }
+        let path = percent_decoded(path);
+        let date = partition(&path).ok_or_else(|| refused(format!("{path} stands in no date partition")))?;
+        files.push(DataFile {
+            size: u64::try_from(sizes.value(row)).unwrap_or(0),
+            modification_time: times.map_or(0, |times| times.value(row)),
+            date,
+            stats: stats.filter(|stats| stats.is_valid(row)).and_then(|stats| actions::parse_stats(stats.value(row))),
+            path,
+        });
+    }
+    Ok(())
+}
+
+/// Delta's paths are URL-encoded; ours hold nothing that needs it.
+fn percent_decoded(path: &str) -> String {
+    Path::from_url_path(path).map_or_else(|_| path.to_owned(), String::from)
+}
+
+fn partition(path: &str) -> Option<Date> {
+    let directory = path.split_once('/')?.0;
+    let probe = DataFilePath { date: Date(0), position: 0, writer: WriterId::from_u128(0), nonce: 0 }.to_string();
+    let name = probe.split_once('/')?.1;
+    DataFilePath::parse(&format!("{directory}/{name}")).map(|path| path.date)
+}
+
+/// A newer protocol means features that this program does not know, such as deletion vectors: refused, never guessed at.
+fn check_protocol(url: &Url, snapshot: &SnapshotRef) -> Result<(), LogError> {
+    let protocol = snapshot.table_configuration().protocol();
+    let found = (protocol.min_reader_version(), protocol.min_writer_version());
+    if found == actions::PROTOCOL {
+        return Ok(());
+    }
+    Err(LogError::Refused {
+        place: url.to_string(),
+        problem: format!("Delta protocol {found:?} instead of {:?}", actions::PROTOCOL),
+        advice: FOREIGN,
+    })
+}
+
+fn store_error(path: &Path, error: &object_store::Error) -> LogError {
+    LogError::Store { place: absolute(path), cause: promarchive_model::chain(error) }
+}
+
+async fn blocking<T, F>(url: &Url, work: F) -> Result<T, LogError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, KernelError> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(value)) => Ok(value),
+        // A backtrace, which it has with RUST_BACKTRACE, would go into answers and log lines.
+        Ok(Err(error)) => {
+            Err(LogError::Store { place: url.to_string(), cause: promarchive_model::chain(error.without_backtrace()) })
+        }
+        Err(panic) => Err(LogError::Store { place: url.to_string(), cause: panic.to_string() }),
+    }
+}

@@ -1,0 +1,153 @@
+//! The log of one table, as the commit protocol sees it: snapshots, and put-if-absent of the next version.
+//!
+//! The protocol (`docs/explanation/commit-protocol.md`) is written above this trait, in [`crate::commit::commit`]. The real log
+//! is [`DeltaLog`]; [`ModelLog`] is a model in memory. A conformance suite holds both to the same behaviour.
+
+mod actions;
+mod checksums;
+#[cfg(test)]
+mod conformance;
+mod delta;
+pub(crate) mod forward;
+mod model;
+mod seen;
+#[cfg(test)]
+mod work;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+pub use checksums::{ForeignChecksums, checksum_names, foreign_checksums, is_checksum};
+pub use delta::DeltaLog;
+pub use model::{ModelLog, PutFault};
+use promarchive_model::{Date, WriterId};
+
+use crate::schema::{LabelColumns, Table};
+
+/// Version of a table: 0 creates it, each commit adds one.
+pub type Version = u64;
+
+/// What is known of a data file without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataFile {
+    /// Relative to the table's root.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// When it was committed, milliseconds since the epoch.
+    pub modification_time: i64,
+    /// Its partition.
+    pub date: Date,
+    /// Statistics, where the writer gave any that can be read.
+    pub stats: Option<FileStats>,
+}
+
+/// Statistics of a data file; bounds are inclusive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileStats {
+    /// Rows.
+    pub rows: u64,
+    /// Smallest and largest metric, possibly cut: a lower and an upper bound.
+    pub metric: Option<(String, String)>,
+    /// Smallest and largest timestamp in milliseconds.
+    pub timestamp: Option<(i64, i64)>,
+}
+
+/// What creates a table.
+#[derive(Clone, Debug)]
+pub struct Definition {
+    /// Which table.
+    pub table: Table,
+    /// Its label columns.
+    pub label_columns: LabelColumns,
+    /// Identity of the table, random.
+    pub id: u128,
+    /// When, milliseconds since the epoch.
+    pub created: i64,
+}
+
+/// One atomic change of a table.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// Whose WAL is in the table up to which position, once this is committed.
+    pub transaction: (WriterId, u64),
+    /// Files to add.
+    pub add: Vec<DataFile>,
+    /// Files to remove, which must be active in the version that this commits on top of.
+    pub remove: Vec<DataFile>,
+    /// When, milliseconds since the epoch.
+    pub time: i64,
+}
+
+/// How a put-if-absent ended, when it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// The version is this commit.
+    Done,
+    /// The version belongs to another commit.
+    Taken,
+}
+
+/// Why the log could not do its work.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LogError {
+    /// The store failed, or cannot be reached: worth another try. A put may have landed all the same.
+    #[error("{place}: {cause}")]
+    Store {
+        /// Table or object.
+        place: String,
+        /// What the store said.
+        cause: String,
+    },
+    /// The table is not as this program writes it; trying again does not help.
+    #[error("{place}: {problem}; {advice}")]
+    Refused {
+        /// Table or object.
+        place: String,
+        /// What is wrong with it.
+        problem: String,
+        /// What a person can do.
+        advice: &'static str,
+    },
+}
+
+impl LogError {
+    /// Whether another try may succeed by itself.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Store { .. } => true,
+            Self::Refused { .. } => false,
+        }
+    }
+}
+
+/// One version of a table.
+#[async_trait]
+pub trait Snapshot: Send + Sync + fmt::Debug {
+    /// Which version.
+    fn version(&self) -> Version;
+    /// The table's properties.
+    fn properties(&self) -> &BTreeMap<String, String>;
+    /// The last position of `writer` in the table, if it ever committed.
+    async fn transaction(&self, writer: WriterId) -> Result<Option<u64>, LogError>;
+    /// The active files, in no order.
+    async fn files(&self) -> Result<Vec<DataFile>, LogError>;
+}
+
+/// The log of one table.
+#[async_trait]
+pub trait TableLog: Send + Sync + fmt::Debug {
+    /// The newest version; `None` when the table does not exist.
+    async fn load(&self) -> Result<Option<Arc<dyn Snapshot>>, LogError>;
+    /// Puts version 0 if it is absent.
+    async fn create(&self, definition: &Definition) -> Result<Put, LogError>;
+    /// Puts `version` if it is absent; it is durable when this returns. A [`LogError::Store`] leaves open whether it landed, and
+    /// what landed is not durable before a [`Self::sync`].
+    async fn put(&self, version: Version, commit: &Commit) -> Result<Put, LogError>;
+    /// Makes durable every version that a load has shown: a put may have failed after it landed, or its process been killed.
+    async fn sync(&self) -> Result<(), LogError>;
+    /// Writes a checkpoint of the newest version, which only makes later loads cheaper.
+    async fn checkpoint(&self) -> Result<(), LogError>;
+}

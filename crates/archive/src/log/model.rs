@@ -1,0 +1,148 @@
+//! A table log in memory: the model that the real one is held against, and what simulations run on.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use promarchive_model::WriterId;
+
+use crate::log::{Commit, DataFile, Definition, LogError, Put, Snapshot, TableLog, Version};
+use crate::schema::{LABEL_COLUMNS_PROPERTY, SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY};
+
+/// How the next put of a [`ModelLog`] fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutFault {
+    /// Before anything happened.
+    Before,
+    /// After it landed, at the sync: reported failed, seen by everybody, and not durable.
+    After,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    definition: Option<Definition>,
+    commits: Vec<Commit>,
+    /// How many of them are durable.
+    synced: usize,
+    fault: Option<PutFault>,
+}
+
+/// A table log in memory. A clone is another handle to the same log.
+#[derive(Clone, Debug, Default)]
+pub struct ModelLog {
+    state: Arc<Mutex<State>>,
+}
+
+impl ModelLog {
+    /// Makes the next put fail.
+    pub fn fail_next_put(&self, fault: PutFault) {
+        self.lock().fault = Some(fault);
+    }
+
+    /// Forgets a fault that has not struck.
+    pub fn clear_fault(&self) {
+        self.lock().fault = None;
+    }
+
+    /// The machine loses power: commits that were never synced are gone.
+    pub fn crash(&self) {
+        let mut state = self.lock();
+        let synced = state.synced;
+        state.commits.truncate(synced);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn failed() -> LogError {
+    LogError::Store { place: "model".into(), cause: "injected fault".into() }
+}
+
+#[async_trait]
+impl TableLog for ModelLog {
+    async fn load(&self) -> Result<Option<Arc<dyn Snapshot>>, LogError> {
+        let state = self.lock();
+        let Some(definition) = &state.definition else { return Ok(None) };
+        let properties = BTreeMap::from([
+            (SCHEMA_VERSION_PROPERTY.to_owned(), SCHEMA_VERSION.to_string()),
+            (LABEL_COLUMNS_PROPERTY.to_owned(), definition.label_columns.names().join(",")),
+        ]);
+        Ok(Some(Arc::new(ModelSnapshot { properties, commits: state.commits.clone() })))
+    }
+
+    async fn create(&self, definition: &Definition) -> Result<Put, LogError> {
+        let mut state = self.lock();
+        if state.definition.is_some() {
+            return Ok(Put::Taken);
+        }
+        state.definition = Some(definition.clone());
+        Ok(Put::Done)
+    }
+
+    async fn put(&self, version: Version, commit: &Commit) -> Result<Put, LogError> {
+        let mut state = self.lock();
+        let fault = state.fault.take();
+        if fault == Some(PutFault::Before) {
+            return Err(failed());
+        }
+        let next = 1 + state.commits.len() as Version;
+        if version > next {
+            return Err(LogError::Store {
+                place: "model".into(),
+                cause: format!("version {version} after {}", next - 1),
+            });
+        }
+        if version < next {
+            return Ok(Put::Taken);
+        }
+        state.commits.push(commit.clone());
+        if fault == Some(PutFault::After) {
+            return Err(failed());
+        }
+        state.synced = state.commits.len();
+        Ok(Put::Done)
+    }
+
+    async fn sync(&self) -> Result<(), LogError> {
+        let mut state = self.lock();
+        state.synced = state.commits.len();
+        Ok(())
+    }
+
+    async fn checkpoint(&self) -> Result<(), LogError> {
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct ModelSnapshot {
+    properties: BTreeMap<String, String>,
+    commits: Vec<Commit>,
+}
+
+#[async_trait]
+impl Snapshot for ModelSnapshot {
+    fn version(&self) -> Version {
+        self.commits.len() as Version
+    }
+
+    fn properties(&self) -> &BTreeMap<String, String> {
+        &self.properties
+    }
+
+    async fn transaction(&self, writer: WriterId) -> Result<Option<u64>, LogError> {
+        let last = self.commits.iter().rev().find(|commit| commit.transaction.0 == writer);
+        Ok(last.map(|commit| commit.transaction.1))
+    }
+
+    async fn files(&self) -> Result<Vec<DataFile>, LogError> {
+        let mut files: Vec<DataFile> = Vec::new();
+        for commit in &self.commits {
+            files.retain(|file| !commit.remove.iter().any(|removed| removed.path == file.path));
+            files.extend(commit.add.iter().cloned());
+        }
+        Ok(files)
+    }
+}

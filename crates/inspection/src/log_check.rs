@@ -1,0 +1,193 @@
+//! Whether a table's log holds together: versions without a gap, readable commits, the documented schema, positions that never go back.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use object_store::path::Path;
+use promarchive_archive::log::{LogError, Version};
+use promarchive_archive::schema::{
+    DATE, LABEL_COLUMNS_PROPERTY, LabelColumns, SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, Table, delta_schema,
+};
+use promarchive_model::{WriterId, chain};
+use serde_json::{Value, json};
+
+use super::finding::{Check, Finding};
+use super::log_files::{Added, LogListing, RawCommit, list, parse_commit, read, read_checkpoint};
+
+/// What the commits of a table add up to.
+#[derive(Debug, Default)]
+pub(super) struct LogState {
+    /// Files that are listed now, by path.
+    pub(super) active: BTreeMap<String, Added>,
+    /// Files that were listed once.
+    pub(super) removed: HashSet<String>,
+    /// When each flush was committed, milliseconds since the epoch.
+    pub(super) flushes: HashMap<(WriterId, u64), i64>,
+    /// Last position of each writer.
+    pub(super) positions: BTreeMap<String, i64>,
+    /// The table's label columns, if its metadata can be read.
+    pub(super) label_columns: Option<LabelColumns>,
+    /// The last version read.
+    pub(super) version: Option<Version>,
+    /// Whether every version from 0 on was read.
+    pub(super) complete: bool,
+    /// What is wrong; without the table's name.
+    pub(super) findings: Vec<Finding>,
+}
+
+/// Reads and checks the log in the store, up to `limit`.
+pub(super) async fn check_log(
+    store: &Arc<dyn ObjectStore>,
+    root: &Path,
+    table: Table,
+    limit: Option<Version>,
+) -> Result<LogState, LogError> {
+    let mut listing = list(store.as_ref(), root).await?;
+    listing.commits.retain(|&version, _| limit.is_none_or(|limit| version <= limit));
+    let mut state = LogState { complete: true, ..LogState::default() };
+    state.gaps(&listing);
+    for (&version, object) in &listing.commits {
+        let file = format!("_delta_log/{}", object.location.filename().unwrap_or_default());
+        match parse_commit(&read(store.as_ref(), object).await?) {
+            Ok(commit) => state.apply(table, version, &file, commit),
+            Err(bad) => {
+                state.complete = false;
+                let message = format!("version {version} cannot be read: {}", bad.problem);
+                state.findings.push(Finding::new(Check::LogUnreadable, message).file(file).offset(bad.offset));
+            }
+        }
+        state.version = Some(version);
+    }
+    for (version, object) in &listing.checkpoints {
+        let bytes = read(store.as_ref(), object).await?;
+        let problem = match tokio::task::spawn_blocking(move || read_checkpoint(bytes)).await {
+            Ok(Ok(_)) => continue,
+            Ok(Err(e)) => chain(&e),
+            Err(panic) => panic.to_string(),
+        };
+        let message = format!("the checkpoint of version {version} cannot be read: {problem}");
+        let file = format!("_delta_log/{}", object.location.filename().unwrap_or_default());
+        state.findings.push(Finding::new(Check::CheckpointUnreadable, message).file(file));
+    }
+    Ok(state)
+}
+
+impl LogState {
+    fn gaps(&mut self, listing: &LogListing) {
+        let mut expected = 0;
+        for &version in listing.commits.keys() {
+            if version > expected {
+                self.complete = false;
+                let missing = match version - expected {
+                    1 => format!("version {expected} is missing"),
+                    _ => format!("versions {expected} to {} are missing", version - 1),
+                };
+                let file = format!("_delta_log/{expected:020}.json");
+                self.findings
+                    .push(Finding::new(Check::LogGap, format!("{missing}, version {version} is there")).file(file));
+            }
+            expected = version + 1;
+        }
+    }
+
+    fn apply(&mut self, table: Table, version: Version, file: &str, commit: RawCommit) {
+        let mut report = |check, message: String| self.findings.push(Finding::new(check, message).file(file));
+        if version == 0 && (commit.protocol.is_none() || commit.metadata.is_none()) {
+            report(Check::LogSchema, "version 0 lacks the table's protocol or schema".into());
+        }
+        if let Some(problem) = commit.protocol.as_ref().and_then(protocol_problem) {
+            report(Check::LogProtocol, problem);
+        }
+        if let Some(metadata) = &commit.metadata {
+            match check_metadata(table, metadata) {
+                Ok(columns) => self.label_columns = Some(columns),
+                Err((columns, problem)) => {
+                    self.label_columns = columns.or(self.label_columns.take());
+                    report(Check::LogSchema, problem);
+                }
+            }
+        }
+        let ours =
+            commit.transactions.iter().any(|(writer, _)| writer.len() == 32 && writer.parse::<WriterId>().is_ok());
+        if version > 0 && !ours {
+            report(Check::LogForeign, format!("version {version} carries no receiver's transaction"));
+        }
+        if let Some(action) = commit.foreign.first() {
+            report(
+                Check::LogForeign,
+                format!("version {version} has an action that promarchive never writes: {action}"),
+            );
+        }
+        self.transactions(version, file, &commit);
+        self.files(version, file, commit);
+    }
+
+    fn transactions(&mut self, version: Version, file: &str, commit: &RawCommit) {
+        for (writer, position) in &commit.transactions {
+            let before = self.positions.insert(writer.clone(), *position);
+            if let Some(before) = before.filter(|before| before >= position) {
+                let message =
+                    format!("version {version} has position {position} of writer {writer} after position {before}");
+                self.findings.push(Finding::new(Check::LogTransaction, message).file(file));
+            }
+            if let (Ok(writer), Ok(position)) = (writer.parse(), u64::try_from(*position)) {
+                let time = commit.time.unwrap_or_default();
+                self.flushes.entry((writer, position)).or_insert(time);
+            }
+        }
+    }
+
+    fn files(&mut self, version: Version, file: &str, commit: RawCommit) {
+        for path in commit.removed {
+            // After a version that could not be read nobody knows what is listed.
+            if self.active.remove(&path).is_none() && self.complete {
+                let message = format!("version {version} removes {path}, which is not listed");
+                self.findings.push(Finding::new(Check::LogConflict, message).file(file));
+            }
+            self.removed.insert(path);
+        }
+        for added in commit.added {
+            self.removed.remove(&added.path);
+            let path = added.path.clone();
+            if self.active.insert(path.clone(), added).is_some() && self.complete {
+                let message = format!("version {version} adds {path} a second time");
+                self.findings.push(Finding::new(Check::LogConflict, message).file(file));
+            }
+        }
+    }
+}
+
+fn protocol_problem(protocol: &Value) -> Option<String> {
+    let expected = json!({"minReaderVersion": 1, "minWriterVersion": 2});
+    (*protocol != expected).then(|| format!("the protocol is {protocol} instead of {expected}"))
+}
+
+/// The label columns; with a problem if there is one, and the columns if they can be told all the same.
+fn check_metadata(table: Table, metadata: &Value) -> Result<LabelColumns, (Option<LabelColumns>, String)> {
+    let property = |name: &str| metadata.get("configuration")?.get(name)?.as_str();
+    let version = property(SCHEMA_VERSION_PROPERTY).unwrap_or("none");
+    if version != SCHEMA_VERSION.to_string() {
+        return Err((None, format!("the schema version is {version}, and this program knows {SCHEMA_VERSION}")));
+    }
+    let names = property(LABEL_COLUMNS_PROPERTY).unwrap_or_default().split(',').filter(|name| !name.is_empty());
+    let columns = LabelColumns::new(names.map(str::to_owned).collect()).map_err(|e| (None, e.to_string()))?;
+    let schema =
+        metadata.get("schemaString").and_then(Value::as_str).and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let problem = if schema != Some(delta_schema(table, &columns)) {
+        Some("the schema is not the documented one".to_owned())
+    } else if metadata.get("partitionColumns") != Some(&json!([DATE])) {
+        Some(format!("the table is not partitioned by {DATE}"))
+    } else if property("delta.dataSkippingStatsColumns") != Some("metric,timestamp") {
+        Some(
+            "delta.dataSkippingStatsColumns is not metric,timestamp: other writers would put statistics on values"
+                .to_owned(),
+        )
+    } else {
+        None
+    };
+    match problem {
+        None => Ok(columns),
+        Some(problem) => Err((Some(columns), problem)),
+    }
+}

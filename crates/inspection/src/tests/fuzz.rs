@@ -1,0 +1,52 @@
+//! Random damage: whatever it is, verification and inspection end with an answer.
+
+use promarchive_model::environment::{Entropy, SeededEntropy};
+
+use super::*;
+
+fn copy_tree(from: &std::path::Path, to: &std::path::Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flipped_bytes_never_end_in_a_panic() {
+    // Decoders that panic inside say so on stderr, which is not what this test is about.
+    let fixture = Fixture::new().await;
+    for at in 0..33 {
+        fixture.flush(&request(NOON + at * 60_000, 3)).await;
+    }
+    let sound = fixture.location().directory().to_path_buf();
+    let paths: Vec<String> =
+        super::super::directory::walk(&sound).unwrap().into_iter().map(|entry| entry.path).collect();
+    let entropy = SeededEntropy::new(7);
+    let below = |bound: usize| usize::try_from(entropy.next_u64() % bound as u64).unwrap();
+    let rounds = std::env::var("PROMARCHIVE_FUZZ_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(40);
+    let mut silent = 0;
+    for round in 0..rounds {
+        let directory = tempfile::tempdir().unwrap();
+        let archive = directory.path().join("archive");
+        copy_tree(&sound, &archive);
+        let place = archive.join(&paths[below(paths.len())]);
+        let mut bytes = fs::read(&place).unwrap();
+        for _ in 0..1 + below(3) {
+            let at = below(bytes.len());
+            bytes[at] ^= 1 << below(8);
+        }
+        fs::write(&place, bytes).unwrap();
+        let location = Location::parse(archive.to_str().unwrap()).unwrap();
+        let verification = verify(&location, &VerifyOptions::default(), fixture.clock.as_ref(), &()).await;
+        silent += u32::from(verification.is_ok_and(|verification| verification.findings.is_empty()));
+        let _ = inspect(&location, &()).await;
+        assert!(round < rounds);
+    }
+    println!("{silent} of {rounds} rounds of damage were not noticed: values carry no checksum");
+    assert!(silent < rounds, "nothing was noticed");
+}

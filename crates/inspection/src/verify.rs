@@ -1,0 +1,397 @@
+//! Whether an archive keeps its promises.
+//!
+//! Nothing is written, and a receiver may run beside it: what is checked is the newest version of each table when its turn comes. Every listed
+//! file is read once, whole, page by page; where files of one day overlap in time, their keys are read again to find duplicates. Memory is
+//! bounded: two files' pages at a time, then [`super::duplicates`]; beyond that it grows with the number of files only.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::{StreamExt, stream};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use promarchive_archive::commit::MIN_GENERATIONS;
+use promarchive_archive::file::DataFilePath;
+use promarchive_archive::log::{DataFile, DeltaLog, FileStats, LogError, Snapshot, TableLog, checksum_names};
+use promarchive_archive::schema::{LabelColumns, Table};
+use promarchive_archive::store::{DurableLocal, place};
+use promarchive_archive::{ArchiveError, Location};
+use promarchive_model::environment::Clock;
+use promarchive_model::{Date, chain};
+use url::Url;
+
+use super::data_file::{CheckedFile, check_file};
+use super::duplicates::{self, Candidate, Flush};
+use super::finding::{Check, Finding, Severity};
+use super::log_check::{LogState, check_log};
+use super::log_files::list;
+use super::stored_file::StoredFile;
+use super::verification::{Leftover, TableVerification, Verification};
+use super::{Progress, directory, wal_tail};
+
+/// Files read at a time.
+const FILES_AT_A_TIME: usize = 2;
+
+/// What to verify beside the tables.
+#[derive(Clone, Debug, Default)]
+pub struct VerifyOptions {
+    /// The receiver's WAL directory, to hold the tables' positions against.
+    pub wal: Option<PathBuf>,
+}
+
+/// Verifies an archive.
+///
+/// # Errors
+/// There is no archive. All that is wrong with one that is there is a finding.
+pub async fn verify(
+    location: &Location,
+    options: &VerifyOptions,
+    clock: &dyn Clock,
+    progress: &dyn Progress,
+) -> Result<Verification, ArchiveError> {
+    let store: Arc<dyn ObjectStore> = Arc::new(DurableLocal::default());
+    let mut run = Run { store, location, findings: Vec::new(), now: clock.now_ms(), progress };
+    let mut opened = Vec::new();
+    for table in Table::ALL {
+        match run.open(table).await? {
+            Some(found) => opened.push(found),
+            None if table == Table::Samples => {
+                return Err(ArchiveError::Missing(location.directory().display().to_string()));
+            }
+            None => run.find(table, Finding::new(Check::TableMissing, "the table is not there")),
+        }
+    }
+    let horizon = horizon(&opened);
+    let label_columns = opened.iter().find_map(|table| table.log.label_columns.clone());
+    let mut tables = Vec::new();
+    for table in &opened {
+        tables.push(run.table(table, label_columns.as_ref(), &horizon).await);
+    }
+    if let Some(wal) = &options.wal {
+        run.wal(wal.clone(), &opened).await;
+    }
+    let mut findings = run.findings;
+    findings.sort_by_key(|finding| finding.severity);
+    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count() as u64;
+    let errors = count(Severity::Error);
+    Ok(Verification {
+        archive: location.directory().display().to_string(),
+        ok: errors == 0,
+        errors,
+        warnings: count(Severity::Warning),
+        notes: count(Severity::Note),
+        tables,
+        findings,
+    })
+}
+
+/// A table whose log has been read.
+struct Opened {
+    table: Table,
+    root: Path,
+    log: LogState,
+    version: Option<u64>,
+    files: Vec<DataFile>,
+}
+
+struct Run<'a> {
+    store: Arc<dyn ObjectStore>,
+    location: &'a Location,
+    findings: Vec<Finding>,
+    /// Milliseconds since the epoch.
+    now: i64,
+    progress: &'a dyn Progress,
+}
+
+impl Run<'_> {
+    fn find(&mut self, table: Table, finding: Finding) {
+        self.findings.push(finding.table(table.name()));
+    }
+
+    /// Reads a table's log twice: as readers do, and commit by commit. None if there is no log.
+    async fn open(&mut self, table: Table) -> Result<Option<Opened>, ArchiveError> {
+        let directory = self.location.directory().join(table.name());
+        let refuse = |why: String| ArchiveError::Place(directory.display().to_string(), why);
+        let root = Path::from_absolute_path(&directory).map_err(|e| refuse(e.to_string()))?;
+        let url = Url::from_directory_path(&directory).map_err(|()| refuse("not an absolute path".into()))?;
+        let listed = match list(self.store.as_ref(), &root).await {
+            Ok(listed) => listed,
+            Err(e) => {
+                self.find(table, Finding::unreadable_log(e.to_string(), None));
+                return Ok(None);
+            }
+        };
+        if listed.commits.is_empty() && listed.checkpoints.is_empty() {
+            return Ok(None);
+        }
+        let newest = listed.commits.keys().next_back().copied();
+        let kernel = DeltaLog::new(self.store.clone(), root.clone(), url);
+        let snapshot = snapshot(&kernel).await;
+        let version = snapshot.as_ref().ok().map(|(snapshot, _)| snapshot.version());
+        // What is committed from now on is not looked at; what a damaged log hides from readers is.
+        let limit = version.filter(|&version| Some(version) >= newest);
+        let log = match check_log(&self.store, &root, table, limit).await {
+            Ok(log) => log,
+            Err(e) => LogState { findings: vec![Finding::unreadable_log(e.to_string(), None)], ..LogState::default() },
+        };
+        let files = self.files(table, &log, snapshot).await;
+        Ok(Some(Opened { table, root, version, files, log }))
+    }
+
+    /// The listed files, by what readers see if they see anything.
+    async fn files(
+        &mut self,
+        table: Table,
+        log: &LogState,
+        snapshot: Result<(Arc<dyn Snapshot>, Vec<DataFile>), LogError>,
+    ) -> Vec<DataFile> {
+        log.findings.clone().into_iter().for_each(|finding| self.find(table, finding));
+        let broken = log.findings.iter().any(|finding| finding.severity == Severity::Error);
+        match snapshot {
+            Ok((snapshot, files)) => {
+                if log.complete && log.version == Some(snapshot.version()) {
+                    let differs = difference(log, snapshot.as_ref(), &files).await;
+                    differs
+                        .into_iter()
+                        .for_each(|message| self.find(table, Finding::new(Check::CheckpointDiffers, message)));
+                }
+                files
+            }
+            Err(e) => {
+                if !broken {
+                    let log = self.location.directory().join(table.name()).join("_delta_log");
+                    let names = tokio::task::spawn_blocking(move || checksum_names(&log)).await.unwrap_or_default();
+                    let message = format!("readers cannot open the table: {e}");
+                    self.find(table, Finding::unreadable_log(message, names.last().cloned()));
+                }
+                log.active.values().filter_map(as_data_file).collect()
+            }
+        }
+    }
+
+    async fn table(
+        &mut self,
+        opened: &Opened,
+        label_columns: Option<&LabelColumns>,
+        horizon: &HashSet<Flush>,
+    ) -> TableVerification {
+        let Opened { table, files, .. } = opened;
+        let mut report = TableVerification {
+            table: table.name(),
+            version: opened.version,
+            files: files.len() as u64,
+            bytes: files.iter().map(|file| file.size).sum(),
+            rows: 0,
+            duplicates: 0,
+            leftovers: Vec::new(),
+        };
+        if let Some(label_columns) = opened.log.label_columns.as_ref().or(label_columns) {
+            self.progress.begin(&format!("{}: reading", table.name()), report.files, report.bytes);
+            let by_date = self.read_files(opened, label_columns, &mut report).await;
+            if table.has_series() {
+                let candidates = by_date.values().flatten();
+                let bytes = candidates.clone().map(|(_, bytes)| bytes).sum();
+                self.progress.begin(&format!("{}: duplicates", table.name()), candidates.count() as u64, bytes);
+                for candidates in by_date.into_values() {
+                    report.duplicates += self.duplicates(*table, label_columns, candidates, horizon).await;
+                }
+            }
+        }
+        report.leftovers = self.unlisted(opened).await;
+        report
+    }
+
+    /// Reads all files, and returns those that can be merged, by day and with their sizes.
+    async fn read_files(
+        &mut self,
+        opened: &Opened,
+        label_columns: &LabelColumns,
+        report: &mut TableVerification,
+    ) -> BTreeMap<Date, Vec<(Candidate, u64)>> {
+        let checks = opened.files.iter().map(|file| {
+            let stored = StoredFile::new(self.store.clone(), place(&opened.root, &file.path), file.size);
+            let stats = opened.log.active.get(&file.path).and_then(|added| added.stats.clone());
+            let (table, label_columns, store) = (opened.table, label_columns.clone(), self.store.clone());
+            let location = place(&opened.root, &file.path);
+            async move {
+                let checked =
+                    read_file(table, label_columns, store, location, file.clone(), stats, stored.clone()).await;
+                (file, stored, checked)
+            }
+        });
+        let checks: Vec<_> = checks.collect();
+        let mut checks = stream::iter(checks).buffered(FILES_AT_A_TIME);
+        let mut by_date: BTreeMap<Date, Vec<(Candidate, u64)>> = BTreeMap::new();
+        let mut findings = Vec::new();
+        while let Some((file, stored, checked)) = checks.next().await {
+            report.rows += checked.rows;
+            findings.extend(checked.findings.into_iter().map(|finding| finding.file(&file.path)));
+            if let Some(timestamps) = checked.timestamps.filter(|_| checked.mergeable) {
+                let candidate = Candidate { path: file.path.clone(), file: stored, timestamps };
+                by_date.entry(file.date).or_default().push((candidate, file.size));
+            }
+            self.progress.advance(1, file.size);
+        }
+        drop(checks);
+        findings.into_iter().for_each(|finding| self.find(opened.table, finding));
+        by_date
+    }
+
+    async fn duplicates(
+        &mut self,
+        table: Table,
+        label_columns: &LabelColumns,
+        candidates: Vec<(Candidate, u64)>,
+        horizon: &HashSet<Flush>,
+    ) -> u64 {
+        let (candidates, sizes): (Vec<Candidate>, Vec<u64>) = candidates.into_iter().unzip();
+        let (files, columns, horizon) = (candidates.clone(), label_columns.clone(), horizon.clone());
+        let found = tokio::task::spawn_blocking(move || {
+            duplicates::find(table, &columns, &files).map(|found| (found.rows, found.findings(&files, &horizon)))
+        });
+        let found = match found.await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(e)) => Err(chain(&e)),
+            Err(panic) => Err(panic.to_string()),
+        };
+        self.progress.advance(sizes.len() as u64, sizes.iter().sum());
+        match found {
+            Ok((rows, findings)) => {
+                findings.into_iter().for_each(|finding| self.find(table, finding));
+                rows
+            }
+            Err(cause) => {
+                let first = candidates.first().map(|file| file.path.clone()).unwrap_or_default();
+                let message = format!("the day's files cannot be compared: {cause}");
+                self.find(table, Finding::new(Check::FileUnreadable, message).file(first));
+                0
+            }
+        }
+    }
+
+    async fn unlisted(&mut self, opened: &Opened) -> Vec<Leftover> {
+        let directory = self.location.directory().join(opened.table.name());
+        let walked = tokio::task::spawn_blocking(move || directory::walk(&directory)).await;
+        let entries = match walked.map_err(|e| e.to_string()).and_then(|walked| walked.map_err(|e| e.to_string())) {
+            Ok(entries) => entries,
+            Err(cause) => {
+                self.find(opened.table, Finding::new(Check::DirectoryUnreadable, cause));
+                return Vec::new();
+            }
+        };
+        let listed: BTreeSet<&str> = opened.files.iter().map(|file| file.path.as_str()).collect();
+        let unlisted = directory::sort_out(&entries, &listed, &opened.log.removed, self.now);
+        unlisted.findings.into_iter().for_each(|finding| self.find(opened.table, finding));
+        unlisted.leftovers
+    }
+
+    async fn wal(&mut self, directory: PathBuf, tables: &[Opened]) {
+        self.progress.begin("write-ahead log", 0, 0);
+        let read = tokio::task::spawn_blocking(move || wal_tail::read_tail(&directory)).await;
+        let tail = match read {
+            Ok(Ok(tail)) => tail,
+            Ok(Err(finding)) => return self.findings.push(*finding),
+            Err(panic) => return self.findings.push(Finding::new(Check::WalUnreadable, panic.to_string())),
+        };
+        self.findings.extend(tail.findings);
+        for opened in tables {
+            let committed = opened.log.positions.get(&tail.writer.to_string()).copied().unwrap_or(0);
+            if u64::try_from(committed).is_ok_and(|committed| committed > tail.tail.get()) {
+                let message = format!(
+                    "the table has records up to position {committed} of this WAL, which remembers none after {}",
+                    tail.tail
+                );
+                self.find(opened.table, Finding::new(Check::WalBehind, message));
+            }
+        }
+    }
+}
+
+async fn snapshot(log: &DeltaLog) -> Result<(Arc<dyn Snapshot>, Vec<DataFile>), LogError> {
+    let missing = || LogError::Store { place: format!("{log:?}"), cause: "no version".into() };
+    let snapshot = log.load().await?.ok_or_else(missing)?;
+    let files = snapshot.files().await?;
+    Ok((snapshot, files))
+}
+
+/// What readers, who start from the newest checkpoint, see otherwise than the commits say.
+async fn difference(log: &LogState, snapshot: &dyn Snapshot, files: &[DataFile]) -> Vec<String> {
+    let mut differences = Vec::new();
+    let seen: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
+    if let Some(path) = seen.iter().find(|path| !log.active.contains_key(**path)) {
+        differences.push(format!("readers see {path}, which the commits do not list"));
+    }
+    if let Some(path) = log.active.keys().find(|path| !seen.contains(path.as_str())) {
+        differences.push(format!("readers do not see {path}, which the commits list"));
+    }
+    for (writer, &position) in &log.positions {
+        let Ok(id) = writer.parse() else { continue };
+        match snapshot.transaction(id).await {
+            Ok(seen) if seen == u64::try_from(position).ok() => {}
+            Ok(seen) => differences
+                .push(format!("writer {writer} is at position {seen:?} to readers, and at {position} by the commits")),
+            Err(e) => differences.push(format!("the position of writer {writer} cannot be read: {e}")),
+        }
+    }
+    differences
+}
+
+fn as_data_file(added: &super::log_files::Added) -> Option<DataFile> {
+    let path = DataFilePath::parse(&added.path)?;
+    Some(DataFile {
+        path: added.path.clone(),
+        size: added.size,
+        modification_time: added.modification_time,
+        date: path.date,
+        stats: added.stats.as_deref().and_then(row_count).map(|rows| FileStats { rows, metric: None, timestamp: None }),
+    })
+}
+
+fn row_count(stats: &str) -> Option<u64> {
+    serde_json::from_str::<serde_json::Value>(stats).ok()?.get("numRecords")?.as_u64()
+}
+
+async fn read_file(
+    table: Table,
+    label_columns: LabelColumns,
+    store: Arc<dyn ObjectStore>,
+    location: Path,
+    file: DataFile,
+    stats: Option<String>,
+    stored: StoredFile,
+) -> CheckedFile {
+    let failed =
+        |check, message: String| CheckedFile { findings: vec![Finding::new(check, message)], ..CheckedFile::default() };
+    match store.head(&location).await {
+        Ok(found) if found.size != file.size => {
+            failed(Check::FileSize, format!("it has {} bytes, and the log says {}", found.size, file.size))
+        }
+        Ok(_) => {
+            let checked = tokio::task::spawn_blocking(move || {
+                check_file(table, &label_columns, &file, stats.as_deref(), &stored)
+            });
+            checked.await.unwrap_or_else(|panic| failed(Check::FileUnreadable, panic.to_string()))
+        }
+        Err(object_store::Error::NotFound { .. }) => failed(Check::FileMissing, "it is not there".into()),
+        Err(e) => failed(Check::FileUnreadable, chain(&e)),
+    }
+}
+
+/// The last flushes, which hold no row twice: a receiver settles each flush against at least so many before it.
+fn horizon(tables: &[Opened]) -> HashSet<Flush> {
+    let mut times: HashMap<Flush, i64> = HashMap::new();
+    for opened in tables.iter().filter(|opened| opened.table.has_series()) {
+        for file in &opened.files {
+            let Some(path) = DataFilePath::parse(&file.path) else { continue };
+            let flush = (path.writer, path.position);
+            // A file that was written again for a superseded row keeps the time of its first flush.
+            let time = opened.log.flushes.get(&flush).copied().unwrap_or(file.modification_time);
+            let known = times.entry(flush).or_insert(time);
+            *known = time.max(*known);
+        }
+    }
+    let mut newest: Vec<(i64, u64, Flush)> = times.into_iter().map(|(flush, time)| (time, flush.1, flush)).collect();
+    newest.sort_unstable();
+    newest.into_iter().rev().take(MIN_GENERATIONS).map(|(.., flush)| flush).collect()
+}

@@ -1,0 +1,245 @@
+//! A flush, from the memtable to what is trimmed behind it.
+//!
+//! ```text
+//! freeze ──► flush_pending ──► trim
+//! take, settle, lay out   files, commits   horizon, series, WAL
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use promarchive_archive::schema::Table;
+use promarchive_model::chain;
+use promarchive_model::failpoint::{self, FailPoint};
+use promarchive_wal::{Position, Wal};
+use serde::Serialize;
+
+use super::unpurged::News;
+use super::{Core, Environment, Replay, locked};
+use crate::flush::{FlushError, Job, TableReport, Unfinished};
+use crate::memtable::{Generation, Horizon, Memtable, SeriesRef, SeriesView};
+use crate::settle::{Plan, Settled, settle};
+
+/// Series whose labels are looked up under one lock.
+const VIEW_PART: usize = 4096;
+
+/// What a flush did.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlushReport {
+    /// Last position of the WAL that is in the tables.
+    pub position: u64,
+    /// Rows that were there already.
+    pub duplicates: u64,
+    /// Rows that claimed the place of another with a different content; one of the two is kept.
+    pub conflicts: u64,
+    /// By table.
+    pub tables: BTreeMap<&'static str, TableReport>,
+}
+
+/// Rows taken for a flush that has not finished yet.
+#[derive(Clone)]
+pub(super) struct Pending {
+    position: u64,
+    plan: Arc<Plan>,
+    unfinished: Arc<Unfinished>,
+}
+
+impl Core {
+    /// Commits everything that was buffered when it was called: first what a failed flush left, then the memtable.
+    pub async fn flush(self: &Arc<Self>) -> Result<FlushReport, FlushError> {
+        let mut flushing = self.flushing.lock().await;
+        let target = locked(&self.buffer).live.position();
+        let mut report = FlushReport { position: self.flushed.load(Ordering::Relaxed), ..FlushReport::default() };
+        if let Some(pending) = flushing.clone() {
+            report.add(self.flush_pending(&pending).await?);
+            *flushing = None;
+        }
+        // Twice if a flush was cut off between taking the memtable and laying it out.
+        loop {
+            *flushing = self.freeze().await?;
+            let Some(pending) = flushing.clone() else {
+                self.purge_again();
+                return Ok(report);
+            };
+            report.add(self.flush_pending(&pending).await?);
+            *flushing = None;
+            if report.position >= target {
+                return Ok(report);
+            }
+        }
+    }
+
+    /// Takes the memtable and lays its rows out. What is taken stays in the buffer until it is laid out: a later flush must never
+    /// commit a position without these rows.
+    async fn freeze(self: &Arc<Self>) -> Result<Option<Pending>, FlushError> {
+        let core = self.clone();
+        let taken =
+            tokio::task::spawn_blocking(move || core.take()).await.map_err(|e| FlushError::Cut(e.to_string()))?;
+        let Some((memtable, horizon)) = taken else { return Ok(None) };
+        let settling = tokio::task::spawn_blocking(move || {
+            let mut memtable = locked(&memtable);
+            (memtable.position(), settle(&mut memtable, &horizon))
+        });
+        let (position, settled) = settling.await.map_err(|e| FlushError::Cut(e.to_string()))?;
+        let view = self.view(&settled);
+        let plan = tokio::task::spawn_blocking(move || Plan::new(settled, view)).await;
+        let plan = Arc::new(plan.map_err(|e| FlushError::Cut(e.to_string()))?);
+        let mut buffer = locked(&self.buffer);
+        (buffer.frozen, buffer.frozen_bytes) = (None, 0);
+        drop(buffer);
+        Ok(Some(Pending { position, plan, unfinished: Arc::default() }))
+    }
+
+    /// The labels of all series of a flush. In parts, because requests wait meanwhile; series are forgotten at the end of a flush only, and
+    /// when none is under way.
+    fn view(&self, settled: &Settled) -> SeriesView {
+        let mut view = SeriesView::default();
+        for part in settled.series().chunks(VIEW_PART) {
+            locked(&self.index).series.add_to(&mut view, part.iter().copied());
+        }
+        view
+    }
+
+    fn take(&self) -> Option<(Arc<Mutex<Memtable>>, Arc<Horizon>)> {
+        // Waits while the disk syncs a group.
+        self.with_wal(Wal::end_segment);
+        let mut buffer = locked(&self.buffer);
+        if buffer.frozen.is_none() && buffer.live.position() > 0 {
+            let memtable = std::mem::take(&mut buffer.live);
+            (buffer.frozen_bytes, buffer.pending_bytes) = (memtable.heap_bytes(), memtable.flush_bytes());
+            buffer.pending_since = memtable.waiting_since();
+            buffer.frozen = Some(Arc::new(Mutex::new(memtable)));
+        }
+        buffer.frozen.clone().map(|memtable| (memtable, buffer.horizon.clone()))
+    }
+
+    async fn flush_pending(self: &Arc<Self>, pending: &Pending) -> Result<FlushReport, FlushError> {
+        let Environment { clock, entropy } = &self.environment;
+        let (clock, entropy) = (clock.as_ref(), entropy.as_ref());
+        let Pending { position, unfinished, .. } = pending;
+        let (writer, position, last) = (self.writer, *position, locked(&self.in_tables).clone());
+        let job = Job { archive: &self.archive, writer, position, last, clock, entropy, unfinished };
+        let tables = job.run(&pending.plan).await?;
+        let committed = |table: &Table| tables.get(table.name()).is_some_and(|report| report.version.is_some());
+        let now = Table::ALL.into_iter().filter(committed).map(|table| (table, position));
+        locked(&self.in_tables).extend(now);
+        let (core, done) = (self.clone(), pending.clone());
+        // Committed is committed: what is not trimmed now is trimmed after the next flush.
+        let trimmed = tokio::task::spawn_blocking(move || core.trim(&done)).await;
+        trimmed.map_err(|e| FlushError::Cut(e.to_string()))?;
+        let settled = &pending.plan.settled;
+        let (duplicates, conflicts) = (settled.duplicates, settled.conflicts);
+        Ok(FlushReport { position: pending.position, duplicates, conflicts, tables })
+    }
+
+    /// After the commit: the horizon moves on, unused series are forgotten, the WAL is purged.
+    fn trim(&self, pending: &Pending) {
+        let settled = &pending.plan.settled;
+        let flush = (self.writer, pending.position);
+        let generation = settled.generation(flush, self.environment.clock.now_ms());
+        self.flushed.fetch_max(pending.position, Ordering::Relaxed);
+        self.remember(generation, settled.changed_generations(&self.horizon()));
+        self.forget_unused();
+        self.purge(pending.position);
+    }
+
+    /// Deletes the segments of the WAL whose records are all in the tables, those up to this position.
+    fn purge(&self, through: u64) {
+        let purged = failpoint::reach(FailPoint::PurgeStart).map_err(|e| e.to_string()).and_then(|()| {
+            let purged = self.with_wal(|wal| wal.purge(Position::new(through)));
+            purged.unwrap_or(Ok(())).map_err(|e| chain(&e))
+        });
+        match (self.unpurged.note(through, purged.is_err()), purged) {
+            (Some(News::Begins), Err(error)) => tracing::warn!(
+                error,
+                "the WAL keeps segments that are in the tables already, because they cannot be deleted; this is tried again"
+            ),
+            (Some(News::Over), Ok(())) => tracing::info!("the WAL's segments that are in the tables are deleted again"),
+            _ => {}
+        }
+    }
+
+    /// The same, if it failed the last time, and nothing waits whose flush would do it.
+    pub fn purge_again(&self) {
+        if let Some(through) = self.unpurged.through()
+            && self.load().age.is_none()
+        {
+            self.purge(through);
+        }
+    }
+
+    fn horizon(&self) -> Arc<Horizon> {
+        locked(&self.buffer).horizon.clone()
+    }
+
+    fn remember(&self, generation: Generation, changed: Vec<Generation>) {
+        let mut buffer = locked(&self.buffer);
+        let mut horizon = (*buffer.horizon).clone();
+        horizon.replace(changed);
+        if buffer.replay == Replay::Running {
+            horizon.push(generation, i64::MAX);
+        } else {
+            horizon.push(generation, self.horizon_ms);
+            buffer.replay = Replay::Done;
+        }
+        buffer.horizon_bytes = horizon.heap_bytes();
+        buffer.horizon = Arc::new(horizon);
+        buffer.pending_bytes = 0;
+        buffer.pending_since = None;
+    }
+
+    fn forget_unused(&self) {
+        let mut index = locked(&self.index);
+        let buffer = locked(&self.buffer);
+        let mut used = vec![false; index.series.bound()];
+        let mut mark = |series: SeriesRef| {
+            if let Some(used) = used.get_mut(series as usize) {
+                *used = true;
+            }
+        };
+        buffer.live.for_each_series(&mut mark);
+        buffer.horizon.for_each_series(&mut mark);
+        let forgotten = index.series.forget_unused(|series| used.get(series as usize).copied().unwrap_or(true));
+        // Not before: a request that is buffered now has its series marked neither as used nor as in flight.
+        drop(buffer);
+        tracing::debug!(forgotten, left = index.series.len(), "series");
+    }
+
+    /// Gives back what can be given back without a flush: memory is short.
+    pub async fn relieve(self: &Arc<Self>) {
+        let no_flush = self.flushing.lock().await;
+        {
+            let mut buffer = locked(&self.buffer);
+            if buffer.replay == Replay::Done {
+                let mut horizon = (*buffer.horizon).clone();
+                horizon.shrink();
+                buffer.horizon_bytes = horizon.heap_bytes();
+                buffer.horizon = Arc::new(horizon);
+            }
+        }
+        if no_flush.is_none() && locked(&self.buffer).frozen.is_none() {
+            self.forget_unused();
+        }
+    }
+}
+
+impl FlushReport {
+    fn add(&mut self, other: Self) {
+        self.position = self.position.max(other.position);
+        self.duplicates += other.duplicates;
+        self.conflicts += other.conflicts;
+        for (table, report) in other.tables {
+            let sum = self.tables.entry(table).or_default();
+            sum.rows += report.rows;
+            sum.superseded += report.superseded;
+            sum.files += report.files;
+            sum.bytes += report.bytes;
+            sum.races += report.races;
+            sum.removed_files += report.removed_files;
+            sum.removed_bytes += report.removed_bytes;
+            sum.version = report.version.or(sum.version);
+        }
+    }
+}

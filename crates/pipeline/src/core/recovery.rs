@@ -1,0 +1,343 @@
+//! Opening what an earlier process left: what the tables hold, what was flushed lately, what only the WAL has.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_store::path::Path;
+use promarchive_archive::Archive;
+use promarchive_archive::commit::MIN_GENERATIONS;
+use promarchive_archive::file::DataFilePath;
+use promarchive_archive::file::decode::{
+    DecodeFileError, for_each_exemplar, for_each_histogram, for_each_metadata, for_each_sample, open_file,
+};
+use promarchive_archive::log::LogError;
+use promarchive_archive::schema::Table;
+use promarchive_archive::store::{absolute, place, read};
+use promarchive_model::failpoint::{self, FailPoint, Sabotage};
+use promarchive_model::{Date, MalformedLabels, MetadataRow, Sample, WriterId, histogram_rank, parse_labels_text};
+use promarchive_wal::{Disk, Options, Position, Record, Recovery, Wal, WalError};
+use promarchive_wire::{LabelSet, MetricKind, decompress};
+
+use super::{Core, Environment};
+use crate::flush::{FlushError, MOST_DAYS};
+use crate::memtable::{
+    ExemplarRow, FlushId, Generation, Horizon, Index, MetadataIndex, SeriesRef, SortedRun, Unusable,
+};
+use crate::settle::exemplar_hash;
+
+/// A WAL record's body was accepted once, under limits that may have changed: this bounds what is believed of its length.
+const MAX_DECODED_BYTES: usize = 1 << 30;
+
+/// Why what an earlier process left cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The WAL.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// A table's log or store.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A file of the last flushes cannot be read: without it, what is sent again could not be told from what is new.
+    #[error("{path}: {cause}; restore the file from a backup, or start a new archive")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        cause: DecodeFileError,
+    },
+    /// Its labels are not canonical.
+    #[error("{path}: labels {cause}; restore the file from a backup, or start a new archive")]
+    Labels {
+        /// Which file.
+        path: String,
+        /// Why.
+        cause: MalformedLabels,
+    },
+    /// Another program writes to the table: an OPTIMIZE, say, whose files say nothing of flushes.
+    #[error(
+        "table {table}: {path} was not written by promarchive, which must be the only writer; start a new archive with a WAL of its own, and keep this one to read"
+    )]
+    Foreign {
+        /// Which table.
+        table: &'static str,
+        /// The file.
+        path: String,
+    },
+    /// A record that was accepted once cannot be decoded: this program is older than the one that wrote it, or at fault.
+    #[error(
+        "WAL record {position} cannot be decoded ({cause}): start the promarchive version that wrote it, let it flush, and report this"
+    )]
+    Record {
+        /// Which.
+        position: Position,
+        /// Why.
+        cause: Unusable,
+    },
+    /// Memory had to be freed while the WAL was replayed, and could not.
+    #[error(transparent)]
+    Flush(#[from] FlushError),
+}
+
+impl RecoveryError {
+    /// Whether another try may succeed by itself.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Wal(e) => e.is_retryable(),
+            Self::Log(e) => e.is_retryable(),
+            Self::Flush(_) => true,
+            Self::File { .. } | Self::Labels { .. } | Self::Foreign { .. } | Self::Record { .. } => false,
+        }
+    }
+}
+
+/// How to open.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenOptions {
+    /// How long the horizon reaches back, at least.
+    pub keep: Duration,
+    /// Bytes of memtable after which replay flushes before it goes on.
+    pub flush_bytes: u64,
+    /// Of the WAL.
+    pub wal: Options,
+}
+
+/// Opens the write path on an archive and a WAL directory that nobody else uses.
+pub async fn open(
+    archive: Archive,
+    disk: Arc<dyn Disk>,
+    environment: Environment,
+    options: OpenOptions,
+) -> Result<(Arc<Core>, Recovery), RecoveryError> {
+    let writer = promarchive_wal::load_or_create_writer(disk.as_ref(), environment.entropy.as_ref())?;
+    let committed = committed(&archive, writer).await?;
+    let mut index = Index::new(environment.entropy.next_u64());
+    let first = Wal::first_position(disk.as_ref())?;
+    let horizon = read_horizon(&archive, &mut index, (writer, first.get()), options.keep).await?;
+    read_metadata(&archive, &mut index.metadata).await?;
+    let floor =
+        committed.values().copied().max().filter(|_| !failpoint::sabotaged(Sabotage::RestartPositions)).unwrap_or(0);
+    let core = Arc::new(Core::new(archive, environment.clone(), writer, committed, index, horizon, options.keep));
+    let (replaying, runtime) = (core.clone(), tokio::runtime::Handle::current());
+    let replay = tokio::task::spawn_blocking(move || {
+        let mut decoded = Vec::new();
+        let visit = |position: Position, record: Record<'_>| -> Result<(), RecoveryError> {
+            let failed = |cause: Unusable| RecoveryError::Record { position, cause };
+            failpoint::reach(FailPoint::ReplayRecord)
+                .map_err(|e| RecoveryError::Flush(FlushError::Cut(e.to_string())))?;
+            decompress(record.body, MAX_DECODED_BYTES, &mut decoded).map_err(|cause| failed(cause.into()))?;
+            replaying.replay(position, &record, &decoded).map_err(failed)?;
+            let load = replaying.load();
+            if load.memtable_bytes >= options.flush_bytes || load.days >= MOST_DAYS {
+                runtime.block_on(replaying.flush())?;
+            }
+            Ok(())
+        };
+        let Environment { entropy, .. } = environment;
+        Wal::recover(disk, entropy, writer, Position::new(floor), options.wal, visit)
+    });
+    let (wal, recovery) = replay.await.map_err(|e| RecoveryError::Flush(FlushError::Cut(e.to_string())))??;
+    core.attach(wal);
+    failpoint::reach(FailPoint::ReplayDone).map_err(|e| RecoveryError::Flush(FlushError::Cut(e.to_string())))?;
+    Ok((core, recovery))
+}
+
+/// The last position of the writer in each table. The process before may have been killed between a commit and its sync: the WAL must not
+/// be purged for what is in memory only.
+async fn committed(archive: &Archive, writer: WriterId) -> Result<BTreeMap<Table, u64>, LogError> {
+    let mut committed = BTreeMap::new();
+    for (table, _, log) in archive.tables() {
+        let Some(snapshot) = log.load().await? else { continue };
+        log.sync().await?;
+        if let Some(position) = snapshot.transaction(writer).await? {
+            committed.insert(table, position);
+        }
+    }
+    Ok(committed)
+}
+
+/// The files of one flush, and when the last of them was committed, milliseconds since the epoch.
+#[derive(Debug, Default)]
+struct FlushFiles {
+    committed_at: i64,
+    files: Vec<(Table, Path)>,
+}
+
+/// The files of the last flushes, whoever the writer was: a new WAL directory does not make old rows new.
+///
+/// Replay settles rows as they would have been settled when they were received, so the horizon is the one of the oldest record in the
+/// WAL, `first`: all flushes that may hold it or a later one, and of those before them what the horizon held then.
+async fn recent_files(
+    archive: &Archive,
+    first: FlushId,
+    keep: Duration,
+) -> Result<Vec<(FlushId, FlushFiles)>, RecoveryError> {
+    let mut flushes: BTreeMap<FlushId, FlushFiles> = BTreeMap::new();
+    for (table, root, log) in archive.tables().filter(|(table, ..)| table.has_series()) {
+        let Some(snapshot) = log.load().await? else { continue };
+        for file in snapshot.files().await? {
+            let Some(path) = DataFilePath::parse(&file.path) else {
+                return Err(RecoveryError::Foreign { table: table.name(), path: file.path });
+            };
+            let flush = flushes.entry((path.writer, path.position)).or_default();
+            flush.committed_at = file.modification_time.max(flush.committed_at);
+            flush.files.push((table, place(root, &file.path)));
+        }
+    }
+    // Flushes of one WAL came in the order of their positions, whatever the clock said then.
+    let mut latest: Option<(WriterId, i64)> = None;
+    for (&(writer, _), flush) in &mut flushes {
+        let before = latest.filter(|&(other, _)| other == writer).map_or(i64::MIN, |(_, time)| time);
+        flush.committed_at = flush.committed_at.max(before);
+        latest = Some((writer, flush.committed_at));
+    }
+    let mut by_time: Vec<(FlushId, FlushFiles)> = flushes.into_iter().collect();
+    by_time.sort_by_key(|(id, flush)| (flush.committed_at, *id));
+    // The oldest record came after the last flush of its own WAL that does not hold it, whatever other WALs flushed since.
+    let of_the_wal = |&((writer, _), _): &(FlushId, FlushFiles)| writer == first.0;
+    let holds_it = |&((_, position), _): &(FlushId, FlushFiles)| position >= first.1;
+    let preceding = by_time.iter().rposition(|flush| of_the_wal(flush) && !holds_it(flush)).map(|at| at + 1);
+    let came = preceding.or_else(|| by_time.iter().position(of_the_wal)).unwrap_or(by_time.len());
+    let before = by_time.get(..came).unwrap_or_default();
+    let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+    let last_but_one = before.iter().rev().nth(1);
+    let oldest = last_but_one.map_or(0, |(_, flush)| flush.committed_at.saturating_sub(keep));
+    let kept = before.iter().rev().enumerate();
+    let kept = kept.take_while(|&(age, (_, flush))| age < MIN_GENERATIONS || flush.committed_at >= oldest).count();
+    let dropped = before.len() - kept;
+    Ok(by_time.split_off(dropped))
+}
+
+/// The horizon, from the tables.
+async fn read_horizon(
+    archive: &Archive,
+    index: &mut Index,
+    first: FlushId,
+    keep: Duration,
+) -> Result<Horizon, RecoveryError> {
+    let mut horizon = Horizon::default();
+    for (id, flush) in recent_files(archive, first, keep).await? {
+        let mut rows = GenerationRows::new(Generation::new(id, flush.committed_at));
+        for (table, location) in flush.files {
+            let bytes = read(archive.store().as_ref(), &location).await?;
+            rows.read(archive, index, table, &location, bytes)?;
+        }
+        horizon.push(rows.finish(), i64::MAX);
+    }
+    Ok(horizon)
+}
+
+struct GenerationRows {
+    generation: Generation,
+    samples: HashMap<SeriesRef, Vec<Sample>>,
+}
+
+impl GenerationRows {
+    fn new(generation: Generation) -> Self {
+        Self { generation, samples: HashMap::new() }
+    }
+
+    fn read(
+        &mut self,
+        archive: &Archive,
+        index: &mut Index,
+        table: Table,
+        location: &Path,
+        file: Bytes,
+    ) -> Result<(), RecoveryError> {
+        let path = absolute(location);
+        let failed = |cause: DecodeFileError| RecoveryError::File { path: path.clone(), cause };
+        let mut finder = SeriesFinder { index, last: None, malformed: None };
+        let Self { generation, samples } = self;
+        for batch in open_file(table, archive.label_columns(), file, None).map_err(failed)? {
+            let batch = batch.map_err(|e| failed(e.into()))?;
+            match table {
+                Table::Samples => for_each_sample(&batch, |metric, labels, sample| {
+                    if let Some(series) = finder.find(metric, labels) {
+                        samples.entry(series).or_default().push(sample);
+                    }
+                }),
+                Table::Histograms => for_each_histogram(&batch, |metric, labels, histogram| {
+                    if let Some(series) = finder.find(metric, labels) {
+                        generation.histograms.insert((series, histogram.timestamp), histogram_rank(&histogram));
+                    }
+                }),
+                Table::Exemplars => for_each_exemplar(&batch, |metric, labels, timestamp, value, own| {
+                    if let Some(series) = finder.find(metric, labels) {
+                        let row = ExemplarRow { series, timestamp, value, labels: own.to_owned() };
+                        generation.exemplars.insert((series, exemplar_hash(&row)));
+                    }
+                }),
+                Table::Metadata => Ok(()),
+            }
+            .map_err(failed)?;
+        }
+        finder.malformed.map_or(Ok(()), |cause| Err(RecoveryError::Labels { path: path.clone(), cause }))
+    }
+
+    fn finish(mut self) -> Generation {
+        let sorted = |(series, mut samples): (SeriesRef, Vec<Sample>)| {
+            samples.sort_unstable_by_key(|sample| sample.timestamp);
+            SortedRun::new(&samples).map(|run| (series, run))
+        };
+        self.generation.samples = self.samples.into_iter().filter_map(sorted).collect();
+        self.generation.samples.sort_unstable_by_key(|&(series, _)| series);
+        self.generation
+    }
+}
+
+/// Series of rows that are sorted by series: the last one is remembered.
+struct SeriesFinder<'a> {
+    index: &'a mut Index,
+    last: Option<(String, String, SeriesRef)>,
+    malformed: Option<MalformedLabels>,
+}
+
+impl SeriesFinder<'_> {
+    fn find(&mut self, metric: &str, labels: &str) -> Option<SeriesRef> {
+        if let Some((last_metric, last_labels, series)) = &self.last
+            && last_metric == metric
+            && last_labels == labels
+        {
+            return Some(*series);
+        }
+        match parse_labels_text(labels) {
+            Ok(pairs) => {
+                let pairs = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+                let series = self.index.series.find_or_insert(&LabelSet { metric, labels: pairs }, None);
+                self.last = Some((metric.to_owned(), labels.to_owned(), series));
+                Some(series)
+            }
+            Err(cause) => {
+                self.malformed = Some(cause);
+                None
+            }
+        }
+    }
+}
+
+/// What is known of metadata for the last days that its table has: records that were received then may be replayed now, however late
+/// it is.
+async fn read_metadata(archive: &Archive, known: &mut MetadataIndex) -> Result<(), RecoveryError> {
+    let Some((root, log)) = archive.table(Table::Metadata) else { return Ok(()) };
+    let Some(snapshot) = log.load().await? else { return Ok(()) };
+    let files = snapshot.files().await?;
+    let days: BTreeSet<Date> = files.iter().map(|file| file.date).collect();
+    let last: BTreeSet<Date> = days.into_iter().rev().take(MetadataIndex::DAYS).collect();
+    for file in files.iter().filter(|file| last.contains(&file.date)) {
+        let location = place(root, &file.path);
+        let failed = |cause: DecodeFileError| RecoveryError::File { path: absolute(&location), cause };
+        let bytes = read(archive.store().as_ref(), &location).await?;
+        for batch in open_file(Table::Metadata, archive.label_columns(), bytes, None).map_err(failed)? {
+            for_each_metadata(&batch.map_err(|e| failed(e.into()))?, |metric, kind, unit, help, received_at| {
+                let kind =
+                    MetricKind::ALL.into_iter().find(|known| known.as_str() == kind).unwrap_or(MetricKind::Unknown);
+                let [metric, unit, help] = [metric, unit, help].map(str::to_owned);
+                known.insert(&MetadataRow { metric, kind: kind.as_str(), unit, help, received_at });
+            })
+            .map_err(failed)?;
+        }
+    }
+    Ok(())
+}

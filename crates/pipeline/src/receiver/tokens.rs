@@ -1,0 +1,164 @@
+//! The tokens file: read at the start, looked at again and again. What is in it: [`promarchive_api::tokens_file`].
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use promarchive_api::UnknownTokens;
+use promarchive_api::tokens_file::{TokenSet, TokensError};
+use tokio::sync::watch;
+use tracing::{error, info};
+
+use super::metrics::Metrics;
+
+const LONGEST_FILE_BYTES: u64 = 1 << 20;
+
+/// The tokens file as it is now; a handle that sees every change.
+#[derive(Clone)]
+pub(super) struct Tokens {
+    current: watch::Receiver<Arc<TokenSet>>,
+}
+
+/// What looks after the file.
+pub(super) struct TokensWatch {
+    file: PathBuf,
+    unknown: UnknownTokens,
+    /// The text last looked at, good or bad.
+    seen: Result<String, String>,
+    current: watch::Sender<Arc<TokenSet>>,
+}
+
+impl Tokens {
+    /// Reads `file`, which must be good.
+    pub(super) async fn load(file: &Path, unknown: UnknownTokens) -> Result<(Self, TokensWatch), TokensError> {
+        let seen = read(file).await;
+        let set = interpret(file, &seen, unknown)?;
+        let (sender, current) = watch::channel(Arc::new(set));
+        Ok((Self { current }, TokensWatch { file: file.to_path_buf(), unknown, seen, current: sender }))
+    }
+
+    /// The tokens in force now.
+    pub(super) fn current(&self) -> Arc<TokenSet> {
+        self.current.borrow().clone()
+    }
+}
+
+impl TokensWatch {
+    /// Takes up changes of the file, every `poll`, for ever. A broken file changes nothing but the log.
+    ///
+    /// The text itself is compared: Kubernetes changes a mounted Secret by swapping links, with whatever times and
+    /// lengths the new file has.
+    pub(super) async fn run(mut self, poll: Duration, metrics: Arc<Metrics>) {
+        loop {
+            tokio::time::sleep(poll).await;
+            self.look(&metrics).await;
+        }
+    }
+
+    async fn look(&mut self, metrics: &Metrics) {
+        let now = read(&self.file).await;
+        if now == self.seen {
+            return;
+        }
+        self.seen = now;
+        match interpret(&self.file, &self.seen, self.unknown) {
+            Ok(set) => {
+                info!(file = %self.file.display(), tokens = set.len(), "took up the changed tokens file");
+                self.current.send_replace(Arc::new(set));
+            }
+            Err(reason) => {
+                metrics.reload_failed("tokens");
+                error!("{reason}; the tokens read before stay in force");
+            }
+        }
+    }
+}
+
+async fn read(file: &Path) -> Result<String, String> {
+    let length = tokio::fs::metadata(file).await.map_err(|error| error.to_string())?.len();
+    if length > LONGEST_FILE_BYTES {
+        return Err(format!("it is {length} bytes long, more than {LONGEST_FILE_BYTES}"));
+    }
+    tokio::fs::read_to_string(file).await.map_err(|error| error.to_string())
+}
+
+fn interpret(file: &Path, seen: &Result<String, String>, unknown: UnknownTokens) -> Result<TokenSet, TokensError> {
+    let file = file.display().to_string();
+    match seen {
+        // Editors of Windows begin a file with a byte order mark.
+        Ok(text) => TokenSet::parse(&file, text.strip_prefix('\u{feff}').unwrap_or(text), unknown),
+        Err(reason) => Err(TokensError::Read { file, reason: reason.clone() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    fn hash(token: &str) -> String {
+        Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn name(tokens: &TokenSet, token: &[u8]) -> Option<String> {
+        tokens.holder(token).map(|holder| holder.name.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_broken_file_keeps_the_old_tokens() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("tokens");
+        assert!(matches!(Tokens::load(&file, UnknownTokens::Refuse).await, Err(TokensError::Read { .. })));
+        std::fs::write(&file, format!("\u{feff}a {}\n", hash("one"))).unwrap();
+        let (tokens, mut watch) = Tokens::load(&file, UnknownTokens::Refuse).await.unwrap();
+        let metrics = Metrics::new();
+
+        for broken in ["a nonsense\n", ""] {
+            std::fs::write(&file, broken).unwrap();
+            watch.look(&metrics).await;
+            assert_eq!(name(&tokens.current(), b"one").as_deref(), Some("a"));
+        }
+        std::fs::remove_file(&file).unwrap();
+        watch.look(&metrics).await;
+        watch.look(&metrics).await;
+        assert_eq!(name(&tokens.current(), b"one").as_deref(), Some("a"));
+        assert!(metrics.encode_text().contains("promarchive_reload_failures_total{file=\"tokens\"} 3"));
+
+        std::fs::write(&file, format!("b {}\n", hash("two"))).unwrap();
+        watch.look(&metrics).await;
+        assert_eq!(name(&tokens.current(), b"one"), None);
+        assert_eq!(name(&tokens.current(), b"two").as_deref(), Some("b"));
+    }
+
+    #[tokio::test]
+    async fn a_swapped_link_is_a_change() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::write(at("old"), format!("a {}\n", hash("one"))).unwrap();
+        std::fs::write(at("new"), format!("a {}\n", hash("two"))).unwrap();
+        std::os::unix::fs::symlink(at("old"), at("tokens")).unwrap();
+        let (tokens, mut watch) = Tokens::load(&at("tokens"), UnknownTokens::Refuse).await.unwrap();
+        std::os::unix::fs::symlink(at("new"), at("next")).unwrap();
+        std::fs::rename(at("next"), at("tokens")).unwrap();
+        watch.look(&Metrics::new()).await;
+        assert!(name(&tokens.current(), b"two").is_some() && name(&tokens.current(), b"one").is_none());
+    }
+
+    #[tokio::test]
+    async fn where_unknown_tokens_may_retry_no_line_at_all_is_a_state() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("tokens");
+        assert!(matches!(Tokens::load(&file, UnknownTokens::Retry).await, Err(TokensError::Read { .. })));
+        std::fs::write(&file, "# nobody yet\n").unwrap();
+        let (tokens, mut watch) = Tokens::load(&file, UnknownTokens::Retry).await.unwrap();
+        let metrics = Metrics::new();
+        std::fs::write(&file, format!("a {}\n", hash("one"))).unwrap();
+        watch.look(&metrics).await;
+        assert_eq!(name(&tokens.current(), b"one").as_deref(), Some("a"));
+        std::fs::write(&file, "").unwrap();
+        watch.look(&metrics).await;
+        assert_eq!(name(&tokens.current(), b"one"), None, "the last sender lost its access");
+        assert!(metrics.encode_text().contains("promarchive_reload_failures_total{file=\"tokens\"} 0"));
+    }
+}

@@ -1,0 +1,242 @@
+//! What a flush writes: the memtable's rows, each place once.
+//!
+//! Rows that claim the same place resolve by [`crate::memtable::sample_rank`], within the memtable and against what the horizon says the
+//! last flushes wrote. A row that a table holds already is dropped. A row that beats one in a table supersedes it: the file is written again.
+//! Pure: the same memtable and horizon give the same result.
+
+#[cfg(test)]
+mod collision;
+mod plan;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+pub use plan::{FilePlan, Plan, SupersedingFiles};
+use promarchive_model::{Date, Histogram, HistogramRank, MetadataRow, Sample, histogram_rank, sample_rank};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::memtable::{ExemplarRow, FlushId, Generation, Horizon, Memtable, SampleRun, SeriesRef, SortedRun};
+
+/// A histogram with its place in the total order.
+type Ranked<'a> = (HistogramRank, &'a Histogram);
+
+/// Rows to write, sorted by series, then by time.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// Float samples; each run is of one day.
+    pub samples: Vec<(SeriesRef, SortedRun)>,
+    /// Native histograms.
+    pub histograms: Vec<(SeriesRef, Histogram)>,
+    /// Exemplars.
+    pub exemplars: Vec<ExemplarRow>,
+    /// Metadata, sorted by day and metric.
+    pub metadata: Vec<MetadataRow>,
+    /// Rows that take the place of rows in tables, by the flush that wrote those.
+    pub superseding: BTreeMap<FlushId, Superseding>,
+    /// Rows dropped because the same row is there.
+    pub duplicates: u64,
+    /// Rows that claimed a place with another content.
+    pub conflicts: u64,
+}
+
+/// Rows that take the place of rows which one flush wrote.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Superseding {
+    /// Float samples.
+    pub samples: Vec<(SeriesRef, Sample)>,
+    /// Native histograms.
+    pub histograms: Vec<(SeriesRef, Histogram)>,
+}
+
+/// Settles a memtable against the horizon. What is in order already is shared with the memtable, whose rows stay what they are.
+pub fn settle(memtable: &mut Memtable, horizon: &Horizon) -> Settled {
+    let mut settled =
+        Settled { samples: Vec::with_capacity(memtable.series_with_samples().count()), ..Settled::default() };
+    memtable.for_each_run(|series, run| settled.run(series, run, horizon));
+    settled.histograms(memtable.histograms(), horizon);
+    settled.exemplars(memtable.exemplars(), horizon);
+    settled.metadata(memtable.metadata());
+    settled
+}
+
+impl Settled {
+    /// All series that have rows, each once, in order.
+    pub fn series(&self) -> Vec<SeriesRef> {
+        let superseding = self.superseding.values().flat_map(|rows| {
+            rows.samples.iter().map(|&(series, _)| series).chain(rows.histograms.iter().map(|&(series, _)| series))
+        });
+        let samples = self.samples.iter().map(|&(series, _)| series);
+        let histograms = self.histograms.iter().map(|&(series, _)| series);
+        let exemplars = self.exemplars.iter().map(|row| row.series);
+        let mut series: Vec<SeriesRef> = samples.chain(histograms).chain(exemplars).chain(superseding).collect();
+        series.sort_unstable();
+        series.dedup();
+        series
+    }
+
+    /// What the horizon is to remember of it.
+    pub fn generation(&self, flush: FlushId, committed_at: i64) -> Generation {
+        let place =
+            |(series, histogram): &(SeriesRef, Histogram)| ((*series, histogram.timestamp), histogram_rank(histogram));
+        Generation {
+            samples: self.samples.clone(),
+            histograms: self.histograms.iter().map(place).collect(),
+            exemplars: self.exemplars.iter().map(|row| (row.series, exemplar_hash(row))).collect(),
+            ..Generation::new(flush, committed_at)
+        }
+    }
+
+    /// The generations that superseding rows have changed.
+    pub fn changed_generations(&self, horizon: &Horizon) -> Vec<Generation> {
+        let find = |flush: &FlushId| horizon.generations().find(|generation| generation.flush == *flush);
+        let changed = self.superseding.iter().filter_map(|(flush, rows)| Some((find(flush)?, rows)));
+        changed.map(|(generation, rows)| rows.apply_to(generation)).collect()
+    }
+
+    fn run(&mut self, series: SeriesRef, run: &mut SampleRun, horizon: &Horizon) {
+        let written = |sorted: &SortedRun| {
+            let mut near = horizon.generations_near(sorted.bounds()).flat_map(|generation| generation.runs(series));
+            near.any(|(_, written)| written.overlaps(sorted))
+        };
+        if let Some(sorted) = run.sorted().filter(SortedRun::is_of_one_day)
+            && !written(&sorted)
+        {
+            self.samples.push((series, sorted));
+            return;
+        }
+        let mut samples: Vec<Sample> = run.iter().collect();
+        if !samples.is_sorted_by(|a, b| a.timestamp < b.timestamp) {
+            samples.sort_by_key(|&sample| (sample.timestamp, std::cmp::Reverse(sample_rank(sample))));
+            samples.dedup_by(|later, first| {
+                let same_place = later.timestamp == first.timestamp;
+                if same_place {
+                    self.count(sample_rank(*later) == sample_rank(*first));
+                }
+                same_place
+            });
+        }
+        if let (Some(first), Some(last)) = (samples.first(), samples.last()) {
+            let bounds = (first.timestamp, last.timestamp);
+            for generation in horizon.generations_near(bounds) {
+                self.against(series, &mut samples, bounds, generation);
+            }
+        }
+        let same_day = |a: &Sample, b: &Sample| Date::of(a.timestamp) == Date::of(b.timestamp);
+        self.samples.extend(samples.chunk_by(same_day).filter_map(SortedRun::new).map(|run| (series, run)));
+    }
+
+    /// Takes out the samples whose place a generation has.
+    fn against(&mut self, series: SeriesRef, samples: &mut Vec<Sample>, bounds: (i64, i64), generation: &Generation) {
+        let near = generation.runs(series).iter().filter(|(_, run)| {
+            let (first, last) = run.bounds();
+            bounds.0 <= last && first <= bounds.1
+        });
+        let written: HashMap<i64, Sample> = near
+            .flat_map(|(_, run)| run.iter())
+            .filter(|s| (bounds.0..=bounds.1).contains(&s.timestamp))
+            .map(|s| (s.timestamp, s))
+            .collect();
+        if written.is_empty() {
+            return;
+        }
+        samples.retain(|&sample| {
+            let Some(&there) = written.get(&sample.timestamp) else { return true };
+            let (new, old) = (sample_rank(sample), sample_rank(there));
+            self.count(new == old);
+            if new > old {
+                self.superseding.entry(generation.flush).or_default().samples.push((series, sample));
+            }
+            false
+        });
+    }
+
+    fn histograms(&mut self, rows: &[(SeriesRef, Histogram)], horizon: &Horizon) {
+        let mut best: BTreeMap<(SeriesRef, i64), Ranked<'_>> = BTreeMap::new();
+        for (series, histogram) in rows {
+            let (place, rank) = ((*series, histogram.timestamp), histogram_rank(histogram));
+            let Some(there) = best.get_mut(&place) else {
+                best.insert(place, (rank, histogram));
+                continue;
+            };
+            self.count(there.0 == rank);
+            if there.0 < rank {
+                *there = (rank, histogram);
+            }
+        }
+        for (place, (rank, histogram)) in best {
+            let mut near = horizon.generations_near((place.1, place.1));
+            let written = near.find_map(|generation| Some((generation, *generation.histograms.get(&place)?)));
+            match written {
+                None => self.histograms.push((place.0, histogram.clone())),
+                Some((generation, old)) => {
+                    self.count(old == rank);
+                    if rank > old {
+                        let superseding = self.superseding.entry(generation.flush).or_default();
+                        superseding.histograms.push((place.0, histogram.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn exemplars(&mut self, rows: &[ExemplarRow], horizon: &Horizon) {
+        let mut seen = HashSet::new();
+        for row in rows {
+            let key = (row.series, exemplar_hash(row));
+            let known = horizon.generations().any(|generation| generation.exemplars.contains(&key));
+            if known || !seen.insert(key) {
+                self.duplicates += 1;
+            } else {
+                self.exemplars.push(row.clone());
+            }
+        }
+        self.exemplars.sort_by(|a, b| {
+            (a.series, a.timestamp, &a.labels, a.value).cmp(&(b.series, b.timestamp, &b.labels, b.value))
+        });
+    }
+
+    fn metadata(&mut self, rows: &[MetadataRow]) {
+        self.metadata = rows.to_vec();
+        let key = |row: &MetadataRow| {
+            (Date::of(row.received_at), row.metric.clone(), row.kind, row.unit.clone(), row.help.clone())
+        };
+        self.metadata.sort_by_cached_key(|row| (key(row), row.received_at));
+        self.metadata.dedup_by(|later, first| key(later) == key(first));
+    }
+
+    fn count(&mut self, same: bool) {
+        if same {
+            self.duplicates += 1;
+        } else {
+            self.conflicts += 1;
+        }
+    }
+}
+
+impl Superseding {
+    fn apply_to(&self, generation: &Generation) -> Generation {
+        let mut changed = generation.clone();
+        let new: HashMap<(SeriesRef, i64), Sample> =
+            self.samples.iter().map(|&(series, sample)| ((series, sample.timestamp), sample)).collect();
+        let touched: HashSet<SeriesRef> = self.samples.iter().map(|&(series, _)| series).collect();
+        for (series, run) in changed.samples.iter_mut().filter(|(series, _)| touched.contains(series)) {
+            let samples: Vec<Sample> =
+                run.iter().map(|old| new.get(&(*series, old.timestamp)).copied().unwrap_or(old)).collect();
+            if let Some(rewritten) = SortedRun::new(&samples) {
+                *run = rewritten;
+            }
+        }
+        for (series, histogram) in &self.histograms {
+            changed.histograms.insert((*series, histogram.timestamp), histogram_rank(histogram));
+        }
+        changed
+    }
+}
+
+/// Identity of an exemplar within its series.
+pub fn exemplar_hash(row: &ExemplarRow) -> u128 {
+    let mut hash = Xxh3::new();
+    hash.update(&row.timestamp.to_le_bytes());
+    hash.update(&row.value.to_le_bytes());
+    hash.update(row.labels.as_bytes());
+    hash.digest128()
+}

@@ -1,0 +1,188 @@
+//! A flush laid out: which rows go into which file, in which order. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use promarchive_archive::file::{EncodeError, EncodedFile, FileEncoder};
+use promarchive_archive::schema::{LabelColumns, Table};
+use promarchive_model::{Date, Histogram, Sample};
+
+use super::Settled;
+use crate::memtable::{ExemplarRow, FlushId, Labels, SeriesRef, SeriesView, SortedRun, file_order};
+
+/// Settled rows with the labels of their series, in the order of files.
+#[derive(Debug)]
+pub struct Plan {
+    /// The rows.
+    pub settled: Settled,
+    view: SeriesView,
+    /// Indices into the view, in the order of (metric, labels).
+    order: Vec<usize>,
+}
+
+/// What of a day is to be written: the places in the plan's order of the series that have rows in it.
+#[derive(Clone, Debug, Default)]
+pub struct FilePlan {
+    series: Vec<usize>,
+}
+
+/// Superseding rows as files, by the flush and the day of the file that each changes.
+pub type SupersedingFiles = BTreeMap<(FlushId, Date), EncodedFile>;
+
+impl Plan {
+    /// Lays out settled rows; `view` has the labels of all their series.
+    pub fn new(settled: Settled, view: SeriesView) -> Self {
+        let order = file_order(&view);
+        Self { settled, view, order }
+    }
+
+    /// The files that a table gets, by day.
+    pub fn files(&self, table: Table) -> BTreeMap<Date, FilePlan> {
+        let settled = &self.settled;
+        match table {
+            Table::Samples => self.by_date(&settled.samples, |(_, run)| [day_of_run(run)]),
+            Table::Histograms => self.by_date(&settled.histograms, |(_, row)| [Date::of(row.timestamp)]),
+            Table::Exemplars => self.by_date(&settled.exemplars, |row| [Date::of(row.timestamp)]),
+            Table::Metadata => {
+                settled.metadata.iter().map(|row| (Date::of(row.received_at), FilePlan::default())).collect()
+            }
+        }
+    }
+
+    fn by_date<'a, T: OfSeries, D: IntoIterator<Item = Date>>(
+        &'a self,
+        rows: &'a [T],
+        dates: impl Fn(&T) -> D,
+    ) -> BTreeMap<Date, FilePlan> {
+        let mut files: BTreeMap<Date, FilePlan> = BTreeMap::new();
+        for place in 0..self.order.len() {
+            let Some((series, _)) = self.series(place) else { continue };
+            let days: BTreeSet<Date> = rows_of(rows, series).iter().flat_map(&dates).collect();
+            days.into_iter().for_each(|day| files.entry(day).or_default().series.push(place));
+        }
+        files
+    }
+
+    fn series(&self, place: usize) -> Option<(SeriesRef, Labels<'_>)> {
+        self.view.get(*self.order.get(place)?)
+    }
+
+    /// A file of a table and a day, and what did not fit into it.
+    pub fn encode(
+        &self,
+        table: Table,
+        date: Date,
+        plan: &FilePlan,
+        label_columns: &LabelColumns,
+    ) -> Result<(EncodedFile, Option<FilePlan>), EncodeError> {
+        let mut file = FileEncoder::new(table, label_columns)?;
+        let settled = &self.settled;
+        let mut places = plan.series.iter();
+        for &place in places.by_ref() {
+            let Some((series, labels)) = self.series(place) else { continue };
+            file.series(labels)?;
+            match table {
+                Table::Samples => {
+                    let runs = of_day(rows_of(&settled.samples, series), date, |(_, run)| day_of_run(run));
+                    runs.iter().flat_map(|(_, run)| run.iter()).try_for_each(|sample| file.sample(sample))?;
+                }
+                Table::Histograms => histograms(&mut file, rows_of(&settled.histograms, series), date)?,
+                Table::Exemplars => {
+                    let rows = of_day(rows_of(&settled.exemplars, series), date, |row| Date::of(row.timestamp));
+                    rows.iter().try_for_each(|row| file.exemplar(row.timestamp, row.value, &row.labels))?;
+                }
+                Table::Metadata => {}
+            }
+            if file.is_full() {
+                break;
+            }
+        }
+        if table == Table::Metadata {
+            let mut rows = settled.metadata.iter().filter(|row| Date::of(row.received_at) == date);
+            rows.try_for_each(|row| file.metadata(row))?;
+        }
+        let rest = places.as_slice();
+        Ok((file.finish()?, (!rest.is_empty()).then(|| FilePlan { series: rest.to_vec() })))
+    }
+
+    /// The superseding rows of a table: a file of their own for each file that they change.
+    pub fn encode_superseding(
+        &self,
+        table: Table,
+        label_columns: &LabelColumns,
+    ) -> Result<SupersedingFiles, EncodeError> {
+        let mut files = BTreeMap::new();
+        for (flush, rows) in &self.settled.superseding {
+            let plans = match table {
+                Table::Samples => self.by_date(&rows.samples, |(_, row)| [Date::of(row.timestamp)]),
+                Table::Histograms => self.by_date(&rows.histograms, |(_, row)| [Date::of(row.timestamp)]),
+                Table::Exemplars | Table::Metadata => BTreeMap::new(),
+            };
+            for (date, plan) in plans {
+                let mut file = FileEncoder::new(table, label_columns)?;
+                for (series, labels) in plan.series.iter().filter_map(|&place| self.series(place)) {
+                    file.series(labels)?;
+                    if table == Table::Samples {
+                        let rows = of_day(rows_of(&rows.samples, series), date, |(_, row)| Date::of(row.timestamp));
+                        rows.iter().try_for_each(|(_, sample)| file.sample(*sample))?;
+                    } else {
+                        histograms(&mut file, rows_of(&rows.histograms, series), date)?;
+                    }
+                }
+                files.insert((*flush, date), file.finish()?);
+            }
+        }
+        Ok(files)
+    }
+}
+
+fn histograms(file: &mut FileEncoder, rows: &[(SeriesRef, Histogram)], date: Date) -> Result<(), EncodeError> {
+    let rows = of_day(rows, date, |(_, row)| Date::of(row.timestamp));
+    rows.iter().try_for_each(|(_, histogram)| file.histogram(histogram))
+}
+
+/// The rows of one day, of rows of one series that are sorted by time. Looked up, because there may be thousands of days.
+fn of_day<T>(rows: &[T], date: Date, day: impl Fn(&T) -> Date) -> &[T] {
+    let rows = rows.get(rows.partition_point(|row| day(row) < date)..).unwrap_or_default();
+    rows.get(..rows.partition_point(|row| day(row) == date)).unwrap_or_default()
+}
+
+/// The rows of one series, of rows that are sorted by series.
+fn rows_of<T: OfSeries>(rows: &[T], series: SeriesRef) -> &[T] {
+    let start = rows.partition_point(|row| row.series() < series);
+    let rows = rows.get(start..).unwrap_or_default();
+    rows.get(..rows.partition_point(|row| row.series() == series)).unwrap_or_default()
+}
+
+/// A row that says whose it is.
+trait OfSeries {
+    fn series(&self) -> SeriesRef;
+}
+
+impl OfSeries for (SeriesRef, SortedRun) {
+    fn series(&self) -> SeriesRef {
+        self.0
+    }
+}
+
+impl OfSeries for (SeriesRef, Sample) {
+    fn series(&self) -> SeriesRef {
+        self.0
+    }
+}
+
+impl OfSeries for (SeriesRef, Histogram) {
+    fn series(&self) -> SeriesRef {
+        self.0
+    }
+}
+
+impl OfSeries for ExemplarRow {
+    fn series(&self) -> SeriesRef {
+        self.series
+    }
+}
+
+/// A settled run is of one day.
+fn day_of_run(run: &SortedRun) -> Date {
+    Date::of(run.bounds().0)
+}
