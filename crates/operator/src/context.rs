@@ -64,6 +64,8 @@ pub struct Context {
     senders: Room,
     /// Who changes a namespace's Secret.
     secrets: Room,
+    /// Who of an archive namespace waits for that.
+    secrets_by_archives: Room,
 }
 
 const LONG_LOOKS: usize = 2;
@@ -103,6 +105,7 @@ impl Context {
             long_looks: Semaphore::new(LONG_LOOKS),
             senders: Room::new(SENDERS_IN_MEMORY, SENDERS_IN_MEMORY),
             secrets: Room::new(SECRETS_AT_A_TIME, 1),
+            secrets_by_archives: Room::new(SECRETS_AT_A_TIME, 1),
         }
     }
 
@@ -112,9 +115,11 @@ impl Context {
     }
 
     /// Waits until nobody else changes the Secret of `namespace`. Many archives have keys in it, and the API server tries each change
-    /// again that another one has overtaken.
-    pub async fn secret(&self, namespace: &str) -> Option<Held> {
-        self.secrets.take(namespace, 1).await
+    /// again that another one has overtaken. The archives of one namespace wait for each other first, so those of another one wait for one of
+    /// them at most.
+    pub async fn secret(&self, archive: &ArchiveName, namespace: &str) -> (Option<Held>, Option<Held>) {
+        let first = self.secrets_by_archives.take(&format!("{namespace}/{}", archive.namespace), 1).await;
+        (first, self.secrets.take(namespace, 1).await)
     }
 
     /// Forgets an archive that is gone.

@@ -33,7 +33,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 pub const MARKS_OF_A_SHORT_ANSWER: usize = 512;
 /// So many long answers are in memory at a time, one of each namespace: one has up to 17 MiB, and may come slowly.
 const LONG_ANSWERS: u32 = 2;
-/// Connections that are kept.
+/// Receivers that are remembered.
 const MOST_CLIENTS: usize = 256;
 
 /// How a receiver is reached.
@@ -80,7 +80,7 @@ pub struct Answer {
     _room: Option<Held>,
 }
 
-/// Asks receivers; keeps a connection to each.
+/// Asks receivers; remembers how each is reached.
 #[derive(Debug)]
 pub struct ReceiverClient {
     clients: Mutex<HashMap<ArchiveName, (Endpoint, Client)>>,
@@ -102,8 +102,9 @@ impl ReceiverClient {
         let response = self.ask(endpoint, Method::GET, path, &format!("?limit={most}"), TIMEOUT).await?;
         let body = Body { response, chunk: Bytes::new(), runtime: Handle::current() };
         // Read while it comes, in a thread that may wait for it.
-        let deliveries = tokio::task::spawn_blocking(move || answer::read(body, most)).await;
-        let deliveries = deliveries.unwrap_or_else(|panic| Err(panic.to_string()));
+        // The place goes along: who has asked may not wait for the end.
+        let read = tokio::task::spawn_blocking(move || (answer::read(body, most), room)).await;
+        let (deliveries, room) = read.unwrap_or_else(|panic| (Err(panic.to_string()), None));
         let deliveries = deliveries.map_err(|fault| unreachable(endpoint, &format!("{path}: {fault}")))?;
         Ok(Answer { deliveries, _room: room })
     }
@@ -150,7 +151,7 @@ impl ReceiverClient {
         Ok(client)
     }
 
-    /// Forgets the connection to an archive that is gone.
+    /// Forgets an archive that is gone.
     pub fn forget(&self, archive: &ArchiveName) {
         self.clients.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(archive);
     }
@@ -161,7 +162,8 @@ fn connect(endpoint: &Endpoint) -> Result<Client, Box<dyn std::error::Error>> {
     let mut builder = Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
-        .pool_max_idle_per_host(1)
+        // A connection that waits keeps what it was read with, half a megabyte if the receiver likes.
+        .pool_max_idle_per_host(0)
         .connect_timeout(CONNECT_TIMEOUT)
         .resolve(&endpoint.archive.host(), address);
     if let Some(ca) = &endpoint.ca {
@@ -288,6 +290,29 @@ mod tests {
             client.flush(&endpoint).await.unwrap();
         }
         assert_eq!(serving.join().unwrap(), [rustls::HandshakeKind::Full; 2]);
+    }
+
+    #[tokio::test]
+    async fn no_connection_is_kept() {
+        let address = "127.83.0.3";
+        let listener = TcpListener::bind((address, RECEIVER_PORT)).await.unwrap();
+        let serving = tokio::spawn(async move {
+            for _ in 0..2 {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(connection.read_u8().await.unwrap());
+                }
+                connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+                // The client ends it, though it might go on.
+                assert!(connection.read_u8().await.is_err());
+            }
+        });
+        let client = ReceiverClient::default();
+        for _ in 0..2 {
+            client.flush(&endpoint("team", address)).await.unwrap();
+        }
+        serving.await.unwrap();
     }
 
     #[tokio::test]

@@ -270,7 +270,7 @@ pub async fn write(
             return Ok(false);
         }
     }
-    let _turn = context.secret(namespace).await;
+    let _turn = context.secret(archive, namespace).await;
     let live = caches.requests.get_as::<Live>(Source::Secret, namespace, SECRET_NAME).await;
     let live = live.map_err(|error| ApplyError::request("Secret", SECRET_NAME, &error))?;
     let Some(change) = change(live.as_ref(), &archive.secret_manager(), wanted) else {

@@ -14,6 +14,8 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 const LONGEST_REST_BYTES: usize = 256 << 10;
 /// A longer text ends the reading: while it is read, it is in memory.
 const LONGEST_READ_TEXT_BYTES: usize = 16 << 10;
+/// The lengths of time of a mark are four deep; a later version may have something deeper.
+const DEEPEST: usize = 16;
 /// No name in a mark is longer. The replica is a label of the samples, which may be longer; it is no pod's name then.
 const LONGEST_TEXT_BYTES: usize = 253;
 /// The name of an entry, an address, and what is shown of a token.
@@ -24,7 +26,7 @@ const MOST_LENGTHS: usize = 8;
 
 /// The answer that `body` gives, with `most` marks at most; else what is wrong with it, without any of its text.
 pub(super) fn read(body: impl Read, most: usize) -> Result<Deliveries, String> {
-    let body = Guarded { body, left: LONGEST_REST_BYTES + most * LONGEST_DELIVERY_BYTES, text: None };
+    let body = Guarded { body, left: LONGEST_REST_BYTES + most * LONGEST_DELIVERY_BYTES, text: None, depth: 0 };
     let mut json = serde_json::Deserializer::from_reader(BufReader::new(body));
     let answer = Answer { most }.deserialize(&mut json);
     answer.map_err(|e| match e.io_error_kind() {
@@ -33,11 +35,14 @@ pub(super) fn read(body: impl Read, most: usize) -> Result<Deliveries, String> {
     })
 }
 
-/// A body that ends with an error where it becomes longer, or a text in it, than a receiver's.
+/// A body that ends with an error where it becomes longer or deeper, or a text in it longer, than a receiver's. The JSON library keeps a byte
+/// for each level even of what it passes over.
 struct Guarded<R> {
     body: R,
     left: usize,
     text: Option<Text>,
+    /// Lists and objects that are open.
+    depth: usize,
 }
 
 /// A text that has begun.
@@ -52,6 +57,14 @@ impl<R: Read> Read for Guarded<R> {
         let length = self.body.read(into)?;
         self.left = self.left.checked_sub(length).ok_or_else(|| io::Error::other("the answer is too long"))?;
         for byte in into.iter().take(length) {
+            match (self.text, byte) {
+                (None, b'[' | b'{') => self.depth += 1,
+                (None, b']' | b'}') => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+            if self.depth > DEEPEST {
+                return Err(io::Error::other("the answer is nested too deep"));
+            }
             self.text = match (self.text, byte) {
                 (None, b'"') => Some(Text { bytes: 0, is_escaped: false }),
                 (None, _) | (Some(Text { is_escaped: false, .. }), b'"') => None,
@@ -317,6 +330,24 @@ mod tests {
         let read = read(many.to_string().as_bytes(), MARKS).unwrap();
         assert_eq!(read.deliveries.len(), MARKS);
         assert!(heap(&read) <= MARKS * size_of::<Delivery>(), "{} bytes", heap(&read));
+    }
+
+    #[test]
+    fn what_is_passed_over_takes_no_memory_either() {
+        let nested = |depth: usize| {
+            let mut answer = answer(vec![mark("a", "p-0")]).to_string();
+            answer.truncate(answer.len() - 1);
+            format!("{answer},\"x\":{}{}}}", "[".repeat(depth), "]".repeat(depth))
+        };
+        assert_eq!(read(nested(DEEPEST - 1).as_bytes(), 512).unwrap().deliveries.len(), 1);
+        let body = nested(1 << 19);
+        let mut body = body.as_bytes();
+        assert!(read(&mut body, 512).unwrap_err().starts_with("the answer is nested too deep"));
+        assert!(body.len() > 900 << 10, "{} bytes are left", body.len());
+        let in_text = json!("[".repeat(100));
+        let mut answer = answer(vec![]);
+        answer["reason"] = in_text.clone();
+        assert_eq!(parse(&answer).unwrap().reason.as_deref(), in_text.as_str());
     }
 
     #[test]
