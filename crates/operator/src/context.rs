@@ -124,7 +124,6 @@ impl Context {
 
     /// Forgets an archive that is gone.
     pub fn forget(&self, archive: &ArchiveName) {
-        self.receivers.forget(archive);
         self.draining.forget(|(of, _)| of == archive);
         self.denied.forget(|(of, _)| of == archive);
         self.unknown_consent.forget(|(of, _)| of == archive);

@@ -7,10 +7,9 @@
 
 mod answer;
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Bytes;
@@ -33,8 +32,6 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 pub const MARKS_OF_A_SHORT_ANSWER: usize = 512;
 /// So many long answers are in memory at a time, one of each namespace: one has up to 17 MiB, and may come slowly.
 const LONG_ANSWERS: u32 = 2;
-/// Receivers that are remembered.
-const MOST_CLIENTS: usize = 256;
 
 /// How a receiver is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -80,16 +77,15 @@ pub struct Answer {
     _room: Option<Held>,
 }
 
-/// Asks receivers; remembers how each is reached.
+/// Asks receivers.
 #[derive(Debug)]
 pub struct ReceiverClient {
-    clients: Mutex<HashMap<ArchiveName, (Endpoint, Client)>>,
     long_answers: Room,
 }
 
 impl Default for ReceiverClient {
     fn default() -> Self {
-        Self { clients: Mutex::default(), long_answers: Room::new(LONG_ANSWERS, 1) }
+        Self { long_answers: Room::new(LONG_ANSWERS, 1) }
     }
 }
 
@@ -99,10 +95,9 @@ impl ReceiverClient {
         let path = "/api/v1/deliveries";
         let is_long = most > MARKS_OF_A_SHORT_ANSWER;
         let room = if is_long { self.long_answers.take(&endpoint.archive.namespace, 1).await } else { None };
-        let response = self.ask(endpoint, Method::GET, path, &format!("?limit={most}"), TIMEOUT).await?;
+        let response = ask(endpoint, Method::GET, path, &format!("?limit={most}"), TIMEOUT).await?;
         let body = Body { response, chunk: Bytes::new(), runtime: Handle::current() };
-        // Read while it comes, in a thread that may wait for it.
-        // The place goes along: who has asked may not wait for the end.
+        // Read while it comes, in a thread that may wait for it. The place goes along: who has asked may not wait for the end.
         let read = tokio::task::spawn_blocking(move || (answer::read(body, most), room)).await;
         let (deliveries, room) = read.unwrap_or_else(|panic| (Err(panic.to_string()), None));
         let deliveries = deliveries.map_err(|fault| unreachable(endpoint, &format!("{path}: {fault}")))?;
@@ -111,59 +106,37 @@ impl ReceiverClient {
 
     /// Commits everything that the receiver has acknowledged.
     pub async fn flush(&self, endpoint: &Endpoint) -> Result<(), ReceiverError> {
-        self.ask(endpoint, Method::POST, "/-/flush", "", FLUSH_TIMEOUT).await.map(drop)
-    }
-
-    async fn ask(
-        &self,
-        endpoint: &Endpoint,
-        method: Method,
-        path: &'static str,
-        query: &str,
-        limit: Duration,
-    ) -> Result<Response, ReceiverError> {
-        let scheme = if endpoint.ca.is_some() { "https" } else { "http" };
-        let host = endpoint.archive.host();
-        let request = self.client(endpoint)?.request(method, format!("{scheme}://{host}:{RECEIVER_PORT}{path}{query}"));
-        let response = request.bearer_auth(&endpoint.token).timeout(limit).send().await;
-        let response = response.map_err(|e| unreachable(endpoint, &crate::cache::chain(&e.without_url())))?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
-        Err(ReceiverError::Refused { host, path, status: status.as_u16() })
-    }
-
-    fn client(&self, endpoint: &Endpoint) -> Result<Client, ReceiverError> {
-        let mut clients = self.clients.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some((of, client)) = clients.get(&endpoint.archive)
-            && of == endpoint
-        {
-            return Ok(client.clone());
-        }
-        let client = connect(endpoint).map_err(|e| unreachable(endpoint, &crate::cache::chain(e.as_ref())))?;
-        if clients.len() >= MOST_CLIENTS
-            && let Some(other) = clients.keys().next().cloned()
-        {
-            clients.remove(&other);
-        }
-        clients.insert(endpoint.archive.clone(), (endpoint.clone(), client.clone()));
-        Ok(client)
-    }
-
-    /// Forgets an archive that is gone.
-    pub fn forget(&self, archive: &ArchiveName) {
-        self.clients.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(archive);
+        ask(endpoint, Method::POST, "/-/flush", "", FLUSH_TIMEOUT).await.map(drop)
     }
 }
 
+async fn ask(
+    endpoint: &Endpoint,
+    method: Method,
+    path: &'static str,
+    query: &str,
+    limit: Duration,
+) -> Result<Response, ReceiverError> {
+    let scheme = if endpoint.ca.is_some() { "https" } else { "http" };
+    let host = endpoint.archive.host();
+    // Of its own: a connection that waits keeps what it was read with, half a megabyte if the receiver likes.
+    let client = connect(endpoint).map_err(|e| unreachable(endpoint, &crate::cache::chain(e.as_ref())))?;
+    let request = client.request(method, format!("{scheme}://{host}:{RECEIVER_PORT}{path}{query}"));
+    let response = request.bearer_auth(&endpoint.token).timeout(limit).send().await;
+    let response = response.map_err(|e| unreachable(endpoint, &crate::cache::chain(&e.without_url())))?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    Err(ReceiverError::Refused { host, path, status: status.as_u16() })
+}
+
+/// For one question.
 fn connect(endpoint: &Endpoint) -> Result<Client, Box<dyn std::error::Error>> {
     let address = SocketAddr::new(endpoint.address, RECEIVER_PORT);
     let mut builder = Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
-        // A connection that waits keeps what it was read with, half a megabyte if the receiver likes.
-        .pool_max_idle_per_host(0)
         .connect_timeout(CONNECT_TIMEOUT)
         .resolve(&endpoint.archive.host(), address);
     if let Some(ca) = &endpoint.ca {
