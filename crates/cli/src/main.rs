@@ -9,11 +9,15 @@ mod open_files;
 mod signals;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
 use crate::arguments::{Arguments, Command};
 use crate::failure::Failure;
+
+/// How long the end of the program waits for file calls that nobody needs any more.
+const LEFT_BEHIND: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     promarchive_allocator::give_back_early();
@@ -35,10 +39,13 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::work("cannot start the runtime", error))?;
-    match arguments.command {
+    let ended = match arguments.command {
         Command::Receive(arguments) => runtime.block_on(commands::receive::run(*arguments)).map(|()| ExitCode::SUCCESS),
         Command::Inspect(arguments) => runtime.block_on(commands::inspect::run(arguments)),
         Command::Verify(arguments) => runtime.block_on(commands::verify::run(arguments)),
         Command::Flush(arguments) => commands::flush::run(arguments).map(|()| ExitCode::SUCCESS),
-    }
+    };
+    // A thread that hangs in a file call, as on a disk that has gone, must not hold up the end.
+    runtime.shutdown_timeout(LEFT_BEHIND);
+    ended
 }

@@ -7,20 +7,18 @@ use arrow::datatypes::{DataType, Field, Schema};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::{ProjectionMask, parquet_to_arrow_schema};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
-use promarchive_archive::file::decode::DecodeFileError;
+use promarchive_archive::file::decode::{DecodeFileError, open_groups};
+use promarchive_archive::file::footprint::{FootprintError, batch_rows, chunk_range};
 use promarchive_archive::log::{DataFile, FileStats};
 use promarchive_archive::schema::{Kind, LabelColumns, Table, arrow_schema, columns};
+use promarchive_archive::store::StoredFile;
 use promarchive_model::chain;
 use serde_json::Value;
 
 use super::finding::{Check, Finding};
-use super::footer::{chunk_range, column_named, read_footer};
+use super::footer::{column_named, read_footer};
 use super::panic_text;
 use super::rows::{Bounds, RowChecks};
-use super::stored_file::StoredFile;
-
-/// Rows decoded at a time.
-const BATCH_ROWS: usize = 32 * 1024;
 
 /// What came out of reading one file.
 #[derive(Debug, Default)]
@@ -79,7 +77,9 @@ fn open(file: &StoredFile, size: u64) -> Result<Arc<ParquetMetaData>, Box<Findin
     {
         return Err(unreadable("footer", "a column lies outside the file".into()));
     }
-    guarded(|| Ok(read_footer(file, PageIndexPolicy::Optional)?)).map_err(|cause| unreadable("page index", cause))
+    guarded(|| Ok(read_footer(file, PageIndexPolicy::Optional)?)).map_err(|cause| unreadable("page index", cause))?;
+    // Rows are read without it: pages then follow each other, and each is looked at before it is decompressed.
+    Ok(footer)
 }
 
 /// How the file's columns differ from the documented ones.
@@ -196,8 +196,7 @@ fn read_group(
 ) -> Result<(), DecodeFileError> {
     let options = ArrowReaderOptions::new().with_schema(arrow_schema(table, label_columns));
     let metadata = ArrowReaderMetadata::try_new(footer.clone(), options)?;
-    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), metadata);
-    for batch in builder.with_row_groups(vec![row_group]).with_batch_size(BATCH_ROWS).build()? {
+    for batch in open_groups(file.clone(), metadata, Some(row_group))? {
         rows.batch(&batch?)?;
     }
     Ok(())
@@ -212,6 +211,13 @@ fn locate(
     row_group: usize,
     cause: String,
 ) -> Finding {
+    let unlocated =
+        Finding::new(Check::FileUnreadable, format!("its rows cannot be read: {cause}")).row_group(row_group);
+    let rows = match batch_rows(file, footer, row_group) {
+        Ok(rows) => rows,
+        Err(FootprintError::Header { offset, .. }) => return unlocated.offset(offset),
+        Err(_) => return unlocated,
+    };
     let chunks = footer.row_groups().get(row_group).map(RowGroupMetaData::columns).unwrap_or_default();
     for (column, chunk) in chunks.iter().enumerate() {
         let read = guarded(|| {
@@ -220,7 +226,7 @@ fn locate(
             let mask = ProjectionMask::leaves(metadata.parquet_schema(), [column]);
             let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), metadata);
             let reader =
-                builder.with_projection(mask).with_row_groups(vec![row_group]).with_batch_size(BATCH_ROWS).build()?;
+                builder.with_projection(mask).with_row_groups(vec![row_group]).with_batch_size(rows).build()?;
             for batch in reader {
                 batch?;
             }
@@ -234,7 +240,7 @@ fn locate(
             return Finding::new(Check::FileUnreadable, message).row_group(row_group).offset(start);
         }
     }
-    Finding::new(Check::FileUnreadable, format!("its rows cannot be read: {cause}")).row_group(row_group)
+    unlocated
 }
 
 /// How the statistics of a row group fail to bound its rows.

@@ -10,7 +10,7 @@ use std::time::UNIX_EPOCH;
 use promarchive_archive::file::DataFilePath;
 use promarchive_archive::log::is_checksum;
 
-use super::finding::{Check, Finding, MOVE_CHECKSUM};
+use super::finding::{Check, Finding, MOVE_CHECKSUM, REMOVE_SPECIAL_FILE};
 use super::log_files::LogName;
 use super::verification::Leftover;
 
@@ -24,6 +24,8 @@ pub(super) struct Entry {
     pub(super) modified: i64,
     /// Whether it is an ordinary file.
     pub(super) is_file: bool,
+    /// Whether it can be read as one: it may be a link to one.
+    pub(super) is_readable: bool,
 }
 
 /// A place that cannot be looked at.
@@ -55,7 +57,9 @@ pub(super) fn walk(root: &FsPath) -> Result<Vec<Entry>, WalkError> {
             }
             let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
             let modified = modified.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-            entries.push(Entry { path, bytes: metadata.len(), modified, is_file: metadata.is_file() });
+            let is_file = metadata.is_file();
+            let is_readable = is_file || fs::metadata(entry.path()).is_ok_and(|target| target.is_file());
+            entries.push(Entry { path, bytes: metadata.len(), modified, is_file, is_readable });
         }
     }
     entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
@@ -82,6 +86,9 @@ pub(super) fn sort_out(entries: &[Entry], listed: &BTreeSet<&str>, removed: &Has
             let message = format!("{what}: {} bytes, {age_seconds} s old", entry.bytes);
             unlisted.findings.push(Finding::new(Check::Leftover, message).file(path));
             unlisted.leftovers.push(Leftover { file: path.to_owned(), bytes: entry.bytes, age_seconds });
+        } else if !entry.is_readable && is_log(path) {
+            let message = "neither a file nor a directory: readers that open it wait, or fail";
+            unlisted.findings.push(Finding::new(Check::LogUnreadable, message).file(path).advice(REMOVE_SPECIAL_FILE));
         } else if entry.is_file && path.starts_with("_delta_log/") && is_checksum(path) {
             let message = "a checksum that promarchive did not write: readers of the table may use it";
             unlisted.findings.push(Finding::new(Check::UnexpectedFile, message).file(path).advice(MOVE_CHECKSUM));

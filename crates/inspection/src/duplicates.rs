@@ -1,7 +1,7 @@
 //! Rows that stand in more than one file of a day, found by merging the files' keys.
 //!
 //! Memory is bounded by the files that are open at once ([`MAX_OPEN`], see [`super::windows`]): of each a batch of keys and the
-//! dictionaries of one row group (label sets of at most 32 MiB), and the keys of one series of one day.
+//! dictionaries of one row group (label sets of some 8 MiB, and never more than a file may take to be decoded), and the keys of one series of one day.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,12 +11,13 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use promarchive_archive::file::DataFilePath;
 use promarchive_archive::file::decode::DecodeFileError;
+use promarchive_archive::file::footprint::batch_rows_of_file;
 use promarchive_archive::schema::{LabelColumns, Table, arrow_schema};
+use promarchive_archive::store::StoredFile;
 use promarchive_model::WriterId;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::finding::{Check, Finding};
-use super::stored_file::StoredFile;
 use super::text_column::TextColumn;
 use super::windows::{Window, windows};
 
@@ -166,8 +167,10 @@ struct Cursor {
 impl Cursor {
     fn open(table: Table, label_columns: &LabelColumns, file: &StoredFile) -> Result<Self, DecodeFileError> {
         let options = ArrowReaderOptions::new().with_schema(arrow_schema(table, label_columns));
-        let builder =
-            ParquetRecordBatchReaderBuilder::try_new_with_options(file.clone(), options)?.with_batch_size(BATCH_ROWS);
+        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file.clone(), options)?;
+        // What is merged has been read before, by the same rule.
+        let rows = batch_rows_of_file(file, builder.metadata())?.min(BATCH_ROWS);
+        let builder = builder.with_batch_size(rows);
         let names: &[&str] = match table {
             Table::Exemplars => &["metric", "labels", "timestamp", "value", "exemplar_labels"],
             _ => &["metric", "labels", "timestamp"],
@@ -208,7 +211,7 @@ impl Cursor {
             let first = entry(self.row);
             // One entry of the dictionaries is one series; the loop around sees to a series with several.
             while self.row < batch.num_rows() && entry(self.row) == first {
-                let content = if self.table == Table::Exemplars { exemplar(batch, self.row) } else { 0 };
+                let content = if self.table == Table::Exemplars { exemplar_hash(batch, self.row) } else { 0 };
                 each(Key { timestamp: timestamps.value(self.row), content });
                 self.row += 1;
             }
@@ -220,7 +223,8 @@ impl Cursor {
     }
 }
 
-fn exemplar(batch: &RecordBatch, row: usize) -> u128 {
+/// Which exemplar of its series and timestamp a row is: a hash of value and labels.
+pub(super) fn exemplar_hash(batch: &RecordBatch, row: usize) -> u128 {
     let values = batch.column_by_name("value").and_then(|values| values.as_primitive_opt::<Float64Type>());
     let labels = TextColumn::of(batch, "exemplar_labels").and_then(|labels| labels.get(row));
     let mut hash = Xxh3::new();

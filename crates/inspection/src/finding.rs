@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use promarchive_model::quote::truncate;
 use serde::Serialize;
 
 /// How bad a finding is.
@@ -33,6 +34,7 @@ const RESTORE_LOG: &str =
 const RESTORE_WHOLE_LOG: &str =
     "restore the table's log from a backup; until then do not let anything write to the table";
 /// Of a checksum that another program has put into the table's log.
+pub(super) const REMOVE_SPECIAL_FILE: &str = "find out who made it, and remove it; if it stands in the place of a file of the log, restore that file from a backup";
 pub(super) const MOVE_CHECKSUM: &str = "move this file out of _delta_log, as promarchive does not need it, and find out which program writes to the archive";
 const FOREIGN: &str = "the file is not as promarchive writes it: find out what else writes to the archive, or keep the file and report this as a bug";
 const REPORT: &str = "keep the archive as it is, and report this as a bug with the receiver's log";
@@ -138,6 +140,9 @@ checks! {
     WalTorn "wal-torn" Note "it was never acknowledged; the receiver skips it";
 }
 
+/// The most that a message takes: some label sets fit in, and a line can still be read.
+const MESSAGE_BYTES: usize = 4096;
+
 /// One thing that was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -170,6 +175,9 @@ pub struct Finding {
 impl Finding {
     /// A finding without a place.
     pub fn new(check: Check, message: impl Into<String>) -> Self {
+        let mut message = message.into();
+        // Texts of a damaged file may be of any length.
+        truncate(&mut message, MESSAGE_BYTES);
         Self {
             severity: check.severity(),
             check,
@@ -178,7 +186,7 @@ impl Finding {
             offset: None,
             row_group: None,
             row: None,
-            message: message.into(),
+            message,
             advice: check.advice(),
         }
     }

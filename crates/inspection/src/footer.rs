@@ -17,9 +17,3 @@ pub(super) fn read_footer<R: ChunkReader>(
 pub(super) fn column_named<'a>(columns: &'a [ColumnChunkMetaData], name: &str) -> Option<&'a ColumnChunkMetaData> {
     columns.iter().find(|column| column.column_path().parts() == [name])
 }
-
-/// Offset and length of a column chunk. `ColumnChunkMetaData::byte_range` panics on damaged footers.
-pub(super) fn chunk_range(column: &ColumnChunkMetaData) -> Option<(u64, u64)> {
-    let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
-    Some((u64::try_from(start).ok()?, u64::try_from(column.compressed_size()).ok()?))
-}

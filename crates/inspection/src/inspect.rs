@@ -20,17 +20,16 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 use promarchive_archive::log::{DataFile, LogError, Snapshot, foreign_checksums};
 use promarchive_archive::schema::{LABEL_COLUMNS_PROPERTY, SCHEMA_VERSION_PROPERTY, Table};
-use promarchive_archive::store::place;
+use promarchive_archive::store::{StoredFile, place};
 use promarchive_archive::{Archive, ArchiveError, Location};
 use promarchive_model::Date;
 use serde::Serialize;
 
-use super::Progress;
 use super::directory::{self, Entry};
 use super::log_files::{LogName, read_writers};
 use super::moment::Moment;
 use super::series_count::{SeriesCount, count_file};
-use super::stored_file::StoredFile;
+use super::{Progress, total};
 
 /// Files read at a time.
 const FILES_AT_A_TIME: usize = 4;
@@ -239,8 +238,8 @@ fn from_log(table: Table, snapshot: &dyn Snapshot, files: &[DataFile]) -> TableI
         schema_version: property(SCHEMA_VERSION_PROPERTY),
         label_columns: columns.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
         files: files.len() as u64,
-        bytes: files.iter().map(|file| file.size).sum(),
-        rows: stats().map(|stats| stats.rows).sum(),
+        bytes: total(files.iter().map(|file| file.size)),
+        rows: total(stats().map(|stats| stats.rows)),
         files_without_statistics: files.iter().filter(|file| file.stats.is_none()).count() as u64,
         first: times().map(|(first, _)| Moment(first)).min(),
         last: times().map(|(_, last)| Moment(last)).max(),
@@ -259,7 +258,7 @@ fn before_2000(files: &[DataFile]) -> Option<DaysBefore2000> {
     let old = || files.iter().filter(|file| file.date < YEAR_2000);
     let dates: BTreeSet<_> = old().map(|file| file.date).collect();
     Some(DaysBefore2000 {
-        rows: old().filter_map(|file| file.stats.as_ref()).map(|stats| stats.rows).sum(),
+        rows: total(old().filter_map(|file| file.stats.as_ref()).map(|stats| stats.rows)),
         dates: dates.len() as u64,
         first_date: dates.first()?.to_string(),
         last_date: dates.last()?.to_string(),
@@ -280,7 +279,7 @@ async fn add_unlisted(
     let unlisted = entries.iter().filter(|entry| !listed.contains(entry.path.as_str()) && !of_the_log(entry));
     for entry in unlisted {
         found.unlisted_files += 1;
-        found.unlisted_bytes += entry.bytes;
+        found.unlisted_bytes = found.unlisted_bytes.saturating_add(entry.bytes);
     }
     Ok(())
 }
@@ -310,7 +309,7 @@ async fn count_series(
     while let Some((file, count)) = counts.next().await {
         match count {
             Ok(count) => {
-                rows += count.rows;
+                rows = total([rows, count.rows]);
                 all.add(count);
             }
             Err(cause) => {

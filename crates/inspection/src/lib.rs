@@ -25,7 +25,6 @@ mod moment;
 mod rows;
 mod runs;
 mod series_count;
-mod stored_file;
 #[cfg(test)]
 mod tests;
 mod text_column;
@@ -55,6 +54,11 @@ pub trait Progress: Send + Sync {
 impl Progress for () {
     fn begin(&self, _what: &str, _files: u64, _bytes: u64) {}
     fn advance(&self, _files: u64, _bytes: u64) {}
+}
+
+/// The sum of what a log or a file says, which may be anything.
+fn total(values: impl IntoIterator<Item = u64>) -> u64 {
+    values.into_iter().fold(0, u64::saturating_add)
 }
 
 /// What a thread that panicked said: decoders that are not ours may panic on damaged input.

@@ -87,7 +87,7 @@ impl LogState {
                 self.findings
                     .push(Finding::new(Check::LogGap, format!("{missing}, version {version} is there")).file(file));
             }
-            expected = version + 1;
+            expected = version.saturating_add(1);
         }
     }
 

@@ -8,6 +8,7 @@ use promarchive_archive::file::decode::{DecodeFileError, for_each_histogram};
 use promarchive_archive::schema::{LabelColumns, Table};
 use promarchive_model::{DAY_MS, Date, METRIC_NAME, STALE_NAN, labels_text, parse_labels_text, series_id};
 
+use super::duplicates::exemplar_hash;
 use super::finding::{Check, Finding};
 use super::text_column::TextColumn;
 
@@ -73,8 +74,8 @@ pub(super) struct RowChecks<'a> {
     last_timestamp: i64,
     /// Whether the label columns of the last row were as they must be.
     label_columns_right: bool,
-    /// Value and labels of the exemplars at the last timestamp.
-    exemplars: HashSet<(u64, String)>,
+    /// Hashes of value and labels of the exemplars at the last timestamp.
+    exemplars: HashSet<u128>,
     failures: BTreeMap<Check, Failures>,
     group: Bounds,
 }
@@ -190,9 +191,7 @@ impl<'a> RowChecks<'a> {
         if self.table != Table::Exemplars {
             return;
         }
-        let value = batch.column_by_name("value").and_then(|values| values.as_primitive_opt::<Float64Type>());
-        let labels = TextColumn::of(batch, "exemplar_labels").and_then(|labels| labels.get(row));
-        let identity = (value.map_or(0, |value| value.value(row).to_bits()), labels.unwrap_or_default().to_owned());
+        let identity = exemplar_hash(batch, row);
         if !self.exemplars.insert(identity) {
             self.fail(Check::DuplicateInFlush, || "one exemplar of one series twice".into());
         }

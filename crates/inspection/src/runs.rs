@@ -12,12 +12,23 @@ pub(super) struct Run {
     pub(super) rows: u64,
 }
 
-/// A page that does not hold what its header promises.
+/// Runs of a column in a row group: more than it can have series, whose label sets fill it at 8 MiB.
+const MOST_RUNS: usize = 4 << 20;
+
+/// A page that is not as this program writes it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the indices of a page end after {found} of {expected} rows")]
-pub(super) struct Malformed {
-    found: u64,
-    expected: u64,
+pub(super) enum Malformed {
+    /// It does not hold what its header promises.
+    #[error("the indices of a page end after {found} of {expected} rows")]
+    Ends {
+        /// Rows that are there.
+        found: u64,
+        /// Rows that should be there.
+        expected: u64,
+    },
+    /// The index changes so often that rows cannot be sorted by series.
+    #[error("its rows are not sorted: they are more than {MOST_RUNS} runs")]
+    TooManyRuns,
 }
 
 /// Appends the runs of one page of `rows` indices; neighbouring runs of one index become one.
@@ -25,7 +36,7 @@ pub(super) fn append_runs(page: &[u8], rows: u64, runs: &mut Vec<Run>) -> Result
     let mut found = 0;
     let mut rest = page.split_first();
     while found < rows {
-        let end = Malformed { found, expected: rows };
+        let end = Malformed::Ends { found, expected: rows };
         let Some((&width, bytes)) = rest else { return Err(end) };
         let width = usize::from(width);
         let Some((header, bytes)) = varint(bytes).filter(|_| width <= 32) else { return Err(end) };
@@ -35,7 +46,7 @@ pub(super) fn append_runs(page: &[u8], rows: u64, runs: &mut Vec<Run>) -> Result
         } else {
             packed(header >> 1, width, bytes, left, runs)
         }
-        .ok_or(end)?;
+        .ok_or(if runs.len() < MOST_RUNS { end } else { Malformed::TooManyRuns })?;
         found += used;
         rest = page.first().map(|width| (width, after));
     }
@@ -57,7 +68,7 @@ fn repeated<'a>(count: u64, width: usize, bytes: &'a [u8], left: u64, runs: &mut
     let (value, rest) = bytes.split_at_checked(width.div_ceil(8))?;
     let index = value.iter().rev().fold(0_u32, |index, &byte| index << 8 | u32::from(byte));
     let rows = count.min(left);
-    push(runs, Run { index, rows });
+    push(runs, Run { index, rows })?;
     Some((rows, rest))
 }
 
@@ -67,7 +78,7 @@ fn packed<'a>(groups: u64, width: usize, bytes: &'a [u8], left: u64, runs: &mut 
     // The last group is filled up.
     let rows = groups.checked_mul(8)?.min(left);
     for row in 0..usize::try_from(rows).ok()? {
-        push(runs, Run { index: unpack(packed, row, width)?, rows: 1 });
+        push(runs, Run { index: unpack(packed, row, width)?, rows: 1 })?;
     }
     Some((rows, rest))
 }
@@ -79,12 +90,16 @@ fn unpack(packed: &[u8], row: usize, width: usize) -> Option<u32> {
     u32::try_from(bits >> shift & ((1 << width) - 1)).ok()
 }
 
-fn push(runs: &mut Vec<Run>, run: Run) {
+/// None if there are too many.
+fn push(runs: &mut Vec<Run>, run: Run) -> Option<()> {
+    let room = runs.len() < MOST_RUNS;
     match runs.last_mut() {
-        Some(last) if last.index == run.index => last.rows += run.rows,
-        _ if run.rows > 0 => runs.push(run),
-        _ => {}
+        Some(last) if last.index == run.index => last.rows = last.rows.saturating_add(run.rows),
+        _ if run.rows == 0 => {}
+        _ if room => runs.push(run),
+        _ => return None,
     }
+    Some(())
 }
 
 #[cfg(test)]
@@ -104,8 +119,8 @@ mod tests {
         let mut runs = Vec::new();
         append_runs(&page, 18, &mut runs).unwrap();
         assert_eq!(runs, [vec![run(5, 10)], (0..8).map(|index| run(index, 1)).collect()].concat());
-        assert_eq!(append_runs(&page, 19, &mut Vec::new()), Err(Malformed { found: 18, expected: 19 }));
-        assert_eq!(append_runs(&[], 1, &mut Vec::new()), Err(Malformed { found: 0, expected: 1 }));
+        assert_eq!(append_runs(&page, 19, &mut Vec::new()), Err(Malformed::Ends { found: 18, expected: 19 }));
+        assert_eq!(append_runs(&[], 1, &mut Vec::new()), Err(Malformed::Ends { found: 0, expected: 1 }));
     }
 
     #[test]
@@ -120,5 +135,22 @@ mod tests {
         fn never_panics(page in proptest::collection::vec(any::<u8>(), 0..40), rows in 0_u64..1000) {
             let _ = append_runs(&page, rows, &mut Vec::new());
         }
+    }
+
+    #[test]
+    fn indices_that_change_without_end_are_refused() {
+        // One bit an index, 0 and 1 in turn.
+        let groups = MOST_RUNS / 8 + 1;
+        let mut page = vec![1];
+        let mut header = (groups as u64) << 1 | 1;
+        while header >= 0x80 {
+            page.push(header as u8 | 0x80);
+            header >>= 7;
+        }
+        page.push(header as u8);
+        page.resize(page.len() + groups, 0xaa);
+        let mut runs = Vec::new();
+        assert_eq!(append_runs(&page, groups as u64 * 8, &mut runs), Err(Malformed::TooManyRuns));
+        assert_eq!(append_runs(&page, MOST_RUNS as u64, &mut Vec::new()), Ok(()));
     }
 }

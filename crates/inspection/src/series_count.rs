@@ -9,10 +9,12 @@ use parquet::column::page::{Page, PageReader};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, RowGroupMetaData};
 use parquet::file::serialized_reader::SerializedPageReader;
+use promarchive_archive::file::footprint::{FootprintError, check_chunk, chunk_range};
+use promarchive_archive::store::StoredFile;
 
-use super::footer::{chunk_range, column_named, read_footer};
+use super::footer::{column_named, read_footer};
 use super::runs::{Malformed, Run, append_runs};
-use super::stored_file::StoredFile;
+use super::total;
 
 /// A file whose series cannot be counted.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +22,9 @@ pub(super) enum CountError {
     /// Damaged, or not Parquet.
     #[error("not readable as Parquet: {0}")]
     Parquet(#[from] ParquetError),
+    /// Larger than any that this program writes.
+    #[error(transparent)]
+    Footprint(#[from] FootprintError),
     /// A damaged page.
     #[error(transparent)]
     Page(#[from] Malformed),
@@ -56,7 +61,7 @@ impl SeriesCount {
     pub(super) fn add(&mut self, file: FileCount) {
         for (metric, rows, ids) in file.metrics {
             let counts = self.metrics.entry(metric).or_default();
-            counts.0 += rows;
+            counts.0 = counts.0.saturating_add(rows);
             counts.1 += ids.into_iter().filter(|&id| self.series.insert(id)).count() as u64;
         }
     }
@@ -100,11 +105,14 @@ fn count_group(
     let refused = |column, problem| CountError::Column { column, row_group, problem };
     let column = |name| column_named(group.columns(), name).ok_or_else(|| refused(name, "is missing"));
     let rows = u64::try_from(group.num_rows()).map_err(|_| refused("metric", "has a negative number of rows"))?;
+    for name in ["metric", "series_id"] {
+        check_chunk(file, column(name)?, row_group)?;
+    }
     let metrics = read_runs(file, column("metric")?, rows).and_then(|(page, runs)| Ok((texts(page)?, runs)));
     let (names, metrics) = metrics.map_err(|e| e.at("metric", row_group))?;
     let ids = read_runs(file, column("series_id")?, rows).map(|(page, runs)| (numbers(&page), runs));
     let (ids, series) = ids.map_err(|e| e.at("series_id", row_group))?;
-    count.rows += rows;
+    count.rows = count.rows.saturating_add(rows);
     let mut series = series.into_iter();
     let mut left: Option<Run> = None;
     for metric in metrics {
@@ -175,7 +183,7 @@ fn read_runs(file: &StoredFile, chunk: &ColumnChunkMetaData, rows: u64) -> Resul
         }
         append_runs(&indices, u64::from(values), &mut runs).map_err(RunsError::Page)?;
     }
-    if runs.iter().map(|run| run.rows).sum::<u64>() != rows {
+    if total(runs.iter().map(|run| run.rows)) != rows {
         return Err(RunsError::Problem("has another number of rows than its row group"));
     }
     Ok((dictionary, runs))

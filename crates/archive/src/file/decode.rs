@@ -4,10 +4,14 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, RecordBatch, StringArray};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMillisecondType};
-use bytes::Bytes;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use parquet::errors::ParquetError;
+use parquet::file::reader::ChunkReader;
 use promarchive_model::{Counts, Histogram, ResetHint, STALE_NAN, Sample, Span};
 
+use super::footprint::{FootprintError, batch_rows, batch_rows_of_file};
 use crate::schema::{LabelColumns, Table, arrow_schema};
 
 /// A committed file cannot be read back.
@@ -15,28 +19,42 @@ use crate::schema::{LabelColumns, Table, arrow_schema};
 pub enum DecodeFileError {
     /// Not Parquet, or damaged.
     #[error("not readable as Parquet: {0}")]
-    Parquet(#[from] parquet::errors::ParquetError),
+    Parquet(#[from] ParquetError),
     /// Damaged further in.
     #[error("not readable as Parquet: {0}")]
     Arrow(#[from] arrow::error::ArrowError),
+    /// It would take more memory than any file that this program writes.
+    #[error(transparent)]
+    Footprint(#[from] FootprintError),
     /// A column is missing or of another type.
     #[error("column {0} is missing or of another type")]
     Column(&'static str),
 }
 
-/// Opens a file of a table; `row_group` limits it to one.
-pub fn open_file(
+/// Opens a file of a table; `row_group` limits it to one. A file that would take too much memory is refused.
+pub fn open_file<R: ChunkReader + Clone + 'static>(
     table: Table,
     label_columns: &LabelColumns,
-    file: Bytes,
+    file: R,
     row_group: Option<usize>,
 ) -> Result<ParquetRecordBatchReader, DecodeFileError> {
     let options = ArrowReaderOptions::new().with_schema(arrow_schema(table, label_columns));
-    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)?.with_batch_size(32 * 1024);
-    Ok(match row_group {
-        Some(group) => builder.with_row_groups(vec![group]).build()?,
-        None => builder.build()?,
-    })
+    let metadata = ArrowReaderMetadata::load(&file, options)?;
+    open_groups(file, metadata, row_group)
+}
+
+/// The same for a file whose footer has been read; `metadata` must not hold a page index, whose places would not be checked.
+pub fn open_groups<R: ChunkReader + Clone + 'static>(
+    file: R,
+    metadata: ArrowReaderMetadata,
+    row_group: Option<usize>,
+) -> Result<ParquetRecordBatchReader, DecodeFileError> {
+    let (groups, rows) = match row_group {
+        Some(group) => (vec![group], batch_rows(&file, metadata.metadata(), group)?),
+        None => ((0..metadata.metadata().num_row_groups()).collect(), batch_rows_of_file(&file, metadata.metadata())?),
+    };
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata).with_row_groups(groups);
+    Ok(builder.with_batch_size(rows).build()?)
 }
 
 /// A text column of a batch.

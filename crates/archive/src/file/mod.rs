@@ -2,6 +2,8 @@
 
 pub mod decode;
 pub(crate) mod encode;
+pub mod footprint;
+mod page_header;
 pub(crate) mod path;
 #[cfg(test)]
 mod tests;

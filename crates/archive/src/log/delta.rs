@@ -27,7 +27,7 @@ use crate::file::path::DataFilePath;
 use crate::log::actions;
 use crate::log::checksums::checksum_names;
 use crate::log::seen::{Advanced, Seen};
-use crate::log::{Commit, DataFile, Definition, LogError, Put, Snapshot, TableLog, Version};
+use crate::log::{Commit, DataFile, Definition, LogError, Put, Snapshot, TableLog, Version, store_error};
 use crate::store::place::absolute;
 
 type KernelEngine = DefaultEngine<TokioMultiThreadExecutor>;
@@ -171,9 +171,8 @@ impl DeltaLog {
         let seen = self.known.seen().clone();
         let reading = seen.as_ref().map_or(0, |seen| seen.reading + 1);
         if let Some(seen) = seen {
-            let place = self.version_path(seen.version);
-            let advanced = seen.advance(self.store.as_ref(), |version| self.version_path(version)).await;
-            if let Advanced::To(seen) = advanced.map_err(|e| store_error(&place, &e))? {
+            let advanced = seen.advance(self.store.as_ref(), |version| self.version_path(version)).await?;
+            if let Advanced::To(seen) = advanced {
                 return Ok(Some(seen));
             }
         }
@@ -377,10 +376,6 @@ fn check_protocol(url: &Url, snapshot: &SnapshotRef) -> Result<(), LogError> {
         problem: format!("Delta protocol {found:?} instead of {:?}", actions::PROTOCOL),
         advice: FOREIGN,
     })
-}
-
-fn store_error(path: &Path, error: &object_store::Error) -> LogError {
-    LogError::Store { place: absolute(path), cause: promarchive_model::chain(error) }
 }
 
 async fn blocking<T, F>(url: &Url, work: F) -> Result<T, LogError>

@@ -4,6 +4,7 @@
 //! is [`DeltaLog`]; [`ModelLog`] is a model in memory. A conformance suite holds both to the same behaviour.
 
 mod actions;
+pub(crate) mod bounds;
 mod checksums;
 #[cfg(test)]
 mod conformance;
@@ -22,9 +23,11 @@ use async_trait::async_trait;
 pub use checksums::{ForeignChecksums, checksum_names, foreign_checksums, is_checksum};
 pub use delta::DeltaLog;
 pub use model::{ModelLog, PutFault};
-use promarchive_model::{Date, WriterId};
+use object_store::path::Path;
+use promarchive_model::{Date, WriterId, chain};
 
 use crate::schema::{LabelColumns, Table};
+use crate::store::absolute;
 
 /// Version of a table: 0 creates it, each commit adds one.
 pub type Version = u64;
@@ -111,6 +114,10 @@ pub enum LogError {
         /// What a person can do.
         advice: &'static str,
     },
+}
+
+fn store_error(path: &Path, error: &object_store::Error) -> LogError {
+    LogError::Store { place: absolute(path), cause: chain(error) }
 }
 
 impl LogError {

@@ -11,7 +11,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::Value;
 
-use crate::log::Version;
+use crate::log::{LogError, Version, store_error};
 
 /// One version, as far as commits need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,17 +41,20 @@ impl Seen {
         mut self,
         store: &dyn ObjectStore,
         name: impl Fn(Version) -> Path + Send,
-    ) -> object_store::Result<Advanced> {
+    ) -> Result<Advanced, LogError> {
+        let known = name(self.version);
         // A log that was restored or removed has lost it: what follows must not be built upon that.
-        match store.head(&name(self.version)).await {
+        match store.head(&known).await {
             Err(object_store::Error::NotFound { .. }) => return Ok(Advanced::Anew),
-            there => drop(there?),
+            there => drop(there.map_err(|e| store_error(&known, &e))?),
         }
         loop {
             let next = self.version + 1;
-            let commit = match store.get(&name(next)).await {
+            let place = name(next);
+            let failed = |e: object_store::Error| store_error(&place, &e);
+            let commit = match store.get(&place).await {
                 Err(object_store::Error::NotFound { .. }) => return Ok(Advanced::To(self)),
-                found => found?.bytes().await?,
+                found => found.map_err(failed)?.bytes().await.map_err(failed)?,
             };
             let Some(positions) = positions_of(&commit) else { return Ok(Advanced::Anew) };
             self.positions.extend(positions.into_iter().map(|(writer, position)| (writer, Some(position))));

@@ -2,6 +2,9 @@
 //!
 //! `LocalFileSystem::with_fsync` syncs a file and the directory it stands in, but not the directories that it makes on the way: a new
 //! `date=…` could vanish in a power cut with the files in it. This wrapper makes and syncs them first.
+//!
+//! What others put into the directory must not hold up who reads it: only plain files are opened (a link may lead to one), since opening
+//! a named pipe waits for somebody to write into it.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -12,13 +15,16 @@ use std::path::{Path as FsPath, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+
+use crate::log::bounds;
 
 /// The local file system, addressed by absolute paths, with everything synced before a put returns.
 #[derive(Debug)]
@@ -37,6 +43,32 @@ impl Default for DurableLocal {
 impl fmt::Display for DurableLocal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("local file system, synced")
+    }
+}
+
+fn refused(fault: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> object_store::Error {
+    object_store::Error::Generic { store: "LocalFileSystem", source: fault.into() }
+}
+
+fn is_commit(location: &Path) -> bool {
+    let is_json = location.extension().is_some_and(|extension| extension == "json");
+    is_json && location.parts().rev().nth(1).is_some_and(|directory| directory.as_ref() == "_delta_log")
+}
+
+/// A commit that is no larger and no deeper than readers can bear.
+async fn within_bounds(found: GetResult) -> Result<GetResult> {
+    if found.meta.size > bounds::MOST_BYTES {
+        return Err(refused(format!("it has {} bytes, more than {}", found.meta.size, bounds::MOST_BYTES)));
+    }
+    let GetResult { meta, range, attributes, extensions, .. } = &found;
+    let (meta, range, attributes, extensions) = (meta.clone(), range.clone(), attributes.clone(), extensions.clone());
+    let bytes = found.bytes().await?;
+    match bounds::fault(&bytes) {
+        Some(fault) => Err(refused(fault)),
+        None => {
+            let payload = GetResultPayload::Stream(stream::once(async { Ok(bytes) }).boxed());
+            Ok(GetResult { payload, meta, range, attributes, extensions })
+        }
     }
 }
 
@@ -105,6 +137,18 @@ impl DurableLocal {
             .and_then(|made| made)
             .map_err(|e| object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(e) })
     }
+
+    /// An error if there is something else than a plain file. What is missing is left to the store to tell.
+    async fn check_is_file(&self, location: &Path) -> Result<()> {
+        let found = tokio::fs::metadata(self.inner.path_to_filesystem(location)?).await;
+        // A directory is no object, which the store tells as well.
+        if found.is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+            return Err(refused(
+                "it is a pipe, a socket or a device, and no plain file: find out who made it, then remove it",
+            ));
+        }
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -120,7 +164,10 @@ impl ObjectStore for DurableLocal {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.inner.get_opts(location, options).await
+        self.check_is_file(location).await?;
+        let is_read_whole = !options.head && options.range.is_none();
+        let found = self.inner.get_opts(location, options).await?;
+        if is_read_whole && is_commit(location) { within_bounds(found).await } else { Ok(found) }
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
@@ -142,5 +189,57 @@ impl ObjectStore for DurableLocal {
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.prepare(to).await?;
         self.inner.copy_opts(from, to, options).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::ObjectStoreExt;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_no_plain_file_is_refused_and_holds_nobody_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = DurableLocal::default();
+        let at = |name: &str| directory.path().join(name);
+        mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        std::os::unix::fs::symlink(at("pipe"), at("link")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", at("device")).unwrap();
+        for name in ["pipe", "link", "device"] {
+            let location = Path::from_absolute_path(at(name)).unwrap();
+            let error = store.get(&location).await.unwrap_err().to_string();
+            assert!(error.contains("no plain file") && error.contains("remove it"), "{name}: {error}");
+            assert!(store.get_range(&location, 0..1).await.is_err() && store.head(&location).await.is_err(), "{name}");
+        }
+        std::fs::write(at("file"), "x").unwrap();
+        std::os::unix::fs::symlink(at("file"), at("second")).unwrap();
+        for name in ["file", "second"] {
+            let location = Path::from_absolute_path(at(name)).unwrap();
+            assert_eq!(store.get(&location).await.unwrap().bytes().await.unwrap().as_ref(), b"x");
+        }
+        let missing = Path::from_absolute_path(at("missing")).unwrap();
+        assert!(matches!(store.get(&missing).await, Err(object_store::Error::NotFound { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_would_take_too_much_memory_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("_delta_log");
+        fs::create_dir(&log).unwrap();
+        let read = async |name: &str| {
+            let location = Path::from_absolute_path(log.join(name)).unwrap();
+            DurableLocal::default().get(&location).await.map(|found| found.meta.size).map_err(|e| e.to_string())
+        };
+        fs::write(log.join("0.json"), "{}\n").unwrap();
+        assert_eq!(read("0.json").await, Ok(3));
+        fs::write(log.join("1.json"), "[".repeat(1000)).unwrap();
+        assert!(read("1.json").await.unwrap_err().contains("nested more than"));
+        // Nothing but a length.
+        File::create(log.join("2.json")).unwrap().set_len(1 << 40).unwrap();
+        assert!(read("2.json").await.unwrap_err().contains("it has 1099511627776 bytes"));
+        fs::copy(log.join("1.json"), log.join("1.txt")).unwrap();
+        assert_eq!(read("1.txt").await, Ok(1000), "no commit");
     }
 }

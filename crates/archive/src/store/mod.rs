@@ -2,6 +2,7 @@
 
 mod local;
 pub(crate) mod place;
+mod stored_file;
 
 use bytes::Bytes;
 pub use local::{DIRECTORY, DurableLocal, create_root_durably};
@@ -9,6 +10,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 pub use place::{absolute, without_parents};
 use promarchive_model::chain;
+pub use stored_file::{LoadedRange, StoredFile};
 
 use crate::log::LogError;
 

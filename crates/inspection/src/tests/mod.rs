@@ -2,6 +2,7 @@
 
 mod damage;
 mod fuzz;
+mod hostile;
 mod inspecting;
 mod logs;
 mod rows;

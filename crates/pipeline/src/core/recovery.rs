@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use object_store::path::Path;
 use promarchive_archive::Archive;
 use promarchive_archive::commit::MIN_GENERATIONS;
@@ -12,9 +11,9 @@ use promarchive_archive::file::DataFilePath;
 use promarchive_archive::file::decode::{
     DecodeFileError, for_each_exemplar, for_each_histogram, for_each_metadata, for_each_sample, open_file,
 };
-use promarchive_archive::log::LogError;
+use promarchive_archive::log::{DataFile, LogError};
 use promarchive_archive::schema::Table;
-use promarchive_archive::store::{absolute, place, read};
+use promarchive_archive::store::{StoredFile, absolute, place};
 use promarchive_model::failpoint::{self, FailPoint, Sabotage};
 use promarchive_model::{Date, MalformedLabels, MetadataRow, Sample, WriterId, histogram_rank, parse_labels_text};
 use promarchive_wal::{Disk, Options, Position, Record, Recovery, Wal, WalError};
@@ -112,10 +111,18 @@ pub async fn open(
 ) -> Result<(Arc<Core>, Recovery), RecoveryError> {
     let writer = promarchive_wal::load_or_create_writer(disk.as_ref(), environment.entropy.as_ref())?;
     let committed = committed(&archive, writer).await?;
-    let mut index = Index::new(environment.entropy.next_u64());
+    let index = Index::new(environment.entropy.next_u64());
     let first = Wal::first_position(disk.as_ref())?;
-    let horizon = read_horizon(&archive, &mut index, (writer, first.get()), options.keep).await?;
-    read_metadata(&archive, &mut index.metadata).await?;
+    let recent = recent_files(&archive, (writer, first.get()), options.keep).await?;
+    let metadata = metadata_files(&archive).await?;
+    let reading = archive.clone();
+    let read = tokio::task::spawn_blocking(move || -> Result<(Index, Horizon), RecoveryError> {
+        let mut index = index;
+        let horizon = read_horizon(&reading, &mut index, recent)?;
+        read_metadata(&reading, &mut index.metadata, metadata)?;
+        Ok((index, horizon))
+    });
+    let (index, horizon) = read.await.map_err(|e| RecoveryError::Flush(FlushError::Cut(e.to_string())))??;
     let floor =
         committed.values().copied().max().filter(|_| !failpoint::sabotaged(Sabotage::RestartPositions)).unwrap_or(0);
     let core = Arc::new(Core::new(archive, environment.clone(), writer, committed, index, horizon, options.keep));
@@ -161,7 +168,7 @@ async fn committed(archive: &Archive, writer: WriterId) -> Result<BTreeMap<Table
 #[derive(Debug, Default)]
 struct FlushFiles {
     committed_at: i64,
-    files: Vec<(Table, Path)>,
+    files: Vec<(Table, StoredFile)>,
 }
 
 /// The files of the last flushes, whoever the writer was: a new WAL directory does not make old rows new.
@@ -182,7 +189,7 @@ async fn recent_files(
             };
             let flush = flushes.entry((path.writer, path.position)).or_default();
             flush.committed_at = file.modification_time.max(flush.committed_at);
-            flush.files.push((table, place(root, &file.path)));
+            flush.files.push((table, stored(archive, root, &file)));
         }
     }
     // Flushes of one WAL came in the order of their positions, whatever the clock said then.
@@ -209,19 +216,30 @@ async fn recent_files(
     Ok(by_time.split_off(dropped))
 }
 
-/// The horizon, from the tables.
-async fn read_horizon(
+fn stored(archive: &Archive, root: &Path, file: &DataFile) -> StoredFile {
+    StoredFile::new(archive.store().clone(), place(root, &file.path), file.size)
+}
+
+/// What it means that a file could not be read.
+fn unreadable(file: &StoredFile, cause: DecodeFileError) -> RecoveryError {
+    let place = absolute(file.location());
+    match file.failure() {
+        Some(failure) => LogError::Store { place, cause: failure.to_owned() }.into(),
+        None => RecoveryError::File { path: place, cause },
+    }
+}
+
+/// The horizon, from the tables. Blocks.
+fn read_horizon(
     archive: &Archive,
     index: &mut Index,
-    first: FlushId,
-    keep: Duration,
+    recent: Vec<(FlushId, FlushFiles)>,
 ) -> Result<Horizon, RecoveryError> {
     let mut horizon = Horizon::default();
-    for (id, flush) in recent_files(archive, first, keep).await? {
+    for (id, flush) in recent {
         let mut rows = GenerationRows::new(Generation::new(id, flush.committed_at));
-        for (table, location) in flush.files {
-            let bytes = read(archive.store().as_ref(), &location).await?;
-            rows.read(archive, index, table, &location, bytes)?;
+        for (table, file) in flush.files {
+            rows.read(archive, index, table, &file)?;
         }
         horizon.push(rows.finish(), i64::MAX);
     }
@@ -243,14 +261,12 @@ impl GenerationRows {
         archive: &Archive,
         index: &mut Index,
         table: Table,
-        location: &Path,
-        file: Bytes,
+        file: &StoredFile,
     ) -> Result<(), RecoveryError> {
-        let path = absolute(location);
-        let failed = |cause: DecodeFileError| RecoveryError::File { path: path.clone(), cause };
+        let failed = |cause: DecodeFileError| unreadable(file, cause);
         let mut finder = SeriesFinder { index, last: None, malformed: None };
         let Self { generation, samples } = self;
-        for batch in open_file(table, archive.label_columns(), file, None).map_err(failed)? {
+        for batch in open_file(table, archive.label_columns(), file.clone(), None).map_err(failed)? {
             let batch = batch.map_err(|e| failed(e.into()))?;
             match table {
                 Table::Samples => for_each_sample(&batch, |metric, labels, sample| {
@@ -273,7 +289,8 @@ impl GenerationRows {
             }
             .map_err(failed)?;
         }
-        finder.malformed.map_or(Ok(()), |cause| Err(RecoveryError::Labels { path: path.clone(), cause }))
+        let path = || absolute(file.location());
+        finder.malformed.map_or(Ok(()), |cause| Err(RecoveryError::Labels { path: path(), cause }))
     }
 
     fn finish(mut self) -> Generation {
@@ -317,19 +334,21 @@ impl SeriesFinder<'_> {
     }
 }
 
-/// What is known of metadata for the last days that its table has: records that were received then may be replayed now, however late
-/// it is.
-async fn read_metadata(archive: &Archive, known: &mut MetadataIndex) -> Result<(), RecoveryError> {
-    let Some((root, log)) = archive.table(Table::Metadata) else { return Ok(()) };
-    let Some(snapshot) = log.load().await? else { return Ok(()) };
+/// The files of metadata of the last days that its table has: records that were received then may be replayed now, however late it is.
+async fn metadata_files(archive: &Archive) -> Result<Vec<StoredFile>, RecoveryError> {
+    let Some((root, log)) = archive.table(Table::Metadata) else { return Ok(Vec::new()) };
+    let Some(snapshot) = log.load().await? else { return Ok(Vec::new()) };
     let files = snapshot.files().await?;
     let days: BTreeSet<Date> = files.iter().map(|file| file.date).collect();
     let last: BTreeSet<Date> = days.into_iter().rev().take(MetadataIndex::DAYS).collect();
-    for file in files.iter().filter(|file| last.contains(&file.date)) {
-        let location = place(root, &file.path);
-        let failed = |cause: DecodeFileError| RecoveryError::File { path: absolute(&location), cause };
-        let bytes = read(archive.store().as_ref(), &location).await?;
-        for batch in open_file(Table::Metadata, archive.label_columns(), bytes, None).map_err(failed)? {
+    Ok(files.iter().filter(|file| last.contains(&file.date)).map(|file| stored(archive, root, file)).collect())
+}
+
+/// What is known of metadata. Blocks.
+fn read_metadata(archive: &Archive, known: &mut MetadataIndex, files: Vec<StoredFile>) -> Result<(), RecoveryError> {
+    for file in files {
+        let failed = |cause: DecodeFileError| unreadable(&file, cause);
+        for batch in open_file(Table::Metadata, archive.label_columns(), file.clone(), None).map_err(failed)? {
             for_each_metadata(&batch.map_err(|e| failed(e.into()))?, |metric, kind, unit, help, received_at| {
                 let kind =
                     MetricKind::ALL.into_iter().find(|known| known.as_str() == kind).unwrap_or(MetricKind::Unknown);

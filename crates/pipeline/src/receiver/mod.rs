@@ -32,6 +32,7 @@ mod supervisor;
 mod tls;
 mod tokens;
 mod tryout;
+mod watched_file;
 mod web_page;
 
 pub use control::{CONTROL_SOCKET, ask_for_flush};

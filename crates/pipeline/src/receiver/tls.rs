@@ -1,6 +1,5 @@
 //! TLS: certificate and key from files, taken up again when the files change.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 use super::metrics::Metrics;
+use super::watched_file;
 
 /// Why certificate and key cannot be used; names the file. Never holds any of the key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -110,7 +110,7 @@ async fn read(files: &TlsFiles) -> Result<Pem, TlsError> {
     let reading = move || {
         let bytes = |path: &Path, what| {
             let refused = |error: std::io::Error| TlsError::Read { file: name(path), what, reason: error.to_string() };
-            fs::read(path).map_err(refused)
+            watched_file::read(path).map_err(refused)
         };
         // Editors of Windows begin a file with a byte order mark, behind which no PEM would be found.
         let pem = |path, what| {
@@ -189,6 +189,8 @@ fn explain(error: &PemError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn pair() -> (String, String) {

@@ -10,8 +10,7 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 use super::metrics::Metrics;
-
-const LONGEST_FILE_BYTES: u64 = 1 << 20;
+use super::watched_file;
 
 /// The tokens file as it is now; a handle that sees every change.
 #[derive(Clone)]
@@ -75,11 +74,10 @@ impl TokensWatch {
 }
 
 async fn read(file: &Path) -> Result<String, String> {
-    let length = tokio::fs::metadata(file).await.map_err(|error| error.to_string())?.len();
-    if length > LONGEST_FILE_BYTES {
-        return Err(format!("it is {length} bytes long, more than {LONGEST_FILE_BYTES}"));
-    }
-    tokio::fs::read_to_string(file).await.map_err(|error| error.to_string())
+    let file = file.to_path_buf();
+    let bytes = tokio::task::spawn_blocking(move || watched_file::read(&file)).await;
+    let bytes = bytes.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
 }
 
 fn interpret(file: &Path, seen: &Result<String, String>, unknown: UnknownTokens) -> Result<TokenSet, TokensError> {
@@ -125,6 +123,26 @@ mod tests {
         assert_eq!(name(&tokens.current(), b"one").as_deref(), Some("a"));
         assert!(metrics.encode_text().contains("promarchive_reload_failures_total{file=\"tokens\"} 3"));
 
+        std::fs::write(&file, format!("b {}\n", hash("two"))).unwrap();
+        watch.look(&metrics).await;
+        assert_eq!(name(&tokens.current(), b"one"), None);
+        assert_eq!(name(&tokens.current(), b"two").as_deref(), Some("b"));
+    }
+
+    /// A pipe must not hold up the looking: what comes after it counts.
+    #[tokio::test]
+    async fn a_pipe_keeps_the_old_tokens_until_there_is_a_file_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("tokens");
+        std::fs::write(&file, format!("a {}\n", hash("one"))).unwrap();
+        let (tokens, mut watch) = Tokens::load(&file, UnknownTokens::Refuse).await.unwrap();
+        std::fs::remove_file(&file).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &file, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+        let metrics = Metrics::new();
+        watch.look(&metrics).await;
+        assert_eq!(name(&tokens.current(), b"one").as_deref(), Some("a"));
+        assert!(metrics.encode_text().contains("promarchive_reload_failures_total{file=\"tokens\"} 1"));
+        std::fs::remove_file(&file).unwrap();
         std::fs::write(&file, format!("b {}\n", hash("two"))).unwrap();
         watch.look(&metrics).await;
         assert_eq!(name(&tokens.current(), b"one"), None);

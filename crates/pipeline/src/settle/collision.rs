@@ -44,7 +44,7 @@ type Rows = Vec<(String, String, Sample)>;
 
 fn decode(file: Vec<u8>) -> Rows {
     let mut rows = Rows::new();
-    for batch in open_file(Table::Samples, &columns(), file.into(), None).unwrap() {
+    for batch in open_file(Table::Samples, &columns(), bytes::Bytes::from(file), None).unwrap() {
         let push =
             |metric: &str, labels: &str, sample: Sample| rows.push((metric.to_owned(), labels.to_owned(), sample));
         for_each_sample(&batch.unwrap(), push).unwrap();

@@ -1,5 +1,6 @@
 //! Files: what is encoded is decoded, how it lies in the file, and what is written again.
 
+mod footprints;
 mod keys;
 mod layout;
 mod rewriting;

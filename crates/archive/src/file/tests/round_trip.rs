@@ -82,7 +82,8 @@ fn stale_markers_are_null_to_readers() {
     let values = [STALE_NAN, STALE_NAN + 1, 0x7ff8_0000_0000_0000];
     let row = |(timestamp, &value): (i64, &u64)| Row::Sample(Sample { timestamp, value, start_timestamp: 0 });
     let file = encode(Table::Samples, &sets(), &[(0..).zip(&values).map(row).collect()]);
-    let batch = open_file(Table::Samples, &columns(), file.bytes.into(), None).unwrap().next().unwrap().unwrap();
+    let batch =
+        open_file(Table::Samples, &columns(), bytes::Bytes::from(file.bytes), None).unwrap().next().unwrap().unwrap();
     let value = batch.column_by_name("value").unwrap().as_primitive::<Float64Type>();
     let stale = batch.column_by_name("stale").unwrap().as_boolean();
     assert_eq!(

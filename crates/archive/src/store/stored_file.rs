@@ -1,13 +1,14 @@
 //! A file of the store as the Parquet reader wants it: ranges, read as they are needed, so that memory does not grow with the file.
 
 use std::io::{self, Read};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf, Bytes};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
+use promarchive_model::chain;
 use tokio::runtime::Handle;
 
 /// Bytes asked for at once where the reader does not say how many it needs.
@@ -15,17 +16,28 @@ const READ_AHEAD: u64 = 32 * 1024;
 
 /// An object of known size. Its methods block: to be used on threads that may.
 #[derive(Clone, Debug)]
-pub(super) struct StoredFile {
+pub struct StoredFile {
     store: Arc<dyn ObjectStore>,
     location: Path,
     size: u64,
     runtime: Handle,
+    failure: Arc<OnceLock<String>>,
 }
 
 impl StoredFile {
     /// An object of `size` bytes.
-    pub(super) fn new(store: Arc<dyn ObjectStore>, location: Path, size: u64) -> Self {
-        Self { store, location, size, runtime: Handle::current() }
+    pub fn new(store: Arc<dyn ObjectStore>, location: Path, size: u64) -> Self {
+        Self { store, location, size, runtime: Handle::current(), failure: Arc::default() }
+    }
+
+    /// Where it stands in the store.
+    pub fn location(&self) -> &Path {
+        &self.location
+    }
+
+    /// Why the store could not be read, if that ever happened: then what was read says nothing about the file.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
     }
 
     fn range(&self, start: u64, length: u64) -> parquet::errors::Result<Bytes> {
@@ -34,12 +46,18 @@ impl StoredFile {
         let end = end.ok_or_else(|| {
             ParquetError::EOF(format!("{length} bytes at offset {start} of a file of {} bytes", self.size))
         })?;
+        if length == 0 {
+            return Ok(Bytes::new());
+        }
         let read = self.runtime.block_on(self.store.get_range(&self.location, start..end));
-        read.map_err(|e| ParquetError::External(Box::new(e)))
+        read.map_err(|e| {
+            let _ = self.failure.set(chain(&e));
+            ParquetError::External(Box::new(e))
+        })
     }
 
     /// A part of the file in memory, which is then read without asking the store again.
-    pub(super) fn load(&self, start: u64, length: u64) -> parquet::errors::Result<LoadedRange> {
+    pub fn load(&self, start: u64, length: u64) -> parquet::errors::Result<LoadedRange> {
         Ok(LoadedRange { start, file_size: self.size, bytes: self.range(start, length)? })
     }
 }
@@ -63,7 +81,8 @@ impl ChunkReader for StoredFile {
 }
 
 /// Reads on from some offset.
-pub(super) struct Sequential {
+#[derive(Debug)]
+pub struct Sequential {
     file: StoredFile,
     at: u64,
     ahead: Bytes,
@@ -86,7 +105,7 @@ impl Read for Sequential {
 
 /// A part of a file, addressed by the file's own offsets.
 #[derive(Clone, Debug)]
-pub(super) struct LoadedRange {
+pub struct LoadedRange {
     start: u64,
     file_size: u64,
     bytes: Bytes,

@@ -1,0 +1,182 @@
+//! Page headers of a Parquet file: how large each page is, before any of it is decompressed.
+//!
+//! A header is a struct in Thrift's compact protocol (`PageHeader` in Apache Parquet's `parquet.thrift`): each field is one byte, the
+//! step from the last field's number in the high half and the type in the low half, then the value. Integers are zigzag varints. The
+//! Parquet library reads headers, too, but only together with their pages.
+
+/// What kind of page it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PageKind {
+    Dictionary,
+    Data,
+    Other,
+}
+
+/// What a header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PageHeader {
+    pub(super) kind: PageKind,
+    /// Bytes of the page once it is decompressed.
+    pub(super) uncompressed: u64,
+    /// Bytes of the page in the file, which follow the header.
+    pub(super) compressed: u64,
+    /// Values, nulls and empty lists included.
+    pub(super) values: u64,
+    /// Parquet's number of the encoding of values.
+    pub(super) encoding: i64,
+}
+
+/// `PLAIN` in Parquet's `Encoding`.
+pub(super) const PLAIN: i64 = 0;
+/// `PLAIN_DICTIONARY` and `RLE_DICTIONARY`: indices into the dictionary page.
+pub(super) const DICTIONARY: [i64; 2] = [2, 8];
+
+/// The header that `bytes` begin with, and its length; none if they hold no whole header.
+pub(super) fn parse(bytes: &[u8]) -> Option<(PageHeader, u64)> {
+    let mut thrift = Compact { rest: bytes };
+    let (mut kind, mut sizes, mut counts) = (None, (None, None), None);
+    let mut last = 0;
+    while let Some((field, of)) = thrift.field(&mut last)? {
+        match (field, of) {
+            (1, INTEGER) => kind = Some(thrift.integer()?),
+            (2, INTEGER) => sizes.0 = Some(thrift.integer()?),
+            (3, INTEGER) => sizes.1 = Some(thrift.integer()?),
+            (5 | 7 | 8, STRUCT) => counts = Some(counts_of(&mut thrift, if field == 8 { 4 } else { 2 })?),
+            _ => thrift.skip(of, DEPTH)?,
+        }
+    }
+    let (values, encoding) = counts.unwrap_or((0, PLAIN));
+    let header = PageHeader {
+        kind: match kind? {
+            0 | 3 => PageKind::Data,
+            2 => PageKind::Dictionary,
+            _ => PageKind::Other,
+        },
+        uncompressed: u64::try_from(sizes.0?).ok()?,
+        compressed: u64::try_from(sizes.1?).ok()?,
+        values: u64::try_from(values).ok()?,
+        encoding,
+    };
+    Some((header, (bytes.len() - thrift.rest.len()) as u64))
+}
+
+/// Number of values and encoding, from the struct for one kind of page.
+fn counts_of(thrift: &mut Compact<'_>, encoding_field: i64) -> Option<(i64, i64)> {
+    let (mut values, mut encoding) = (None, None);
+    let mut last = 0;
+    while let Some((field, of)) = thrift.field(&mut last)? {
+        match (field, of) {
+            (1, INTEGER) => values = Some(thrift.integer()?),
+            (field, INTEGER) if field == encoding_field => encoding = Some(thrift.integer()?),
+            _ => thrift.skip(of, DEPTH)?,
+        }
+    }
+    Some((values?, encoding?))
+}
+
+const INTEGER: u8 = 5;
+const STRUCT: u8 = 12;
+/// Structs in structs that are passed over.
+const DEPTH: u8 = 4;
+
+/// Thrift's compact protocol, as far as headers need it.
+struct Compact<'a> {
+    rest: &'a [u8],
+}
+
+impl Compact<'_> {
+    fn byte(&mut self) -> Option<u8> {
+        let (&first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(first)
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn integer(&mut self) -> Option<i64> {
+        let value = self.varint()?;
+        Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
+    }
+
+    /// Number and type of the next field of a struct; `Some(None)` at its end.
+    #[expect(clippy::option_option, reason = "the end of the struct is not the end of the bytes")]
+    fn field(&mut self, last: &mut i64) -> Option<Option<(i64, u8)>> {
+        let byte = self.byte()?;
+        if byte == 0 {
+            return Some(None);
+        }
+        *last = match byte >> 4 {
+            0 => self.integer()?,
+            step => last.checked_add(i64::from(step))?,
+        };
+        Some(Some((*last, byte & 0x0f)))
+    }
+
+    fn skip(&mut self, of: u8, depth: u8) -> Option<()> {
+        match of {
+            // A boolean field is in its type.
+            1 | 2 => Some(()),
+            3 => self.byte().map(drop),
+            4..=6 => self.varint().map(drop),
+            7 => self.pass(8),
+            8 => self.varint().and_then(|length| self.pass(length)),
+            STRUCT => {
+                let depth = depth.checked_sub(1)?;
+                let mut last = 0;
+                while let Some((_, of)) = self.field(&mut last)? {
+                    self.skip(of, depth)?;
+                }
+                Some(())
+            }
+            // No header has lists, sets or maps.
+            _ => None,
+        }
+    }
+
+    fn pass(&mut self, bytes: u64) -> Option<()> {
+        self.rest = self.rest.get(usize::try_from(bytes).ok()?..)?;
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A data page of 3 values, plain, 24 bytes before compression and 20 after, with statistics and a checksum.
+    const HEADER: [u8; 31] = [
+        0x15, 0x00, 0x15, 0x30, 0x15, 0x28, 0x15, 0x0e, 0x1c, 0x15, 0x06, 0x15, 0x00, 0x15, 0x06, 0x15, 0x06, 0x1c,
+        0x18, 0x04, b'a', b'b', b'c', b'd', 0x16, 0x02, 0x11, 0x00, 0x00, 0x00, 0xff,
+    ];
+
+    #[test]
+    fn a_header_tells_sizes_values_and_encoding() {
+        let expected =
+            PageHeader { kind: PageKind::Data, uncompressed: 24, compressed: 20, values: 3, encoding: PLAIN };
+        assert_eq!(parse(&HEADER), Some((expected, 30)), "what follows is the page");
+        for end in 0..30 {
+            assert_eq!(parse(&HEADER[..end]), None, "{end}");
+        }
+    }
+
+    #[test]
+    fn negative_sizes_and_deep_structs_are_no_header() {
+        let mut negative = HEADER;
+        negative[3] = 0x31;
+        assert_eq!(parse(&negative), None);
+        assert_eq!(parse(&vec![0x5c; 1 << 16]), None);
+        let mut deep = vec![0x15, 0x00];
+        deep.resize(1 << 20, 0xfc);
+        assert_eq!(parse(&deep), None);
+    }
+}
