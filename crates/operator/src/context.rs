@@ -16,7 +16,7 @@ use crate::events::Events;
 use crate::guard::Guard;
 use crate::queue::Trigger;
 use crate::receiver_client::ReceiverClient;
-use crate::room::{Held, Room};
+use crate::room::{Held, Room, Turn, Turns};
 use crate::scope::Scope;
 
 /// More than of other things, for each of these costs a request to the API server at every look. Names of archives are in keys that
@@ -62,17 +62,13 @@ pub struct Context {
     pub long_looks: Semaphore,
     /// Prometheus objects that all looks have in memory with their content.
     senders: Room,
-    /// Who changes a namespace's Secret.
-    secrets: Room,
-    /// Who of an archive namespace waits for that.
-    secrets_by_archives: Room,
+    /// Whose turn it is to change a namespace's Secret.
+    secrets: Turns,
 }
 
 const LONG_LOOKS: usize = 2;
 /// So many at a time; a look that needs more has them alone, and the others of its namespace wait until it is done.
 const SENDERS_IN_MEMORY: u32 = 64;
-/// More than there are workers: only those of one Secret wait for each other.
-const SECRETS_AT_A_TIME: u32 = 256;
 
 impl Context {
     /// Nothing is remembered yet.
@@ -104,8 +100,7 @@ impl Context {
             draining: Since::default(),
             long_looks: Semaphore::new(LONG_LOOKS),
             senders: Room::new(SENDERS_IN_MEMORY, SENDERS_IN_MEMORY),
-            secrets: Room::new(SECRETS_AT_A_TIME, 1),
-            secrets_by_archives: Room::new(SECRETS_AT_A_TIME, 1),
+            secrets: Turns::default(),
         }
     }
 
@@ -115,11 +110,9 @@ impl Context {
     }
 
     /// Waits until nobody else changes the Secret of `namespace`. Many archives have keys in it, and the API server tries each change
-    /// again that another one has overtaken. The archives of one namespace wait for each other first, so those of another one wait for one of
-    /// them at most.
-    pub async fn secret(&self, archive: &ArchiveName, namespace: &str) -> (Option<Held>, Option<Held>) {
-        let first = self.secrets_by_archives.take(&format!("{namespace}/{}", archive.namespace), 1).await;
-        (first, self.secrets.take(namespace, 1).await)
+    /// again that another one has overtaken.
+    pub async fn secret(&self, archive: &ArchiveName, namespace: &str) -> Turn {
+        self.secrets.take(namespace, &archive.namespace).await
     }
 
     /// Forgets an archive that is gone.

@@ -51,6 +51,40 @@ impl Room {
     }
 }
 
+/// Whose turn it is at places that bear one at a time.
+///
+/// Those who ask from one namespace wait for each other first, so those of another one wait for one of them at most.
+#[derive(Debug)]
+pub struct Turns {
+    places: Room,
+    /// By place and namespace of who asks.
+    askers: Room,
+}
+
+/// A turn, over when dropped.
+#[derive(Debug)]
+pub struct Turn {
+    _at_the_place: Option<Held>,
+    _among_askers: Option<Held>,
+}
+
+/// More than there are workers: only those at one place wait for each other.
+const TURNS_AT_A_TIME: u32 = 256;
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self { places: Room::new(TURNS_AT_A_TIME, 1), askers: Room::new(TURNS_AT_A_TIME, 1) }
+    }
+}
+
+impl Turns {
+    /// Waits for a turn at `place`, asked for from `namespace`.
+    pub async fn take(&self, place: &str, namespace: &str) -> Turn {
+        let among_askers = self.askers.take(&format!("{place}/{namespace}"), 1).await;
+        Turn { _at_the_place: self.places.take(place, 1).await, _among_askers: among_askers }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -97,5 +131,44 @@ mod tests {
         }
         assert_eq!(room.all.available_permits(), 4);
         assert!(room.namespaces.lock().unwrap().len() <= MANY_NAMESPACES);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_is_changed_by_one_at_a_time_and_places_do_not_wait_for_each_other() {
+        let (turns, at_work) = (Arc::new(Turns::default()), Arc::new(Semaphore::new(1)));
+        let began = Instant::now();
+        let work = |place: &'static str, namespace: String| {
+            let (turns, at_work) = (Arc::clone(&turns), Arc::clone(&at_work));
+            tokio::spawn(async move {
+                let _turn = turns.take(place, &namespace).await;
+                let alone = (place == "busy").then(|| at_work.try_acquire_owned().expect("nobody else is at work"));
+                sleep(SECOND).await;
+                drop(alone);
+            })
+        };
+        let busy: Vec<_> = (0..30).map(|at| work("busy", format!("asker-{}", at % 10))).collect();
+        work("quiet", "asker-1".to_owned()).await.unwrap();
+        assert_eq!(began.elapsed(), SECOND);
+        for worker in busy {
+            worker.await.unwrap();
+        }
+        assert_eq!(began.elapsed(), SECOND * 30);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_once_waits_for_one_of_each_crowd() {
+        let turns = Arc::new(Turns::default());
+        for asker in 0..100 {
+            let turns = Arc::clone(&turns);
+            tokio::spawn(async move {
+                let turn = turns.take("place", if asker % 2 == 0 { "crowd" } else { "other-crowd" }).await;
+                sleep(SECOND * 5).await;
+                drop(turn);
+            });
+        }
+        sleep(SECOND).await;
+        let began = Instant::now();
+        drop(turns.take("place", "quiet").await);
+        assert!(began.elapsed() < SECOND * 10, "{:?}", began.elapsed());
     }
 }
