@@ -8,7 +8,7 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, Parq
 use parquet::arrow::{ProjectionMask, parquet_to_arrow_schema};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
 use promarchive_archive::file::decode::{DecodeFileError, open_groups};
-use promarchive_archive::file::footprint::{FootprintError, batch_rows, chunk_range};
+use promarchive_archive::file::footprint::{FootprintError, batch_rows, chunk_range, read_footer};
 use promarchive_archive::log::{DataFile, FileStats};
 use promarchive_archive::schema::{Kind, LabelColumns, Table, arrow_schema, columns};
 use promarchive_archive::store::StoredFile;
@@ -16,7 +16,7 @@ use promarchive_model::chain;
 use serde_json::Value;
 
 use super::finding::{Check, Finding};
-use super::footer::{column_named, read_footer};
+use super::footer::column_named;
 use super::panic_text;
 use super::rows::{Bounds, RowChecks};
 
@@ -194,9 +194,7 @@ fn read_group(
     row_group: usize,
     rows: &mut RowChecks<'_>,
 ) -> Result<(), DecodeFileError> {
-    let options = ArrowReaderOptions::new().with_schema(arrow_schema(table, label_columns));
-    let metadata = ArrowReaderMetadata::try_new(footer.clone(), options)?;
-    for batch in open_groups(file.clone(), metadata, Some(row_group))? {
+    for batch in open_groups(table, label_columns, file.clone(), footer.clone(), Some(row_group))? {
         rows.batch(&batch?)?;
     }
     Ok(())

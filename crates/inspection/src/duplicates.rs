@@ -7,12 +7,9 @@ use std::collections::{BTreeMap, HashSet};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, TimestampMillisecondType};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use promarchive_archive::file::DataFilePath;
-use promarchive_archive::file::decode::DecodeFileError;
-use promarchive_archive::file::footprint::batch_rows_of_file;
-use promarchive_archive::schema::{LabelColumns, Table, arrow_schema};
+use promarchive_archive::file::decode::{Batches, DecodeFileError, open_file};
+use promarchive_archive::schema::{LabelColumns, Table};
 use promarchive_archive::store::StoredFile;
 use promarchive_model::WriterId;
 use xxhash_rust::xxh3::Xxh3;
@@ -159,24 +156,19 @@ impl Series {
 /// A place in a file.
 struct Cursor {
     table: Table,
-    reader: ParquetRecordBatchReader,
+    reader: Batches<StoredFile>,
     batch: Option<RecordBatch>,
     row: usize,
 }
 
 impl Cursor {
     fn open(table: Table, label_columns: &LabelColumns, file: &StoredFile) -> Result<Self, DecodeFileError> {
-        let options = ArrowReaderOptions::new().with_schema(arrow_schema(table, label_columns));
-        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file.clone(), options)?;
-        // What is merged has been read before, by the same rule.
-        let rows = batch_rows_of_file(file, builder.metadata())?.min(BATCH_ROWS);
-        let builder = builder.with_batch_size(rows);
         let names: &[&str] = match table {
             Table::Exemplars => &["metric", "labels", "timestamp", "value", "exemplar_labels"],
             _ => &["metric", "labels", "timestamp"],
         };
-        let mask = ProjectionMask::columns(builder.parquet_schema(), names.iter().copied());
-        let mut cursor = Self { table, reader: builder.with_projection(mask).build()?, batch: None, row: 0 };
+        let reader = open_file(table, label_columns, file.clone(), None)?.of_columns(names, BATCH_ROWS);
+        let mut cursor = Self { table, reader, batch: None, row: 0 };
         cursor.next_batch()?;
         Ok(cursor)
     }

@@ -9,10 +9,10 @@ use parquet::column::page::{Page, PageReader};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, RowGroupMetaData};
 use parquet::file::serialized_reader::SerializedPageReader;
-use promarchive_archive::file::footprint::{FootprintError, check_chunk, chunk_range};
+use promarchive_archive::file::footprint::{FootprintError, check_chunk, chunk_range, read_footer};
 use promarchive_archive::store::StoredFile;
 
-use super::footer::{column_named, read_footer};
+use super::footer::column_named;
 use super::runs::{Malformed, Run, append_runs};
 use super::total;
 
@@ -44,7 +44,7 @@ pub(super) enum CountError {
 #[derive(Debug, Default)]
 pub(super) struct FileCount {
     pub(super) rows: u64,
-    /// Metric, rows, ids of its series; a metric may come twice.
+    /// Metric, rows, ids of its series; a metric may come once for each row group.
     pub(super) metrics: Vec<(String, u64, Vec<i64>)>,
 }
 
@@ -113,12 +113,13 @@ fn count_group(
     let ids = read_runs(file, column("series_id")?, rows).map(|(page, runs)| (numbers(&page), runs));
     let (ids, series) = ids.map_err(|e| e.at("series_id", row_group))?;
     count.rows = count.rows.saturating_add(rows);
+    let mut found: Vec<(u64, Vec<i64>)> = vec![(0, Vec::new()); names.len()];
     let mut series = series.into_iter();
     let mut left: Option<Run> = None;
     for metric in metrics {
-        let name =
-            names.get(metric.index as usize).ok_or_else(|| refused("metric", "points outside its dictionary"))?;
-        let mut its_series = Vec::new();
+        let place = found.get_mut(metric.index as usize);
+        let (all_rows, its_series) = place.ok_or_else(|| refused("metric", "points outside its dictionary"))?;
+        *all_rows = all_rows.saturating_add(metric.rows);
         let mut rows = metric.rows;
         while rows > 0 {
             let run = left.take().or_else(|| series.next()).ok_or_else(|| refused("series_id", "has too few rows"))?;
@@ -129,8 +130,9 @@ fn count_group(
             rows = rows.saturating_sub(run.rows);
             left = (rest > 0).then_some(Run { rows: rest, ..run });
         }
-        count.metrics.push((name.clone(), metric.rows, its_series));
     }
+    let found = names.into_iter().zip(found).filter(|(_, (rows, _))| *rows > 0);
+    count.metrics.extend(found.map(|(name, (rows, series))| (name, rows, series)));
     Ok(())
 }
 
@@ -189,6 +191,9 @@ fn read_runs(file: &StoredFile, chunk: &ColumnChunkMetaData, rows: u64) -> Resul
     Ok((dictionary, runs))
 }
 
+/// Metrics of a row group: it has no more series than that, whose label sets fill it at 8 MiB.
+const MOST_TEXTS: usize = 4 << 20;
+
 /// The texts of a plain dictionary page.
 fn texts(page: Bytes) -> Result<Vec<String>, RunsError> {
     let mut texts = Vec::new();
@@ -196,6 +201,9 @@ fn texts(page: Bytes) -> Result<Vec<String>, RunsError> {
     while let Some((length, bytes)) = rest.split_first_chunk() {
         let text = bytes.split_at_checked(u32::from_le_bytes(*length) as usize);
         let (text, after) = text.ok_or(RunsError::Problem("has a dictionary that ends too soon"))?;
+        if texts.len() >= MOST_TEXTS {
+            return Err(RunsError::Problem("has more texts in its dictionary than a row group has series"));
+        }
         texts.push(String::from_utf8_lossy(text).into_owned());
         rest = after;
     }

@@ -2,16 +2,23 @@
 //!
 //! Used where rows of committed files are needed again: the horizon after a restart, superseding, verification.
 
-use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, RecordBatch, StringArray};
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+pub use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, StringArray};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMillisecondType};
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use parquet::file::reader::ChunkReader;
 use promarchive_model::{Counts, Histogram, ResetHint, STALE_NAN, Sample, Span};
 
-use super::footprint::{FootprintError, batch_rows, batch_rows_of_file};
+use super::footprint::{FootprintError, batch_rows, read_footer};
 use crate::schema::{LabelColumns, Table, arrow_schema};
 
 /// A committed file cannot be read back.
@@ -31,30 +38,86 @@ pub enum DecodeFileError {
     Column(&'static str),
 }
 
-/// Opens a file of a table; `row_group` limits it to one. A file that would take too much memory is refused.
+/// Opens a file of a table; `row_group` limits it to one. A row group that would take too much memory is refused.
 pub fn open_file<R: ChunkReader + Clone + 'static>(
     table: Table,
     label_columns: &LabelColumns,
     file: R,
     row_group: Option<usize>,
-) -> Result<ParquetRecordBatchReader, DecodeFileError> {
-    let options = ArrowReaderOptions::new().with_schema(arrow_schema(table, label_columns));
-    let metadata = ArrowReaderMetadata::load(&file, options)?;
-    open_groups(file, metadata, row_group)
+) -> Result<Batches<R>, DecodeFileError> {
+    let footer = read_footer(&file, PageIndexPolicy::Skip)?;
+    open_groups(table, label_columns, file, footer, row_group)
 }
 
-/// The same for a file whose footer has been read; `metadata` must not hold a page index, whose places would not be checked.
+/// The same for a file whose footer has been read; the footer must not hold a page index, whose places would not be checked.
 pub fn open_groups<R: ChunkReader + Clone + 'static>(
+    table: Table,
+    label_columns: &LabelColumns,
+    file: R,
+    footer: Arc<ParquetMetaData>,
+    row_group: Option<usize>,
+) -> Result<Batches<R>, DecodeFileError> {
+    let options = ArrowReaderOptions::new().with_schema(arrow_schema(table, label_columns));
+    let metadata = ArrowReaderMetadata::try_new(footer, options)?;
+    let groups = match row_group {
+        Some(group) => group..group.saturating_add(1),
+        None => 0..metadata.metadata().num_row_groups(),
+    };
+    Ok(Batches { file, metadata, columns: ProjectionMask::all(), most_rows: usize::MAX, groups, open: None })
+}
+
+/// The rows of a file, some at a time, and never of two row groups together: a dictionary belongs to one, and what is read across two is
+/// copied out of both.
+pub struct Batches<R> {
     file: R,
     metadata: ArrowReaderMetadata,
-    row_group: Option<usize>,
-) -> Result<ParquetRecordBatchReader, DecodeFileError> {
-    let (groups, rows) = match row_group {
-        Some(group) => (vec![group], batch_rows(&file, metadata.metadata(), group)?),
-        None => ((0..metadata.metadata().num_row_groups()).collect(), batch_rows_of_file(&file, metadata.metadata())?),
-    };
-    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata).with_row_groups(groups);
-    Ok(builder.with_batch_size(rows).build()?)
+    columns: ProjectionMask,
+    most_rows: usize,
+    groups: Range<usize>,
+    open: Option<ParquetRecordBatchReader>,
+}
+
+impl<R> fmt::Debug for Batches<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Batches of row groups {:?}", self.groups)
+    }
+}
+
+impl<R: ChunkReader + Clone + 'static> Batches<R> {
+    /// Only these columns, by name, and at most so many rows at a time.
+    pub fn of_columns(mut self, names: &[&str], most_rows: usize) -> Self {
+        self.columns = ProjectionMask::columns(self.metadata.parquet_schema(), names.iter().copied());
+        self.most_rows = most_rows;
+        self
+    }
+
+    fn open(&self, group: usize) -> Result<ParquetRecordBatchReader, DecodeFileError> {
+        let rows = batch_rows(&self.file, self.metadata.metadata(), group)?.min(self.most_rows);
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), self.metadata.clone());
+        let builder = builder.with_projection(self.columns.clone()).with_row_groups(vec![group]);
+        Ok(builder.with_batch_size(rows).build()?)
+    }
+}
+
+impl<R: ChunkReader + Clone + 'static> Iterator for Batches<R> {
+    type Item = Result<RecordBatch, DecodeFileError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(batch) = self.open.as_mut().and_then(Iterator::next) {
+                return Some(batch.map_err(DecodeFileError::from));
+            }
+            let group = self.groups.next()?;
+            match self.open(group) {
+                Ok(opened) => self.open = Some(opened),
+                Err(error) => {
+                    self.groups = 0..0;
+                    self.open = None;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
 }
 
 /// A text column of a batch.

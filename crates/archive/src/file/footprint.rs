@@ -4,18 +4,21 @@
 //! dictionaries of a row group hold its label sets, which end it at 8 MiB. So what a row group's pages take at once has a limit that no such
 //! file comes near, and a file beyond it is refused. Within it, how many rows are decoded at a time follows from how the pages are encoded:
 //! texts that are not all in a dictionary, and long lists, are read a few rows at a time. Files that other programs have written into the
-//! archive are readable by the same rule.
+//! archive are readable by the same rule, unless their texts are encoded as differences: how long those are, only decoding tells.
 
 use std::sync::Arc;
 
 use parquet::basic::{Encoding, Type};
 use parquet::column::page::Page;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
+use parquet::file::FOOTER_SIZE;
+use parquet::file::metadata::{
+    ColumnChunkMetaData, FooterTail, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData,
+};
 use parquet::file::reader::ChunkReader;
 use parquet::file::serialized_reader::SerializedPageReader;
 
-use super::page_header::{DICTIONARY, PLAIN, PageHeader, PageKind, parse};
+use super::page_header::{DELTA_BINARY_PACKED, DICTIONARY, PLAIN, PageHeader, PageKind, RLE, parse};
 
 /// Rows decoded at a time where nothing speaks against it.
 const BATCH_ROWS: u64 = 32 * 1024;
@@ -44,6 +47,20 @@ pub enum FootprintError {
         /// Where, in bytes.
         offset: u64,
     },
+    /// Only decoding would tell how much it takes.
+    #[error("column {column} has pages of encoding {encoding}, which promarchive does not write")]
+    Encoding {
+        /// Of which column.
+        column: String,
+        /// Parquet's number of it.
+        encoding: i64,
+    },
+    /// The footer, or the page index, is larger than it can be.
+    #[error("its footer or page index of {bytes} bytes is larger than any of such a file")]
+    Footer {
+        /// How large.
+        bytes: u64,
+    },
     /// There is no such row group.
     #[error("there is no row group {0}")]
     RowGroup(usize),
@@ -66,6 +83,34 @@ pub enum FootprintError {
         /// In which row group.
         row_group: usize,
     },
+}
+
+/// The most that a footer may take in the file, in bytes.
+const MOST_FOOTER_BYTES: usize = 64 << 20;
+
+/// Reads a footer, with the page index on request; both are refused if they are larger than they can be.
+pub fn read_footer<R: ChunkReader>(file: &R, index: PageIndexPolicy) -> Result<Arc<ParquetMetaData>, FootprintError> {
+    if let Some(start) = file.len().checked_sub(FOOTER_SIZE as u64) {
+        let tail = file.get_bytes(start, FOOTER_SIZE)?;
+        let length = FooterTail::try_from(&*tail)?.metadata_length();
+        if length > MOST_FOOTER_BYTES {
+            return Err(FootprintError::Footer { bytes: length as u64 });
+        }
+    }
+    let footer = ParquetMetaDataReader::new().parse_and_finish(file)?;
+    if index == PageIndexPolicy::Skip {
+        return Ok(Arc::new(footer));
+    }
+    // Each part of the index belongs to one column, so together they fit into the file.
+    let chunks = footer.row_groups().iter().flat_map(RowGroupMetaData::columns);
+    let lengths = chunks.flat_map(|chunk| [chunk.column_index_length(), chunk.offset_index_length()]).flatten();
+    let bytes = lengths.fold(0_u64, |sum, length| sum.saturating_add(u64::try_from(length).unwrap_or(u64::MAX)));
+    if bytes > file.len().min(MOST_PAGE_BYTES) {
+        return Err(FootprintError::Footer { bytes });
+    }
+    let mut reader = ParquetMetaDataReader::new_with_metadata(footer).with_page_index_policy(index);
+    reader.read_page_indexes(file)?;
+    Ok(Arc::new(reader.finish()?))
 }
 
 /// Offset and length of a column chunk, if it lies in the file. `ColumnChunkMetaData::byte_range` panics on damaged footers.
@@ -92,24 +137,14 @@ pub fn batch_rows<R: ChunkReader + Clone + 'static>(
     Ok(usize::try_from(rows_at_a_time(&chunks)).unwrap_or(1))
 }
 
-/// How many rows of any of a file's row groups may be decoded at a time.
-pub fn batch_rows_of_file<R: ChunkReader + Clone + 'static>(
-    file: &R,
-    footer: &ParquetMetaData,
-) -> Result<usize, FootprintError> {
-    let groups = 0..footer.num_row_groups();
-    groups
-        .map(|group| batch_rows(file, footer, group))
-        .try_fold(BATCH_ROWS as usize, |least, rows| Ok(least.min(rows?)))
-}
-
-/// Whether one column chunk can be read by itself, where a column is read without the others.
+/// Whether one column chunk can be loaded and read by itself.
 pub fn check_chunk<R: ChunkReader>(
     file: &R,
     chunk: &ColumnChunkMetaData,
     row_group: usize,
 ) -> Result<(), FootprintError> {
-    let bytes = Chunk::read(file, chunk)?.held();
+    let (_, length) = chunk_range(chunk).ok_or_else(|| wrong(chunk, 0))?;
+    let bytes = Chunk::read(file, chunk)?.held().max(length);
     if bytes > MOST_PAGE_BYTES { Err(FootprintError::TooLarge { row_group, bytes }) } else { Ok(()) }
 }
 
@@ -128,14 +163,16 @@ enum Shape {
 #[derive(Clone, Copy, Debug)]
 struct Chunk {
     shape: Shape,
-    /// Bytes of the dictionary.
-    dictionary: u64,
+    /// Bytes of the dictionary; none before there is one.
+    dictionary: Option<u64>,
     /// Bytes of the largest data page.
     largest: u64,
     /// The most that the values of one data page take.
     largest_values: u64,
     /// What the values of all data pages take.
     values: u64,
+    /// Data pages.
+    pages: u64,
     /// Whether every data page has nothing but indices into the dictionary.
     all_in_dictionary: bool,
 }
@@ -143,43 +180,60 @@ struct Chunk {
 impl Chunk {
     fn read<R: ChunkReader>(file: &R, chunk: &ColumnChunkMetaData) -> Result<Self, FootprintError> {
         let mut sum = Self::new(Shape::of(chunk));
-        for_each_page(file, chunk, |offset, page| sum.add(page).ok_or_else(|| wrong(chunk, offset)))?;
+        for_each_page(file, chunk, |offset, page| {
+            if !sum.shape.may_have(page) {
+                let column = chunk.column_path().to_string();
+                return Err(FootprintError::Encoding { column, encoding: page.encoding });
+            }
+            sum.add(page).ok_or_else(|| wrong(chunk, offset))
+        })?;
         Ok(sum)
     }
 
     fn new(shape: Shape) -> Self {
-        Self { shape, dictionary: 0, largest: 0, largest_values: 0, values: 0, all_in_dictionary: true }
+        Self { shape, dictionary: None, largest: 0, largest_values: 0, values: 0, pages: 0, all_in_dictionary: true }
     }
 
     /// None for a header that cannot be right.
     fn add(&mut self, page: &PageHeader) -> Option<()> {
+        // No page grows much by compression.
+        (page.compressed <= page.uncompressed + page.uncompressed / 64 + 1024).then_some(())?;
         match page.kind {
             PageKind::Dictionary => {
-                // Each entry takes four bytes at least.
-                (page.values <= page.uncompressed / 4).then_some(())?;
-                self.dictionary = self.dictionary.max(page.uncompressed);
+                // It comes first, and once: with another one, texts of both are copied for each row. Each entry takes four bytes at least.
+                (self.dictionary.is_none() && self.pages == 0 && page.values <= page.uncompressed / 4).then_some(())?;
+                self.dictionary = Some(page.uncompressed);
             }
             PageKind::Data => {
                 // Only plain values take their own bytes in the page.
                 let numbers = if page.encoding == PLAIN { 0 } else { page.values.saturating_mul(8) };
-                let values = page.uncompressed.max(numbers);
+                // A list has two levels of two bytes for each value, and for each null a place among the values.
+                let levels = if self.shape == Shape::List { page.values.saturating_mul(12) } else { 0 };
+                let values = page.uncompressed.max(numbers).saturating_add(levels);
+                self.pages += 1;
                 self.largest = self.largest.max(page.uncompressed);
                 self.largest_values = self.largest_values.max(values);
                 self.values = self.values.saturating_add(values);
                 self.all_in_dictionary &= DICTIONARY.contains(&page.encoding);
             }
-            PageKind::Other => {}
         }
         Some(())
     }
 
     /// What is held as long as the chunk is being read.
     fn held(&self) -> u64 {
-        self.dictionary.saturating_add(self.largest)
+        let page = if self.shape == Shape::List { self.largest_values } else { self.largest };
+        self.dictionary.unwrap_or(0).saturating_add(page)
     }
 }
 
 impl Shape {
+    /// Whether the page has an encoding by which its header tells what it takes.
+    fn may_have(self, page: &PageHeader) -> bool {
+        let plain = page.encoding == PLAIN || DICTIONARY.contains(&page.encoding);
+        plain || self != Self::Text && [RLE, DELTA_BINARY_PACKED].contains(&page.encoding)
+    }
+
     fn of(chunk: &ColumnChunkMetaData) -> Self {
         if chunk.column_descr().max_rep_level() > 0 {
             return Self::List;
@@ -203,7 +257,7 @@ fn rows_at_a_time(chunks: &[Chunk]) -> u64 {
         Shape::Number => 0,
         Shape::Text if chunk.all_in_dictionary => 0,
         // The dictionary is copied for each row.
-        Shape::Text => chunk.dictionary.max(chunk.largest),
+        Shape::Text => chunk.dictionary.unwrap_or(0).max(chunk.largest),
         Shape::List if long_lists => chunk.largest_values,
         Shape::List => 0,
     };
@@ -304,22 +358,33 @@ mod tests {
         assert_eq!(rows_at_a_time(&[own]), BATCH_ROWS);
         let mixed = chunk(Shape::Text, &[dictionary(8 << 20, 1000), indices, data(1 << 10, 1, PLAIN)]);
         assert_eq!(rows_at_a_time(&[own, mixed]), 8);
-        assert_eq!(rows_at_a_time(&[chunk(Shape::Text, &[data(100 << 20, 2, 7)])]), 1, "prefixes are shared");
+        assert!(!Shape::Text.may_have(&data(1 << 20, 2, 7)), "prefixes are shared");
     }
 
     #[test]
     fn long_lists_are_read_a_few_rows_at_a_time() {
         let page = data(1 << 20, 1 << 16, PLAIN);
-        assert_eq!(rows_at_a_time(&[chunk(Shape::List, &[page; 100])]), BATCH_ROWS);
-        assert_eq!(rows_at_a_time(&[chunk(Shape::List, &[page; 200])]), 64);
+        assert_eq!(rows_at_a_time(&[chunk(Shape::List, &[page; 70])]), BATCH_ROWS);
+        assert_eq!(rows_at_a_time(&[chunk(Shape::List, &[page; 200])]), 36);
         let indices = chunk(Shape::List, &[dictionary(8, 1), data(10, 1 << 30, 8)]);
         assert_eq!(rows_at_a_time(&[indices]), 1, "an index may take no bit");
+        let nulls = chunk(Shape::List, &[data(20, 1 << 30, PLAIN)]);
+        assert!(nulls.held() > MOST_PAGE_BYTES, "nor a null");
     }
 
     #[test]
     fn a_dictionary_has_no_more_entries_than_bytes_for_them() {
         assert!(Chunk::new(Shape::Text).add(&dictionary(400, 100)).is_some());
         assert!(Chunk::new(Shape::Text).add(&dictionary(400, 101)).is_none());
+    }
+
+    #[test]
+    fn there_is_one_dictionary_before_all_data() {
+        let (texts, indices) = (dictionary(400, 100), data(10, 10, 8));
+        assert!(chunk(Shape::Text, &[texts, indices]).add(&texts).is_none());
+        assert!(chunk(Shape::Text, &[indices]).add(&texts).is_none());
+        let longer = PageHeader { compressed: 1 << 20, ..data(1 << 10, 1, PLAIN) };
+        assert!(Chunk::new(Shape::Number).add(&longer).is_none(), "compression makes nothing so long");
     }
 
     #[test]

@@ -3,13 +3,15 @@
 //! A header is a struct in Thrift's compact protocol (`PageHeader` in Apache Parquet's `parquet.thrift`): each field is one byte, the
 //! step from the last field's number in the high half and the type in the low half, then the value. Integers are zigzag varints. The
 //! Parquet library reads headers, too, but only together with their pages.
+//!
+//! What is read here must be what the library reads. So a header that leaves anything open is refused: fields that are unknown, come twice,
+//! out of order or with another type, and a page of a kind that no data file has.
 
 /// What kind of page it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PageKind {
     Dictionary,
     Data,
-    Other,
 }
 
 /// What a header says.
@@ -28,56 +30,45 @@ pub(super) struct PageHeader {
 
 /// `PLAIN` in Parquet's `Encoding`.
 pub(super) const PLAIN: i64 = 0;
+/// `RLE`: of booleans, and of levels.
+pub(super) const RLE: i64 = 3;
+/// `DELTA_BINARY_PACKED`: of integers.
+pub(super) const DELTA_BINARY_PACKED: i64 = 5;
 /// `PLAIN_DICTIONARY` and `RLE_DICTIONARY`: indices into the dictionary page.
 pub(super) const DICTIONARY: [i64; 2] = [2, 8];
 
-/// The header that `bytes` begin with, and its length; none if they hold no whole header.
+/// The header that `bytes` begin with, and its length; none if they hold no whole header, or one that is refused.
 pub(super) fn parse(bytes: &[u8]) -> Option<(PageHeader, u64)> {
     let mut thrift = Compact { rest: bytes };
-    let (mut kind, mut sizes, mut counts) = (None, (None, None), None);
+    let (mut kind, mut uncompressed, mut compressed, mut counts) = (None, None, None, None);
     let mut last = 0;
     while let Some((field, of)) = thrift.field(&mut last)? {
         match (field, of) {
             (1, INTEGER) => kind = Some(thrift.integer()?),
-            (2, INTEGER) => sizes.0 = Some(thrift.integer()?),
-            (3, INTEGER) => sizes.1 = Some(thrift.integer()?),
-            (5 | 7 | 8, STRUCT) => counts = Some(counts_of(&mut thrift, if field == 8 { 4 } else { 2 })?),
-            _ => thrift.skip(of, DEPTH)?,
+            (2, INTEGER) => uncompressed = Some(thrift.size()?),
+            (3, INTEGER) => compressed = Some(thrift.size()?),
+            // A checksum.
+            (4, INTEGER) => drop(thrift.integer()?),
+            (5 | 7 | 8, STRUCT) if counts.is_none() => counts = Some((field, thrift.counts(field)?)),
+            _ => return None,
         }
     }
-    let (values, encoding) = counts.unwrap_or((0, PLAIN));
-    let header = PageHeader {
-        kind: match kind? {
-            0 | 3 => PageKind::Data,
-            2 => PageKind::Dictionary,
-            _ => PageKind::Other,
-        },
-        uncompressed: u64::try_from(sizes.0?).ok()?,
-        compressed: u64::try_from(sizes.1?).ok()?,
-        values: u64::try_from(values).ok()?,
-        encoding,
+    let (of_kind, (values, encoding)) = counts?;
+    let kind = match (kind?, of_kind) {
+        (0, 5) | (3, 8) => PageKind::Data,
+        (2, 7) => PageKind::Dictionary,
+        _ => return None,
     };
+    let header = PageHeader { kind, uncompressed: uncompressed?, compressed: compressed?, values, encoding };
     Some((header, (bytes.len() - thrift.rest.len()) as u64))
-}
-
-/// Number of values and encoding, from the struct for one kind of page.
-fn counts_of(thrift: &mut Compact<'_>, encoding_field: i64) -> Option<(i64, i64)> {
-    let (mut values, mut encoding) = (None, None);
-    let mut last = 0;
-    while let Some((field, of)) = thrift.field(&mut last)? {
-        match (field, of) {
-            (1, INTEGER) => values = Some(thrift.integer()?),
-            (field, INTEGER) if field == encoding_field => encoding = Some(thrift.integer()?),
-            _ => thrift.skip(of, DEPTH)?,
-        }
-    }
-    Some((values?, encoding?))
 }
 
 const INTEGER: u8 = 5;
 const STRUCT: u8 = 12;
 /// Structs in structs that are passed over.
 const DEPTH: u8 = 4;
+/// The number of the last field of any struct in a header.
+const MOST_FIELDS: i64 = 8;
 
 /// Thrift's compact protocol, as far as headers need it.
 struct Compact<'a> {
@@ -108,18 +99,40 @@ impl Compact<'_> {
         Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
     }
 
-    /// Number and type of the next field of a struct; `Some(None)` at its end.
+    /// An integer that cannot be negative, of 32 bits.
+    fn size(&mut self) -> Option<u64> {
+        self.integer().and_then(|size| u32::try_from(size).ok()).filter(|&size| size <= i32::MAX as u32).map(u64::from)
+    }
+
+    /// Number of values and encoding, from the struct for one kind of page.
+    fn counts(&mut self, of_kind: i64) -> Option<(u64, i64)> {
+        // A data page of version 2 has numbers of nulls and of rows between them.
+        let encoding_field = if of_kind == 8 { 4 } else { 2 };
+        let (mut values, mut encoding) = (None, None);
+        let mut last = 0;
+        while let Some((field, of)) = self.field(&mut last)? {
+            match (field, of) {
+                (1, INTEGER) => values = Some(self.size()?),
+                (field, INTEGER) if field == encoding_field => encoding = Some(self.integer()?),
+                _ => self.skip(of, DEPTH)?,
+            }
+        }
+        Some((values?, encoding?))
+    }
+
+    /// Number and type of the next field of a struct, which come in order; `Some(None)` at its end.
     #[expect(clippy::option_option, reason = "the end of the struct is not the end of the bytes")]
     fn field(&mut self, last: &mut i64) -> Option<Option<(i64, u8)>> {
         let byte = self.byte()?;
         if byte == 0 {
             return Some(None);
         }
-        *last = match byte >> 4 {
-            0 => self.integer()?,
-            step => last.checked_add(i64::from(step))?,
+        let field = match byte >> 4 {
+            0 => self.integer().filter(|field| (*last + 1..=MOST_FIELDS).contains(field))?,
+            step => *last + i64::from(step),
         };
-        Some(Some((*last, byte & 0x0f)))
+        *last = field;
+        (field <= MOST_FIELDS).then_some(Some((field, byte & 0x0f)))
     }
 
     fn skip(&mut self, of: u8, depth: u8) -> Option<()> {
@@ -178,5 +191,26 @@ mod tests {
         let mut deep = vec![0x15, 0x00];
         deep.resize(1 << 20, 0xfc);
         assert_eq!(parse(&deep), None);
+    }
+
+    /// The library takes the last of several, whatever its type, and cuts numbers of fields to 16 bits.
+    #[test]
+    fn what_another_reader_may_read_otherwise_is_refused() {
+        let with = |field: &[u8]| [&HEADER[..29], field, &[0]].concat();
+        assert!(parse(&with(&[])).is_some());
+        for (what, field) in [
+            ("the size again, with its number", &[0x05, 0x04, 0x7e][..]),
+            ("the size again, as 64 bits", &[0x06, 0x04, 0x7e]),
+            ("field 65538, which is 2 in 16 bits", &[0x05, 0x84, 0x80, 0x08, 0x7e]),
+            ("counts again, of a page of version 2", &[0x3c, 0x15, 0x02, 0x35, 0x00, 0x00]),
+            ("a field that is unknown", &[0x45, 0x02]),
+        ] {
+            assert_eq!(parse(&with(field)), None, "{what}");
+        }
+        for (at, byte) in [(1, 0x02), (1, 0x04), (1, 0x06), (8, 0x2c), (8, 0x3c), (2, 0x16)] {
+            let mut header = HEADER;
+            header[at] = byte;
+            assert_eq!(parse(&header), None, "{byte} at {at}");
+        }
     }
 }

@@ -10,14 +10,15 @@ const MOST_LINE_BYTES: usize = 8 << 20;
 /// Objects and lists in each other, as in the JSON library that reads ours.
 const MOST_DEPTH: u32 = 127;
 
-/// Why a commit is not read.
+/// Why a commit is not read. Some readers take a line feed for any other space, even in a text: so what is open goes on over lines.
 pub(crate) fn fault(commit: &[u8]) -> Option<String> {
+    let mut nesting = Nesting::default();
     let mut before = 0;
     for line in commit.split_inclusive(|&byte| byte == b'\n') {
         if line.len() > MOST_LINE_BYTES {
             return Some(format!("a line of {} bytes at offset {before}, more than {MOST_LINE_BYTES}", line.len()));
         }
-        if depth(line) > MOST_DEPTH {
+        if !line.iter().all(|&byte| nesting.go_on(byte) <= MOST_DEPTH) {
             return Some(format!("the JSON at offset {before} is nested more than {MOST_DEPTH} levels deep"));
         }
         before += line.len();
@@ -25,25 +26,27 @@ pub(crate) fn fault(commit: &[u8]) -> Option<String> {
     None
 }
 
-/// The most objects and lists in each other. Brackets in texts do not count.
-fn depth(line: &[u8]) -> u32 {
-    let (mut depth, mut most) = (0_u32, 0);
-    let (mut in_text, mut escaped) = (false, false);
-    for byte in line {
+/// How many objects and lists are open. Brackets in texts do not count.
+#[derive(Debug, Default)]
+struct Nesting {
+    depth: u32,
+    in_text: bool,
+    escaped: bool,
+}
+
+impl Nesting {
+    fn go_on(&mut self, byte: u8) -> u32 {
         match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_text => escaped = true,
-            b'"' => in_text = !in_text,
-            _ if in_text => {}
-            b'{' | b'[' => {
-                depth = depth.saturating_add(1);
-                most = most.max(depth);
-            }
-            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ if self.escaped => self.escaped = false,
+            b'\\' if self.in_text => self.escaped = true,
+            b'"' => self.in_text = !self.in_text,
+            _ if self.in_text => {}
+            b'{' | b'[' => self.depth = self.depth.saturating_add(1),
+            b'}' | b']' => self.depth = self.depth.saturating_sub(1),
             _ => {}
         }
+        self.depth
     }
-    most
 }
 
 #[cfg(test)]
@@ -60,7 +63,8 @@ mod tests {
             ("[][][]", 1),
             ("", 0),
         ] {
-            assert_eq!(depth(line.as_bytes()), wants, "{line}");
+            let mut nesting = Nesting::default();
+            assert_eq!(line.bytes().map(|byte| nesting.go_on(byte)).max().unwrap_or(0), wants, "{line}");
         }
     }
 
@@ -70,6 +74,10 @@ mod tests {
         assert_eq!(fault(nested(127).repeat(9).as_bytes()), None);
         let deep = fault(format!("{{}}\n{}", nested(128)).as_bytes()).unwrap();
         assert!(deep.contains("offset 3 is nested"), "{deep}");
+        let over_lines = fault("[\n".repeat(128).as_bytes()).unwrap();
+        assert!(over_lines.contains("offset 254 is nested"), "{over_lines}");
+        let in_a_text = format!("\"\n\"{}", nested(128));
+        assert!(fault(in_a_text.as_bytes()).is_some(), "a text that goes on over lines");
         let line = format!("\"{}\"\n", "x".repeat(MOST_LINE_BYTES - 3));
         assert_eq!(fault(line.repeat(2).as_bytes()), None);
         assert!(fault(format!("{{}}\n {line}").as_bytes()).unwrap().contains("at offset 3, more than"));

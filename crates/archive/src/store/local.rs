@@ -4,13 +4,14 @@
 //! `date=…` could vanish in a power cut with the files in it. This wrapper makes and syncs them first.
 //!
 //! What others put into the directory must not hold up who reads it: only plain files are opened (a link may lead to one), since opening
-//! a named pipe waits for somebody to write into it.
+//! a named pipe waits for somebody to write into it. Nor must it lead what is written out of the archive: the directories of a table must
+//! not be links.
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,11 +21,15 @@ use futures::stream::{self, BoxStream};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    Attributes, CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use rustix::fs::OFlags;
 
 use crate::log::bounds;
+
+/// In errors.
+const STORE: &str = "local file system";
 
 /// The local file system, addressed by absolute paths, with everything synced before a put returns.
 #[derive(Debug)]
@@ -47,12 +52,58 @@ impl fmt::Display for DurableLocal {
 }
 
 fn refused(fault: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> object_store::Error {
-    object_store::Error::Generic { store: "LocalFileSystem", source: fault.into() }
+    object_store::Error::Generic { store: STORE, source: fault.into() }
 }
 
-fn is_commit(location: &Path) -> bool {
-    let is_json = location.extension().is_some_and(|extension| extension == "json");
-    is_json && location.parts().rev().nth(1).is_some_and(|directory| directory.as_ref() == "_delta_log")
+/// Opens an object. Without NONBLOCK a named pipe would hold up the caller until somebody writes into it.
+fn open(location: Path, path: PathBuf, options: &GetOptions) -> Result<GetResult> {
+    let failed = |error: io::Error| {
+        let path = path.display().to_string();
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                object_store::Error::NotFound { path, source: error.into() }
+            }
+            _ => refused(format!("{path}: {error}")),
+        }
+    };
+    let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).map_err(|e| refused(Box::new(e)))?;
+    let opened = OpenOptions::new().read(true).custom_flags(nonblocking).open(&path);
+    // A socket cannot be opened at all.
+    let file = opened.map_err(|error| if is_special(&path) { special() } else { failed(error) })?;
+    let metadata = file.metadata().map_err(failed)?;
+    if metadata.is_dir() {
+        return Err(failed(io::Error::new(io::ErrorKind::NotFound, "it is a directory")));
+    }
+    if !metadata.is_file() {
+        return Err(special());
+    }
+    let meta = ObjectMeta {
+        location,
+        last_modified: metadata.modified().map_err(failed)?.into(),
+        size: metadata.len(),
+        // What an object is replaced by has another inode.
+        e_tag: Some(format!("{:x}-{:x}-{:x}", metadata.ino(), metadata.mtime_nsec(), metadata.len())),
+        version: None,
+    };
+    options.check_preconditions(&meta)?;
+    let range = options.range.as_ref().map_or(Ok(0..meta.size), |range| range.as_range(meta.size));
+    let range = range.map_err(|e| refused(Box::new(e)))?;
+    let payload = GetResultPayload::File(file, path);
+    Ok(GetResult { payload, meta, range, attributes: Attributes::default(), extensions: Default::default() })
+}
+
+fn is_special(path: &FsPath) -> bool {
+    fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
+fn special() -> object_store::Error {
+    refused("it is a pipe, a socket or a device, and no plain file: find out who made it, then remove it")
+}
+
+/// Whether it is an object of a table's log that readers take into memory whole.
+fn is_text_of_log(location: &Path) -> bool {
+    let of_log = location.parts().rev().nth(1).is_some_and(|directory| directory.as_ref() == "_delta_log");
+    of_log && location.extension() != Some("parquet")
 }
 
 /// A commit that is no larger and no deeper than readers can bear.
@@ -70,6 +121,17 @@ async fn within_bounds(found: GetResult) -> Result<GetResult> {
             Ok(GetResult { payload, meta, range, attributes, extensions })
         }
     }
+}
+
+/// An error if a directory of the table that the object stands in is a link: it would be written elsewhere.
+fn check_no_link(file: &FsPath) -> io::Result<()> {
+    for directory in file.ancestors().skip(1).take(2) {
+        if directory.symlink_metadata().is_ok_and(|found| found.is_symlink()) {
+            let fault = "is a symbolic link, and promarchive writes only into directories of the archive";
+            return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("{} {fault}", directory.display())));
+        }
+    }
+    Ok(())
 }
 
 /// Permissions of new directories, of which the process's umask takes some away.
@@ -122,6 +184,7 @@ impl DurableLocal {
         let Some(parent) = file.parent().map(FsPath::to_path_buf) else { return Ok(()) };
         let known = self.known.clone();
         let made = tokio::task::spawn_blocking(move || {
+            check_no_link(&file)?;
             if !known.lock().unwrap_or_else(PoisonError::into_inner).contains(&parent) || !parent.is_dir() {
                 create_dir_durably(&parent, DIRECTORY)?;
                 // Made by an earlier process that was killed before it synced: sync once all the same.
@@ -133,21 +196,7 @@ impl DurableLocal {
             io::Result::Ok(())
         })
         .await;
-        made.map_err(io::Error::other)
-            .and_then(|made| made)
-            .map_err(|e| object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(e) })
-    }
-
-    /// An error if there is something else than a plain file. What is missing is left to the store to tell.
-    async fn check_is_file(&self, location: &Path) -> Result<()> {
-        let found = tokio::fs::metadata(self.inner.path_to_filesystem(location)?).await;
-        // A directory is no object, which the store tells as well.
-        if found.is_ok_and(|found| !found.is_file() && !found.is_dir()) {
-            return Err(refused(
-                "it is a pipe, a socket or a device, and no plain file: find out who made it, then remove it",
-            ));
-        }
-        Ok(())
+        made.map_err(io::Error::other).and_then(|made| made).map_err(refused)
     }
 }
 
@@ -164,10 +213,11 @@ impl ObjectStore for DurableLocal {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.check_is_file(location).await?;
+        let (place, file) = (location.clone(), self.inner.path_to_filesystem(location)?);
         let is_read_whole = !options.head && options.range.is_none();
-        let found = self.inner.get_opts(location, options).await?;
-        if is_read_whole && is_commit(location) { within_bounds(found).await } else { Ok(found) }
+        let opened = tokio::task::spawn_blocking(move || open(place, file, &options)).await;
+        let found = opened.map_err(|e| refused(Box::new(e)))??;
+        if is_read_whole && is_text_of_log(location) { within_bounds(found).await } else { Ok(found) }
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
@@ -240,6 +290,29 @@ mod tests {
         File::create(log.join("2.json")).unwrap().set_len(1 << 40).unwrap();
         assert!(read("2.json").await.unwrap_err().contains("it has 1099511627776 bytes"));
         fs::copy(log.join("1.json"), log.join("1.txt")).unwrap();
-        assert_eq!(read("1.txt").await, Ok(1000), "no commit");
+        assert!(read("1.txt").await.is_err(), "readers may take any text of a log into memory");
+        fs::copy(log.join("1.json"), log.join("1.checkpoint.parquet")).unwrap();
+        assert_eq!(read("1.checkpoint.parquet").await, Ok(1000), "no text");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_written_through_a_link_to_a_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir_all(at("elsewhere/date=2026-11-30")).unwrap();
+        fs::create_dir_all(at("archive/exemplars")).unwrap();
+        let link = std::os::unix::fs::symlink::<PathBuf, PathBuf>;
+        link(at("elsewhere"), at("archive/samples")).unwrap();
+        link(at("elsewhere"), at("archive/exemplars/date=2026-11-30")).unwrap();
+        // The archive itself may be one.
+        link(at("archive"), at("volume")).unwrap();
+        let put = async |name: &str| {
+            let location = Path::from_absolute_path(at(name)).unwrap();
+            DurableLocal::default().put(&location, "x".into()).await.map(drop).map_err(|e| e.to_string())
+        };
+        for name in ["archive/samples/date=2026-11-30/part", "archive/exemplars/date=2026-11-30/part"] {
+            assert!(put(name).await.unwrap_err().contains("is a symbolic link"), "{name}");
+        }
+        put("volume/exemplars/date=2026-12-01/part").await.unwrap();
     }
 }

@@ -168,8 +168,9 @@ async fn receiver(directory: &TempDir, wal: &str, clock: &Arc<StoppedClock>) -> 
     let environment = Environment { clock: clock.clone(), entropy: Arc::new(SystemEntropy) };
     let archive = Archive::open_or_create(&location, None, clock.as_ref(), &SystemEntropy).await.unwrap();
     let disk = Arc::new(RealDisk::open(directory.path().join(wal)).unwrap());
-    let options = OpenOptions { keep: Duration::ZERO, flush_bytes: 1 << 30, wal: Options::default() };
-    open(archive, disk, environment, options).await.unwrap().0
+    let options =
+        OpenOptions { keep: Duration::ZERO, flush_bytes: 1 << 30, memory_bytes: u64::MAX, wal: Options::default() };
+    open(archive, disk, environment, options, Arc::new(())).await.unwrap().0
 }
 
 fn send(core: &Core, request: &v1::WriteRequest) {

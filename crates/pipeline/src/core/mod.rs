@@ -14,6 +14,7 @@
 mod delivered;
 mod distant;
 mod flush;
+mod recent_rows;
 pub mod recovery;
 mod unpurged;
 

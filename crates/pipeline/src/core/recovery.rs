@@ -1,6 +1,7 @@
 //! Opening what an earlier process left: what the tables hold, what was flushed lately, what only the WAL has.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,23 +9,19 @@ use object_store::path::Path;
 use promarchive_archive::Archive;
 use promarchive_archive::commit::MIN_GENERATIONS;
 use promarchive_archive::file::DataFilePath;
-use promarchive_archive::file::decode::{
-    DecodeFileError, for_each_exemplar, for_each_histogram, for_each_metadata, for_each_sample, open_file,
-};
+use promarchive_archive::file::decode::DecodeFileError;
 use promarchive_archive::log::{DataFile, LogError};
 use promarchive_archive::schema::Table;
-use promarchive_archive::store::{StoredFile, absolute, place};
+use promarchive_archive::store::{StoredFile, place};
 use promarchive_model::failpoint::{self, FailPoint, Sabotage};
-use promarchive_model::{Date, MalformedLabels, MetadataRow, Sample, WriterId, histogram_rank, parse_labels_text};
+use promarchive_model::{Date, MalformedLabels, WriterId};
 use promarchive_wal::{Disk, Options, Position, Record, Recovery, Wal, WalError};
-use promarchive_wire::{LabelSet, MetricKind, decompress};
+use promarchive_wire::decompress;
 
+use super::recent_rows::{read_horizon, read_metadata};
 use super::{Core, Environment};
 use crate::flush::{FlushError, MOST_DAYS};
-use crate::memtable::{
-    ExemplarRow, FlushId, Generation, Horizon, Index, MetadataIndex, SeriesRef, SortedRun, Unusable,
-};
-use crate::settle::exemplar_hash;
+use crate::memtable::{FlushId, Horizon, Index, MetadataIndex, Unusable};
 
 /// A WAL record's body was accepted once, under limits that may have changed: this bounds what is believed of its length.
 const MAX_DECODED_BYTES: usize = 1 << 30;
@@ -74,6 +71,15 @@ pub enum RecoveryError {
         /// Why.
         cause: Unusable,
     },
+    /// The rows of the last flushes do not fit into memory.
+    #[error(
+        "the rows of the last flushes, which must be known to recognise what is sent again, take more than the memory limit of {} MiB: raise it (--memory-limit), or look at the archive with `promarchive verify`",
+        .limit >> 20
+    )]
+    Memory {
+        /// Of the receiver, in bytes.
+        limit: u64,
+    },
     /// Memory had to be freed while the WAL was replayed, and could not.
     #[error(transparent)]
     Flush(#[from] FlushError),
@@ -86,7 +92,11 @@ impl RecoveryError {
             Self::Wal(e) => e.is_retryable(),
             Self::Log(e) => e.is_retryable(),
             Self::Flush(_) => true,
-            Self::File { .. } | Self::Labels { .. } | Self::Foreign { .. } | Self::Record { .. } => false,
+            Self::File { .. }
+            | Self::Labels { .. }
+            | Self::Foreign { .. }
+            | Self::Record { .. }
+            | Self::Memory { .. } => false,
         }
     }
 }
@@ -98,16 +108,20 @@ pub struct OpenOptions {
     pub keep: Duration,
     /// Bytes of memtable after which replay flushes before it goes on.
     pub flush_bytes: u64,
+    /// The most that the last flushes may take, in bytes.
+    pub memory_bytes: u64,
     /// Of the WAL.
     pub wal: Options,
 }
 
-/// Opens the write path on an archive and a WAL directory that nobody else uses.
+/// Opens the write path on an archive and a WAL directory that nobody else uses. `locks` say so to others: they are held until nothing of
+/// the work goes on any more, also if nobody waits for its end.
 pub async fn open(
     archive: Archive,
     disk: Arc<dyn Disk>,
     environment: Environment,
     options: OpenOptions,
+    locks: Arc<dyn Any + Send + Sync>,
 ) -> Result<(Arc<Core>, Recovery), RecoveryError> {
     let writer = promarchive_wal::load_or_create_writer(disk.as_ref(), environment.entropy.as_ref())?;
     let committed = committed(&archive, writer).await?;
@@ -118,7 +132,7 @@ pub async fn open(
     let reading = archive.clone();
     let read = tokio::task::spawn_blocking(move || -> Result<(Index, Horizon), RecoveryError> {
         let mut index = index;
-        let horizon = read_horizon(&reading, &mut index, recent)?;
+        let horizon = read_horizon(&reading, &mut index, recent, options.memory_bytes)?;
         read_metadata(&reading, &mut index.metadata, metadata)?;
         Ok((index, horizon))
     });
@@ -128,6 +142,7 @@ pub async fn open(
     let core = Arc::new(Core::new(archive, environment.clone(), writer, committed, index, horizon, options.keep));
     let (replaying, runtime) = (core.clone(), tokio::runtime::Handle::current());
     let replay = tokio::task::spawn_blocking(move || {
+        let _locks = locks;
         let mut decoded = Vec::new();
         let visit = |position: Position, record: Record<'_>| -> Result<(), RecoveryError> {
             let failed = |cause: Unusable| RecoveryError::Record { position, cause };
@@ -166,9 +181,9 @@ async fn committed(archive: &Archive, writer: WriterId) -> Result<BTreeMap<Table
 
 /// The files of one flush, and when the last of them was committed, milliseconds since the epoch.
 #[derive(Debug, Default)]
-struct FlushFiles {
-    committed_at: i64,
-    files: Vec<(Table, StoredFile)>,
+pub(super) struct FlushFiles {
+    pub(super) committed_at: i64,
+    pub(super) files: Vec<(Table, StoredFile)>,
 }
 
 /// The files of the last flushes, whoever the writer was: a new WAL directory does not make old rows new.
@@ -220,120 +235,6 @@ fn stored(archive: &Archive, root: &Path, file: &DataFile) -> StoredFile {
     StoredFile::new(archive.store().clone(), place(root, &file.path), file.size)
 }
 
-/// What it means that a file could not be read.
-fn unreadable(file: &StoredFile, cause: DecodeFileError) -> RecoveryError {
-    let place = absolute(file.location());
-    match file.failure() {
-        Some(failure) => LogError::Store { place, cause: failure.to_owned() }.into(),
-        None => RecoveryError::File { path: place, cause },
-    }
-}
-
-/// The horizon, from the tables. Blocks.
-fn read_horizon(
-    archive: &Archive,
-    index: &mut Index,
-    recent: Vec<(FlushId, FlushFiles)>,
-) -> Result<Horizon, RecoveryError> {
-    let mut horizon = Horizon::default();
-    for (id, flush) in recent {
-        let mut rows = GenerationRows::new(Generation::new(id, flush.committed_at));
-        for (table, file) in flush.files {
-            rows.read(archive, index, table, &file)?;
-        }
-        horizon.push(rows.finish(), i64::MAX);
-    }
-    Ok(horizon)
-}
-
-struct GenerationRows {
-    generation: Generation,
-    samples: HashMap<SeriesRef, Vec<Sample>>,
-}
-
-impl GenerationRows {
-    fn new(generation: Generation) -> Self {
-        Self { generation, samples: HashMap::new() }
-    }
-
-    fn read(
-        &mut self,
-        archive: &Archive,
-        index: &mut Index,
-        table: Table,
-        file: &StoredFile,
-    ) -> Result<(), RecoveryError> {
-        let failed = |cause: DecodeFileError| unreadable(file, cause);
-        let mut finder = SeriesFinder { index, last: None, malformed: None };
-        let Self { generation, samples } = self;
-        for batch in open_file(table, archive.label_columns(), file.clone(), None).map_err(failed)? {
-            let batch = batch.map_err(|e| failed(e.into()))?;
-            match table {
-                Table::Samples => for_each_sample(&batch, |metric, labels, sample| {
-                    if let Some(series) = finder.find(metric, labels) {
-                        samples.entry(series).or_default().push(sample);
-                    }
-                }),
-                Table::Histograms => for_each_histogram(&batch, |metric, labels, histogram| {
-                    if let Some(series) = finder.find(metric, labels) {
-                        generation.histograms.insert((series, histogram.timestamp), histogram_rank(&histogram));
-                    }
-                }),
-                Table::Exemplars => for_each_exemplar(&batch, |metric, labels, timestamp, value, own| {
-                    if let Some(series) = finder.find(metric, labels) {
-                        let row = ExemplarRow { series, timestamp, value, labels: own.to_owned() };
-                        generation.exemplars.insert((series, exemplar_hash(&row)));
-                    }
-                }),
-                Table::Metadata => Ok(()),
-            }
-            .map_err(failed)?;
-        }
-        let path = || absolute(file.location());
-        finder.malformed.map_or(Ok(()), |cause| Err(RecoveryError::Labels { path: path(), cause }))
-    }
-
-    fn finish(mut self) -> Generation {
-        let sorted = |(series, mut samples): (SeriesRef, Vec<Sample>)| {
-            samples.sort_unstable_by_key(|sample| sample.timestamp);
-            SortedRun::new(&samples).map(|run| (series, run))
-        };
-        self.generation.samples = self.samples.into_iter().filter_map(sorted).collect();
-        self.generation.samples.sort_unstable_by_key(|&(series, _)| series);
-        self.generation
-    }
-}
-
-/// Series of rows that are sorted by series: the last one is remembered.
-struct SeriesFinder<'a> {
-    index: &'a mut Index,
-    last: Option<(String, String, SeriesRef)>,
-    malformed: Option<MalformedLabels>,
-}
-
-impl SeriesFinder<'_> {
-    fn find(&mut self, metric: &str, labels: &str) -> Option<SeriesRef> {
-        if let Some((last_metric, last_labels, series)) = &self.last
-            && last_metric == metric
-            && last_labels == labels
-        {
-            return Some(*series);
-        }
-        match parse_labels_text(labels) {
-            Ok(pairs) => {
-                let pairs = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-                let series = self.index.series.find_or_insert(&LabelSet { metric, labels: pairs }, None);
-                self.last = Some((metric.to_owned(), labels.to_owned(), series));
-                Some(series)
-            }
-            Err(cause) => {
-                self.malformed = Some(cause);
-                None
-            }
-        }
-    }
-}
-
 /// The files of metadata of the last days that its table has: records that were received then may be replayed now, however late it is.
 async fn metadata_files(archive: &Archive) -> Result<Vec<StoredFile>, RecoveryError> {
     let Some((root, log)) = archive.table(Table::Metadata) else { return Ok(Vec::new()) };
@@ -342,21 +243,4 @@ async fn metadata_files(archive: &Archive) -> Result<Vec<StoredFile>, RecoveryEr
     let days: BTreeSet<Date> = files.iter().map(|file| file.date).collect();
     let last: BTreeSet<Date> = days.into_iter().rev().take(MetadataIndex::DAYS).collect();
     Ok(files.iter().filter(|file| last.contains(&file.date)).map(|file| stored(archive, root, file)).collect())
-}
-
-/// What is known of metadata. Blocks.
-fn read_metadata(archive: &Archive, known: &mut MetadataIndex, files: Vec<StoredFile>) -> Result<(), RecoveryError> {
-    for file in files {
-        let failed = |cause: DecodeFileError| unreadable(&file, cause);
-        for batch in open_file(Table::Metadata, archive.label_columns(), file.clone(), None).map_err(failed)? {
-            for_each_metadata(&batch.map_err(|e| failed(e.into()))?, |metric, kind, unit, help, received_at| {
-                let kind =
-                    MetricKind::ALL.into_iter().find(|known| known.as_str() == kind).unwrap_or(MetricKind::Unknown);
-                let [metric, unit, help] = [metric, unit, help].map(str::to_owned);
-                known.insert(&MetadataRow { metric, kind: kind.as_str(), unit, help, received_at });
-            })
-            .map_err(failed)?;
-        }
-    }
-    Ok(())
 }

@@ -127,7 +127,7 @@ impl ReceiverError {
 struct Opened {
     core: Arc<Core>,
     disk: Arc<dyn Disk>,
-    _locks: [DirectoryLock; 2],
+    _locks: Arc<[DirectoryLock; 2]>,
 }
 
 /// Runs a receiver until `shutdown` resolves and everything is put away.
@@ -224,7 +224,12 @@ async fn open_until(
 ) -> Result<Option<Opened>, ReceiverError> {
     let mut causes = Causes::default();
     loop {
-        match open(settings, environment).await {
+        // Nothing has been acknowledged yet: what is under way may be left where it is.
+        let opened = tokio::select! {
+            opened = open(settings, environment) => opened,
+            _ = stopped.wait_for(Option::is_some) => return Ok(None),
+        };
+        match opened {
             Ok(opened) => return Ok(Some(opened)),
             Err(error) if !error.is_retryable() => return Err(error),
             Err(error) => {
@@ -262,15 +267,21 @@ async fn open(settings: &Settings, environment: &Environment) -> Result<Opened, 
     // Once more: a link may lead to what was not there when the settings were read.
     check_apart(location.directory(), &settings.wal).map_err(ReceiverError::Apart)?;
     start_log::warn_of_readers(&settings.wal);
-    let locks = [take(ARCHIVE, location.directory(), ARCHIVE_LOCK_FILE)?, take(WAL, &settings.wal, WAL_LOCK_FILE)?];
+    let locks =
+        Arc::new([take(ARCHIVE, location.directory(), ARCHIVE_LOCK_FILE)?, take(WAL, &settings.wal, WAL_LOCK_FILE)?]);
     let (clock, entropy) = (environment.clock.as_ref(), environment.entropy.as_ref());
     let archive = Archive::open_or_create(&location, settings.label_columns.clone(), clock, entropy).await?;
     if let Err(error) = archive_note::write(disk.as_ref(), location.directory()) {
         tracing::warn!(%error, "the WAL directory does not say yet that it has an archive; the next start tries again");
     }
-    let options =
-        OpenOptions { keep: settings.dedup_horizon, flush_bytes: settings.flush_bytes, wal: Options::default() };
-    let (core, recovery) = recovery::open(archive, disk.clone(), environment.clone(), options).await?;
+    let options = OpenOptions {
+        keep: settings.dedup_horizon,
+        flush_bytes: settings.flush_bytes,
+        memory_bytes: settings.held_bytes(),
+        wal: Options::default(),
+    };
+    let opening = recovery::open(archive, disk.clone(), environment.clone(), options, locks.clone());
+    let (core, recovery) = opening.await?;
     start_log::report(&recovery);
     Ok(Opened { core, disk, _locks: locks })
 }

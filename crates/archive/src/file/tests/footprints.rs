@@ -2,12 +2,15 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, new_null_array};
 use parquet::arrow::ArrowWriter;
+use parquet::basic::Encoding;
 use parquet::file::metadata::ParquetMetaDataReader;
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+use parquet::schema::types::ColumnPath;
 
+use super::super::footprint;
 use super::*;
 use crate::file::decode::DecodeFileError;
-use crate::file::footprint::{FootprintError, batch_rows_of_file};
+use crate::file::footprint::FootprintError;
 use crate::schema::arrow_schema;
 
 const MIB: usize = 1 << 20;
@@ -15,11 +18,28 @@ const MIB: usize = 1 << 20;
 fn batch_rows(file: &[u8]) -> Result<usize, FootprintError> {
     let file = Bytes::copy_from_slice(file);
     let footer = ParquetMetaDataReader::new().parse_and_finish(&file).unwrap();
-    batch_rows_of_file(&file, &footer)
+    footprint::batch_rows(&file, &footer, 0)
+}
+
+fn refusal(file: Vec<u8>) -> DecodeFileError {
+    let mut batches = open_file(Table::Samples, &columns(), Bytes::from(file), None).unwrap();
+    let refused = batches.next().unwrap().unwrap_err();
+    assert!(batches.next().is_none());
+    refused
+}
+
+/// Rows of each batch of a file of samples.
+fn counts(file: Vec<u8>) -> Vec<usize> {
+    let batches = open_file(Table::Samples, &columns(), Bytes::from(file), None).unwrap();
+    batches.map(|batch| batch.unwrap().num_rows()).collect()
 }
 
 /// A file of samples with these texts as labels, which another program has written.
 fn foreign(labels: &[&str], properties: fn(WriterPropertiesBuilder) -> WriterPropertiesBuilder) -> Vec<u8> {
+    foreign_with(labels, properties(WriterProperties::builder()))
+}
+
+fn foreign_with(labels: &[&str], properties: WriterPropertiesBuilder) -> Vec<u8> {
     let schema = arrow_schema(Table::Samples, &columns());
     let texts = |texts: Vec<&str>| Arc::new(StringArray::from(texts)) as ArrayRef;
     let columns = schema.fields().iter().map(|field| match field.name().as_str() {
@@ -34,7 +54,7 @@ fn foreign(labels: &[&str], properties: fn(WriterPropertiesBuilder) -> WriterPro
     });
     let batch = RecordBatch::try_new(schema.clone(), columns.collect()).unwrap();
     let compression = parquet::basic::Compression::ZSTD(parquet::basic::ZstdLevel::default());
-    let properties = properties(WriterProperties::builder().set_compression(compression)).build();
+    let properties = properties.set_compression(compression).build();
     let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties)).unwrap();
     writer.write(&batch).unwrap();
     writer.into_inner().unwrap()
@@ -81,7 +101,7 @@ fn a_small_file_that_takes_much_memory_is_refused() {
     let long = "x".repeat(130 * MIB);
     let file = foreign(&[&long], |properties| properties.set_dictionary_page_size_limit(usize::MAX));
     assert!(file.len() < MIB / 4, "{} bytes", file.len());
-    let refused = open_file(Table::Samples, &columns(), Bytes::from(file), None).unwrap_err();
+    let refused = refusal(file);
     assert!(matches!(refused, DecodeFileError::Footprint(FootprintError::TooLarge { row_group: 0, .. })), "{refused}");
 }
 
@@ -95,8 +115,25 @@ fn long_texts_outside_of_dictionaries_are_read_a_few_rows_at_a_time() {
     let mixed = [vec![long.as_str(); 150], others.iter().map(String::as_str).collect()].concat();
     let mixed = foreign(&mixed, |properties| properties.set_dictionary_page_size_limit(MIB).set_write_batch_size(1));
     for (file, rows) in [(plain, 200), (mixed, 153)] {
-        let batches = open_file(Table::Samples, &columns(), Bytes::from(file), None).unwrap();
-        let counts: Vec<usize> = batches.map(|batch| batch.unwrap().num_rows()).collect();
+        let counts = counts(file);
         assert!(counts.iter().all(|&count| count <= 64) && counts.iter().sum::<usize>() == rows, "{counts:?}");
+    }
+}
+
+/// Across two dictionaries each row would have a copy of its text.
+#[test]
+fn no_batch_crosses_a_row_group() {
+    let file = foreign(&["a"; 300], |properties| properties.set_max_row_group_row_count(Some(100)));
+    assert_eq!(counts(file), [100; 3]);
+}
+
+#[test]
+fn texts_whose_length_only_decoding_tells_are_refused() {
+    for encoding in [Encoding::DELTA_BYTE_ARRAY, Encoding::DELTA_LENGTH_BYTE_ARRAY] {
+        let properties = WriterProperties::builder()
+            .set_column_encoding(ColumnPath::from("labels"), encoding)
+            .set_column_dictionary_enabled(ColumnPath::from("labels"), false);
+        let refused = refusal(foreign_with(&["a"; 3], properties)).to_string();
+        assert!(refused.contains("column \"labels\" has pages of encoding"), "{refused}");
     }
 }

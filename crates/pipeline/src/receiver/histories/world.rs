@@ -212,6 +212,7 @@ impl World {
         let options = OpenOptions {
             keep: self.setup.keep,
             flush_bytes: self.setup.flush_bytes,
+            memory_bytes: u64::MAX,
             wal: Options { segment_bytes: 6000 },
         };
         let disk = Arc::new(self.disk().clone());
@@ -220,7 +221,8 @@ impl World {
         }
         // The receiver goes on without the note if it cannot be written.
         let _ = archive_note::write(disk.as_ref(), std::path::Path::new("archive"));
-        let opened = self.runtime.block_on(recovery::open(self.archive.clone(), disk, environment, options));
+        let opened =
+            self.runtime.block_on(recovery::open(self.archive.clone(), disk, environment, options, Arc::new(())));
         self.forgets.store(self.setup.lie == Lie::Transactions, Ordering::SeqCst);
         self.core = Some(opened?.0);
         self.failed = FailedFlushes::default();

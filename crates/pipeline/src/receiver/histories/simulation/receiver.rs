@@ -133,14 +133,20 @@ impl Receiver {
         }
         self.gate = Gate::new(schedule, self.actor);
         let environment = Environment { clock: self.clock.clone(), entropy: entropy.clone() };
-        let options =
-            OpenOptions { keep: KEEP, flush_bytes: self.flush_bytes, wal: Options { segment_bytes: SEGMENT_BYTES } };
+        let options = OpenOptions {
+            keep: KEEP,
+            flush_bytes: self.flush_bytes,
+            memory_bytes: u64::MAX,
+            wal: Options { segment_bytes: SEGMENT_BYTES },
+        };
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let archive = {
             let _inside = runtime.enter();
             archive(tables, &self.gate, lie, true)
         };
-        let work = async move { recovery::open(archive, disk, environment, options).await.map(|(core, _)| core) };
+        let work = async move {
+            recovery::open(archive, disk, environment, options, Arc::new(())).await.map(|(core, _)| core)
+        };
         self.work = Work::Opening { handle: schedule.spawn(runtime, self.actor, work), foreign };
     }
 
