@@ -265,6 +265,7 @@ async fn open(settings: &Settings, environment: &Environment) -> Result<Opened, 
     let locks = [take(ARCHIVE, location.directory(), ARCHIVE_LOCK_FILE)?, take(WAL, &settings.wal, WAL_LOCK_FILE)?];
     let (clock, entropy) = (environment.clock.as_ref(), environment.entropy.as_ref());
     let archive = Archive::open_or_create(&location, settings.label_columns.clone(), clock, entropy).await?;
+    start_log::warn_of_label_columns(archive.label_columns());
     if let Err(error) = archive_note::write(disk.as_ref(), location.directory()) {
         tracing::warn!(%error, "the WAL directory does not say yet that it has an archive; the next start tries again");
     }
