@@ -10,6 +10,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::file::metadata::ParquetMetaDataReader;
 
+use crate::file::Origin;
 use crate::file::decode::{DecodeFileError, Text, open_file};
 use crate::file::encode::{EncodeError, mark_doubles_for_every_reader, writer_properties};
 use crate::schema::{LabelColumns, Table, arrow_schema};
@@ -40,11 +41,12 @@ impl From<parquet::errors::ParquetError> for RewriteError {
 /// Rows by (metric, labels, timestamp).
 type Places = HashMap<(String, String), HashMap<i64, usize>>;
 
-/// The file with each row that `replacement` (a file too) has the same place for replaced; order and row groups stay. None if there is
-/// no such row.
+/// The file with each row that `replacement` (a file too) has the same place for replaced; order and row groups stay, and so does its origin. None if
+/// there is no such row.
 pub fn rewrite(
     table: Table,
     label_columns: &LabelColumns,
+    origin: &Origin,
     file: Bytes,
     replacement: Bytes,
 ) -> Result<Option<Vec<u8>>, RewriteError> {
@@ -53,9 +55,11 @@ pub fn rewrite(
     let replacement = concat_batches(&schema, &batches)?;
     let places = places(&replacement)?;
     let groups = ParquetMetaDataReader::new().parse_and_finish(&file)?.num_row_groups();
-    let options = ArrowWriterOptions::new()
-        .with_skip_arrow_metadata(true)
-        .with_properties(writer_properties(table, label_columns)?);
+    let options = ArrowWriterOptions::new().with_skip_arrow_metadata(true).with_properties(writer_properties(
+        table,
+        label_columns,
+        origin,
+    )?);
     let mut writer = ArrowWriter::try_new_with_options(Vec::new(), schema, options)?;
     let mut replaced = 0;
     for group in 0..groups {

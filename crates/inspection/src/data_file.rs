@@ -41,6 +41,7 @@ pub(super) fn check_file(
     file: &StoredFile,
 ) -> CheckedFile {
     let mut checked = CheckedFile::default();
+    checked.findings.extend(checksum_problem(listed, file));
     let footer = match open(file, listed.size) {
         Ok(footer) => footer,
         Err(finding) => {
@@ -55,6 +56,19 @@ pub(super) fn check_file(
     checked.findings.extend(value_statistics(table, label_columns, &footer, raw_stats));
     read_rows(table, label_columns, listed, file, &footer, &mut checked);
     checked
+}
+
+/// A flipped bit can decode all the same: what was written is known by its checksum.
+fn checksum_problem(listed: &DataFile, file: &StoredFile) -> Option<Finding> {
+    let wanted = listed.checksum?;
+    let message = match file.checksum() {
+        Ok(found) if found == wanted => return None,
+        Ok(found) => format!(
+            "its bytes are not those that were written: their XXH3-128 is {found:032x}, and the log says {wanted:032x}"
+        ),
+        Err(error) => format!("its bytes cannot be read: {error}"),
+    };
+    Some(Finding::new(Check::FileChecksum, message))
 }
 
 /// Runs decoding that may panic on damaged input.

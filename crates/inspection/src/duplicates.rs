@@ -9,7 +9,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, TimestampMillisecondType};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-use promarchive_archive::file::DataFilePath;
+use promarchive_archive::file::Origin;
 use promarchive_archive::file::decode::DecodeFileError;
 use promarchive_archive::schema::{LabelColumns, Table, arrow_schema};
 use promarchive_model::WriterId;
@@ -32,6 +32,7 @@ pub(super) type Flush = (WriterId, u64);
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
     pub(super) path: String,
+    pub(super) origin: Origin,
     pub(super) file: StoredFile,
     /// First and last timestamp.
     pub(super) timestamps: (i64, i64),
@@ -39,7 +40,10 @@ pub(super) struct Candidate {
 
 impl Candidate {
     fn flush(&self) -> Option<Flush> {
-        DataFilePath::parse(&self.path).map(|path| (path.writer, path.position))
+        match self.origin {
+            Origin::Flush { writer, position } => Some((writer, position)),
+            _ => None,
+        }
     }
 }
 

@@ -90,6 +90,8 @@ checks! {
     FileMissing "file-missing" Error RESTORE;
     /// A listed file has another size.
     FileSize "file-size" Error RESTORE;
+    /// A listed file has other bytes than were written.
+    FileChecksum "file-checksum" Error RESTORE;
     /// A listed file cannot be read whole.
     FileUnreadable "file-unreadable" Error RESTORE;
     /// A file's columns are not the documented ones.

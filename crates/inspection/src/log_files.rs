@@ -78,6 +78,14 @@ pub(super) struct Added {
     pub(super) modification_time: i64,
     /// The statistics, as text.
     pub(super) stats: Option<String>,
+    tags: BTreeMap<String, String>,
+}
+
+impl Added {
+    /// A tag of the file, if it has it.
+    pub(super) fn tag(&self, name: &str) -> Option<&str> {
+        self.tags.get(name).map(String::as_str)
+    }
 }
 
 /// What one commit says.
@@ -137,12 +145,19 @@ impl RawCommit {
                 size: body.get("size")?.as_u64()?,
                 modification_time: body.get("modificationTime")?.as_i64()?,
                 stats: body.get("stats").and_then(Value::as_str).map(str::to_owned),
+                tags: tags(body),
             }),
             "remove" => self.removed.push(decoded_path(body)?),
             other => self.foreign.push(other.to_owned()),
         }
         Some(())
     }
+}
+
+/// A tag may be null.
+fn tags(body: &Value) -> BTreeMap<String, String> {
+    let tags = body.get("tags").and_then(Value::as_object).into_iter().flatten();
+    tags.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
 }
 
 /// Delta's paths are URL-encoded.

@@ -12,8 +12,10 @@ use futures::{StreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use promarchive_archive::commit::MIN_GENERATIONS;
-use promarchive_archive::file::DataFilePath;
-use promarchive_archive::log::{DataFile, DeltaLog, FileStats, LogError, Snapshot, TableLog, checksum_names};
+use promarchive_archive::file::{DataFilePath, ORIGIN_TAG, Origin};
+use promarchive_archive::log::{
+    CHECKSUM_TAG, DataFile, DeltaLog, FileStats, LogError, Snapshot, TableLog, checksum_names, parse_checksum,
+};
 use promarchive_archive::schema::{LabelColumns, Table};
 use promarchive_archive::store::{DurableLocal, place};
 use promarchive_archive::{ArchiveError, Location};
@@ -182,6 +184,7 @@ impl Run<'_> {
             version: opened.version,
             files: files.len() as u64,
             bytes: files.iter().map(|file| file.size).sum(),
+            files_without_checksum: files.iter().filter(|file| file.checksum.is_none()).count() as u64,
             rows: 0,
             duplicates: 0,
             leftovers: Vec::new(),
@@ -228,7 +231,8 @@ impl Run<'_> {
             report.rows += checked.rows;
             findings.extend(checked.findings.into_iter().map(|finding| finding.file(&file.path)));
             if let Some(timestamps) = checked.timestamps.filter(|_| checked.mergeable) {
-                let candidate = Candidate { path: file.path.clone(), file: stored, timestamps };
+                let (path, origin) = (file.path.clone(), file.origin.clone());
+                let candidate = Candidate { path, origin, file: stored, timestamps };
                 by_date.entry(file.date).or_default().push((candidate, file.size));
             }
             self.progress.advance(1, file.size);
@@ -345,6 +349,8 @@ fn as_data_file(added: &super::log_files::Added) -> Option<DataFile> {
         modification_time: added.modification_time,
         date: path.date,
         stats: added.stats.as_deref().and_then(row_count).map(|rows| FileStats { rows, metric: None, timestamp: None }),
+        origin: Origin::of(added.tag(ORIGIN_TAG), &added.path),
+        checksum: added.tag(CHECKSUM_TAG).and_then(parse_checksum),
     })
 }
 
@@ -383,8 +389,8 @@ fn horizon(tables: &[Opened]) -> HashSet<Flush> {
     let mut times: HashMap<Flush, i64> = HashMap::new();
     for opened in tables.iter().filter(|opened| opened.table.has_series()) {
         for file in &opened.files {
-            let Some(path) = DataFilePath::parse(&file.path) else { continue };
-            let flush = (path.writer, path.position);
+            let Origin::Flush { writer, position } = file.origin else { continue };
+            let flush = (writer, position);
             // A file that was written again for a superseded row keeps the time of its first flush.
             let time = opened.log.flushes.get(&flush).copied().unwrap_or(file.modification_time);
             let known = times.entry(flush).or_insert(time);

@@ -2,9 +2,16 @@
 
 pub mod decode;
 pub(crate) mod encode;
+mod origin;
 pub(crate) mod path;
 #[cfg(test)]
 mod tests;
 
 pub use encode::{ColumnOrdersError, EncodeError, EncodedFile, FileEncoder};
+pub use origin::{ORIGIN_TAG, Origin, UnknownOrigin};
 pub use path::DataFilePath;
+
+/// The checksum of a file: XXH3-128 of its bytes.
+pub fn checksum(bytes: &[u8]) -> u128 {
+    xxhash_rust::xxh3::xxh3_128(bytes)
+}

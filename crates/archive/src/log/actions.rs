@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::log::{Commit, DataFile, Definition, FileStats};
+use crate::file::ORIGIN_TAG;
+use crate::log::{CHECKSUM_TAG, Commit, DataFile, Definition, FileStats};
 use crate::schema::{DATE, LABEL_COLUMNS_PROPERTY, SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, delta_schema};
 
 /// Protocol versions of reader and writer that these tables need and allow.
@@ -65,7 +66,22 @@ fn add(file: &DataFile) -> Value {
         "modificationTime": file.modification_time,
         "dataChange": true,
         "stats": file.stats.as_ref().map(|stats| stats_json(stats).to_string()),
+        "tags": tags(file),
     }})
+}
+
+/// What only this program knows of a file.
+fn tags(file: &DataFile) -> Value {
+    let mut tags = Map::from_iter([(ORIGIN_TAG.to_owned(), json!(file.origin.to_string()))]);
+    if let Some(checksum) = file.checksum {
+        tags.insert(CHECKSUM_TAG.to_owned(), json!(format!("{checksum:032x}")));
+    }
+    Value::Object(tags)
+}
+
+/// The checksum out of its tag; none if it is not written as this program writes it.
+pub fn parse_checksum(tag: &str) -> Option<u128> {
+    u128::from_str_radix(tag, 16).ok().filter(|checksum| format!("{checksum:032x}") == tag)
 }
 
 fn remove(file: &DataFile, time: i64) -> Value {

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use url::Url;
 
 use crate::commit::{CommitError, Committed};
-use crate::file::path::DataFilePath;
+use crate::file::{DataFilePath, Origin};
 use crate::log::forward::ForwardLog;
 use crate::log::{Commit, DataFile, Definition, FileStats, LogError, Put, Snapshot, TableLog};
 use crate::log::{DeltaLog, ModelLog, PutFault};
@@ -75,7 +75,15 @@ fn file(number: u64) -> DataFile {
         metric: Some(("a".into(), format!("z{number}"))),
         timestamp: Some((date.start_ms(), date.start_ms() + 17)),
     };
-    DataFile { path: path.to_string(), size: 100 + number, modification_time: 1000, date, stats: Some(stats) }
+    DataFile {
+        path: path.to_string(),
+        size: 100 + number,
+        modification_time: 1000,
+        date,
+        stats: Some(stats),
+        origin: Origin::Flush { writer: WRITER, position: number },
+        checksum: Some(u128::from(number) << 64),
+    }
 }
 
 fn append(writer: WriterId, position: u64, files: &[u64]) -> Commit {
@@ -174,6 +182,27 @@ mod suite {
         assert_eq!(files(log.as_ref()).await, sorted([1, 3, 4]));
         assert_eq!(files(bench.fresh().as_ref()).await, sorted([1, 3, 4]));
         assert_eq!((before.version(), before.files().await.unwrap().len()), (1, 3));
+    }
+
+    pub(super) async fn origins_and_checksums_come_back(bench: &impl Bench) {
+        let log = created(bench).await;
+        let merged = Origin::Merge { level: 1, flushes: vec![(WRITER, 3..=9), (OTHER, 5..=5)] };
+        let origins = [Origin::Flush { writer: OTHER, position: 7 }, merged, Origin::Import, Origin::Heal];
+        let with =
+            |(number, origin)| DataFile { origin, checksum: Some(u128::MAX - u128::from(number)), ..file(number) };
+        let mut added: Vec<DataFile> = (1..).zip(origins).map(with).collect();
+        added.push(DataFile { checksum: None, ..file(9) });
+        let change = Commit { transaction: (WRITER, 1), add: added.clone(), remove: Vec::new(), time: 1 };
+        assert_eq!(log.put(1, &change).await.unwrap(), Put::Done);
+        for checkpointed in [false, true] {
+            if checkpointed {
+                log.checkpoint().await.unwrap();
+            }
+            let mut files = bench.fresh().load().await.unwrap().unwrap().files().await.unwrap();
+            files.sort_by(|a, b| a.path.cmp(&b.path));
+            added.sort_by(|a, b| a.path.cmp(&b.path));
+            assert_eq!(files, added, "checkpointed: {checkpointed}");
+        }
     }
 
     pub(super) async fn statistics_come_back(bench: &impl Bench) {
@@ -297,6 +326,7 @@ suite_for! {
     the_same_content_again_changes_nothing,
     each_writer_has_its_transaction,
     files_come_and_go,
+    origins_and_checksums_come_back,
     statistics_come_back,
     a_checkpoint_loses_nothing,
     many_commits,

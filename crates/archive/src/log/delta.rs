@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, MapArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use async_trait::async_trait;
 use delta_kernel::engine::arrow_data::ArrowEngineData;
@@ -24,10 +24,11 @@ use promarchive_model::{Date, WriterId};
 use url::Url;
 
 use crate::file::path::DataFilePath;
+use crate::file::{ORIGIN_TAG, Origin};
 use crate::log::actions;
 use crate::log::checksums::checksum_names;
 use crate::log::seen::{Advanced, Seen};
-use crate::log::{Commit, DataFile, Definition, LogError, Put, Snapshot, TableLog, Version};
+use crate::log::{CHECKSUM_TAG, Commit, DataFile, Definition, LogError, Put, Snapshot, TableLog, Version};
 use crate::store::place::absolute;
 
 type KernelEngine = DefaultEngine<TokioMultiThreadExecutor>;
@@ -334,6 +335,8 @@ fn read_files(url: &Url, batch: &RecordBatch, selected: &[bool], files: &mut Vec
     let times = column("modificationTime")?.as_primitive_opt::<Int64Type>();
     let stats = column("stats")?.as_string_opt::<i32>();
     let vectors = column("deletionVector")?;
+    let tags = column("fileConstantValues")?.as_struct_opt().and_then(|values| values.column_by_name("tags"));
+    let tags = tags.and_then(|tags| tags.as_map_opt());
     // A missing tail of the selection means selected (kernel's convention).
     for row in (0..batch.num_rows()).filter(|&row| selected.get(row).copied().unwrap_or(true)) {
         let path = paths.value(row);
@@ -347,10 +350,20 @@ fn read_files(url: &Url, batch: &RecordBatch, selected: &[bool], files: &mut Vec
             modification_time: times.map_or(0, |times| times.value(row)),
             date,
             stats: stats.filter(|stats| stats.is_valid(row)).and_then(|stats| actions::parse_stats(stats.value(row))),
+            origin: Origin::of(tag(tags, row, ORIGIN_TAG).as_deref(), &path),
+            checksum: tag(tags, row, CHECKSUM_TAG).and_then(|text| actions::parse_checksum(&text)),
             path,
         });
     }
     Ok(())
+}
+
+/// The tag of a file, if it has it.
+fn tag(tags: Option<&MapArray>, row: usize, name: &str) -> Option<String> {
+    let tags = tags.filter(|tags| tags.is_valid(row))?.value(row);
+    let (names, values) = (tags.column(0).as_string_opt::<i32>()?, tags.column(1).as_string_opt::<i32>()?);
+    let at = names.iter().position(|found| found == Some(name))?;
+    values.is_valid(at).then(|| values.value(at).to_owned())
 }
 
 /// Delta's paths are URL-encoded; ours hold nothing that needs it.

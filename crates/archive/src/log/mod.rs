@@ -18,13 +18,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+pub use actions::parse_checksum;
 use async_trait::async_trait;
 pub use checksums::{ForeignChecksums, checksum_names, foreign_checksums, is_checksum};
 pub use delta::DeltaLog;
 pub use model::{ModelLog, PutFault};
 use promarchive_model::{Date, WriterId};
 
+use crate::file::Origin;
 use crate::schema::{LabelColumns, Table};
+
+/// The key of a file's checksum in the tags of its `add` action: XXH3-128 of its bytes in 32 hexadecimal digits.
+pub const CHECKSUM_TAG: &str = "promarchive.xxh3";
 
 /// Version of a table: 0 creates it, each commit adds one.
 pub type Version = u64;
@@ -42,6 +47,10 @@ pub struct DataFile {
     pub date: Date,
     /// Statistics, where the writer gave any that can be read.
     pub stats: Option<FileStats>,
+    /// Where its rows come from.
+    pub origin: Origin,
+    /// XXH3-128 of its bytes, if its writer said it.
+    pub checksum: Option<u128>,
 }
 
 /// Statistics of a data file; bounds are inclusive.

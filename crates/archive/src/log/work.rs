@@ -16,7 +16,7 @@ use promarchive_model::{Date, WriterId};
 use url::Url;
 
 use crate::commit::{Committed, commit};
-use crate::file::path::DataFilePath;
+use crate::file::{DataFilePath, Origin};
 use crate::log::DeltaLog;
 use crate::log::{Commit, DataFile, Definition, TableLog};
 use crate::schema::{LabelColumns, Table};
@@ -94,7 +94,9 @@ impl ObjectStore for Counting {
 
 fn change(position: u64) -> Commit {
     let path = DataFilePath { date: Date(20_400), position, writer: WRITER, nonce: position };
-    let file = DataFile { path: path.to_string(), size: 1, modification_time: 1, date: path.date, stats: None };
+    let origin = Origin::Flush { writer: WRITER, position };
+    let (path, date) = (path.to_string(), path.date);
+    let file = DataFile { path, size: 1, modification_time: 1, date, stats: None, origin, checksum: None };
     Commit { transaction: (WRITER, position), add: vec![file], remove: Vec::new(), time: 1 }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use object_store::path::Path;
 use promarchive_archive::Archive;
 use promarchive_archive::commit::MIN_GENERATIONS;
-use promarchive_archive::file::DataFilePath;
+use promarchive_archive::file::Origin;
 use promarchive_archive::file::decode::{
     DecodeFileError, for_each_exemplar, for_each_histogram, for_each_metadata, for_each_sample, open_file,
 };
@@ -177,10 +177,12 @@ async fn recent_files(
     for (table, root, log) in archive.tables().filter(|(table, ..)| table.has_series()) {
         let Some(snapshot) = log.load().await? else { continue };
         for file in snapshot.files().await? {
-            let Some(path) = DataFilePath::parse(&file.path) else {
+            if file.origin == Origin::Foreign {
                 return Err(RecoveryError::Foreign { table: table.name(), path: file.path });
-            };
-            let flush = flushes.entry((path.writer, path.position)).or_default();
+            }
+            // A merged file counts as its newest flush of one of the writers: its rows cannot be told apart.
+            let Some(&id) = file.origin.flushes().first() else { continue };
+            let flush = flushes.entry(id).or_default();
             flush.committed_at = file.modification_time.max(flush.committed_at);
             flush.files.push((table, place(root, &file.path)));
         }

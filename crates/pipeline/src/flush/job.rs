@@ -10,10 +10,10 @@ use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
 use promarchive_archive::Archive;
 use promarchive_archive::commit::{CommitError, Committed, commit, position_there};
-use promarchive_archive::file::{DataFilePath, EncodeError, EncodedFile};
+use promarchive_archive::file::{DataFilePath, EncodeError, EncodedFile, Origin, checksum};
 use promarchive_archive::log::{Commit, DataFile, FileStats, LogError, Snapshot, TableLog};
 use promarchive_archive::merge::{RewriteError, rewrite};
-use promarchive_archive::schema::{LabelColumns, Table};
+use promarchive_archive::schema::Table;
 use promarchive_archive::store::{absolute, place, read};
 use promarchive_model::environment::{Clock, Entropy};
 use promarchive_model::failpoint::{self, FailPoint, Sabotage};
@@ -210,7 +210,9 @@ impl Job<'_> {
                 while let Some(file) = rest {
                     let (file, more) = self.encode(plan, table, date, file).await?;
                     report.rows += file.stats.rows;
-                    change.add.push(self.put(root, self.path(date, self.position, self.writer), file).await?);
+                    change
+                        .add
+                        .push(self.put(root, self.path(date, self.position, self.writer), self.origin(), file).await?);
                     rest = more;
                 }
             }
@@ -235,8 +237,8 @@ impl Job<'_> {
     /// The time of the commit, also for its files: to recovery it says when the flush was. Files of earlier flushes keep theirs.
     fn stamp(&self, change: &mut Commit) {
         change.time = self.clock.now_ms();
-        let own = |path: DataFilePath| (path.writer, path.position) == change.transaction;
-        let files = change.add.iter_mut().filter(|file| DataFilePath::parse(&file.path).is_some_and(own));
+        let own = self.origin();
+        let files = change.add.iter_mut().filter(|file| file.origin == own);
         files.for_each(|file| file.modification_time = change.time);
     }
 
@@ -255,19 +257,31 @@ impl Job<'_> {
         date: Date,
         file: FilePlan,
     ) -> Result<(EncodedFile, Option<FilePlan>), FlushError> {
-        let (plan, label_columns) = (plan.clone(), self.archive.label_columns().clone());
-        let encoded = tokio::task::spawn_blocking(move || plan.encode(table, date, &file, &label_columns)).await;
+        let (plan, label_columns, origin) = (plan.clone(), self.archive.label_columns().clone(), self.origin());
+        let encoded =
+            tokio::task::spawn_blocking(move || plan.encode(table, date, &file, &label_columns, &origin)).await;
         let encoded = encoded.map_err(|e| FlushError::Cut(e.to_string()))?;
         encoded.map_err(|cause| FlushError::Encode { table: table.name(), cause })
     }
 
+    fn origin(&self) -> Origin {
+        Origin::Flush { writer: self.writer, position: self.position }
+    }
+
+    /// A name says the flush whose rows are in the file, for people and for earlier versions of this program.
     fn path(&self, date: Date, position: u64, writer: WriterId) -> DataFilePath {
         DataFilePath { date, position, writer, nonce: self.entropy.next_u64() }
     }
 
-    async fn put(&self, root: &Path, path: DataFilePath, file: EncodedFile) -> Result<DataFile, FlushError> {
+    async fn put(
+        &self,
+        root: &Path,
+        path: DataFilePath,
+        origin: Origin,
+        file: EncodedFile,
+    ) -> Result<DataFile, FlushError> {
         point(FailPoint::FilePut)?;
-        let (size, name) = (file.bytes.len() as u64, path.to_string());
+        let (size, name, checksum) = (file.bytes.len() as u64, path.to_string(), checksum(&file.bytes));
         let location = place(root, &name);
         let put = self.archive.store().put(&location, PutPayload::from(file.bytes)).await;
         let put = put.map_err(|e| FlushError::Put { path: absolute(&location), cause: chain(&e) });
@@ -276,7 +290,15 @@ impl Job<'_> {
             let _ = self.archive.store().delete(&location).await;
             return Err(error);
         }
-        Ok(DataFile { path: name, size, modification_time: 0, date: path.date, stats: Some(file.stats) })
+        Ok(DataFile {
+            path: name,
+            size,
+            modification_time: 0,
+            date: path.date,
+            stats: Some(file.stats),
+            origin,
+            checksum: Some(checksum),
+        })
     }
 
     /// Writes the files again that have superseded rows; the commit swaps old for new.
@@ -290,10 +312,7 @@ impl Job<'_> {
         report: &mut TableReport,
     ) -> Result<(), FlushError> {
         for (((writer, position), date), rows) in superseding {
-            let written = |file: &&DataFile| {
-                let path = DataFilePath::parse(&file.path);
-                path.is_some_and(|path| (path.writer, path.position, path.date) == (writer, position, date))
-            };
+            let written = |file: &&DataFile| file.date == date && file.origin.has(writer, position);
             if !files.iter().any(|file| written(&file)) {
                 tracing::warn!(table = table.name(), %writer, position, %date, "a file with superseded rows is gone; they stay as they were");
                 continue;
@@ -304,7 +323,9 @@ impl Job<'_> {
                 // A flush of much may have written several files.
                 let Some(bytes) = self.rewrite(table, root, old, rows.clone()).await? else { continue };
                 let stats = old.stats.clone().unwrap_or(FileStats { rows: 0, metric: None, timestamp: None });
-                let new = self.put(root, self.path(date, position, writer), EncodedFile { bytes, stats }).await?;
+                let new = self
+                    .put(root, self.path(date, position, writer), old.origin.clone(), EncodedFile { bytes, stats })
+                    .await?;
                 // The time stays: to recovery it says when the flush was whose rows these are.
                 change.add.push(DataFile { stats: old.stats.clone(), modification_time: old.modification_time, ..new });
                 change.remove.push(old.clone());
@@ -324,8 +345,8 @@ impl Job<'_> {
         let location = place(root, &old.path);
         let failed = |cause: String| FlushError::Rewrite { path: absolute(&location), cause };
         let file = read(self.archive.store().as_ref(), &location).await.map_err(|e| failed(e.to_string()))?;
-        let label_columns: LabelColumns = self.archive.label_columns().clone();
-        let rewritten = tokio::task::spawn_blocking(move || rewrite(table, &label_columns, file, rows)).await;
+        let (label_columns, origin) = (self.archive.label_columns().clone(), old.origin.clone());
+        let rewritten = tokio::task::spawn_blocking(move || rewrite(table, &label_columns, &origin, file, rows)).await;
         let rewritten: Result<Option<Vec<u8>>, RewriteError> = rewritten.map_err(|e| FlushError::Cut(e.to_string()))?;
         rewritten.map_err(|e| failed(e.to_string()))
     }

@@ -31,7 +31,8 @@ fn check<T: Clone>(table: Table, sets: &[Vec<Fate<T>>], row: impl Fn(i64, &T) ->
     let want = rows_of(|(_, old, new)| Some(new.as_ref().unwrap_or(old)));
     let labels = self::sets();
     let encoded = |rows: &[Vec<Row>]| encode(table, &labels, rows);
-    let rewritten = rewrite(table, &columns(), encoded(&old).bytes.into(), encoded(&new).bytes.into()).unwrap();
+    let rewritten =
+        rewrite(table, &columns(), &Origin::Import, encoded(&old).bytes.into(), encoded(&new).bytes.into()).unwrap();
     assert_eq!(
         rewritten.is_some(),
         new.iter().any(|rows| !rows.is_empty()),
@@ -61,8 +62,10 @@ fn a_rewritten_file_keeps_its_row_groups_and_dictionaries() {
     let new = Sample { timestamp: 15_000, value: 99, start_timestamp: 3 };
     let rows = [vec![Row::Sample(new)], vec![], vec![], vec![Row::Sample(new)]];
     let replacement = encode(Table::Samples, &sets, &rows);
-    let rewritten: Bytes =
-        rewrite(Table::Samples, &columns(), file.clone(), replacement.bytes.into()).unwrap().unwrap().into();
+    let rewritten: Bytes = rewrite(Table::Samples, &columns(), &Origin::Import, file.clone(), replacement.bytes.into())
+        .unwrap()
+        .unwrap()
+        .into();
     let groups = |file: &Bytes| {
         let metadata = parquet::file::metadata::ParquetMetaDataReader::new().parse_and_finish(file).unwrap();
         metadata.row_groups().iter().map(|group| group.num_rows()).collect::<Vec<_>>()

@@ -52,8 +52,12 @@ impl Reader {
         file: &DataFile,
         bytes: Bytes,
     ) -> Result<(), String> {
-        let path = DataFilePath::parse(&file.path).ok_or_else(|| format!("{}: a strange name", file.path))?;
-        let flush = (path.writer, path.position);
+        let flushes = file.origin.flushes();
+        let flush = *flushes.first().ok_or_else(|| format!("{}: no flush is its origin", file.path))?;
+        let named = DataFilePath::parse(&file.path).map(|path| (path.writer, path.position));
+        if named != Some(flush) {
+            return Err(format!("{}: its origin is {}", file.path, file.origin));
+        }
         let key = (table, file.path.clone());
         let rows = match self.known.get(&key) {
             Some(rows) => rows.clone(),

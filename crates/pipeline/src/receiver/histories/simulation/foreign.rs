@@ -1,5 +1,6 @@
 //! Another program that writes into the tables: what it leaves must be refused by name.
 
+use promarchive_archive::file::Origin;
 use promarchive_archive::log::{Commit, DataFile, LogError};
 use promarchive_archive::schema::Table;
 use promarchive_model::{Date, WriterId};
@@ -23,7 +24,8 @@ pub(super) fn change(left: Option<(Table, DataFile)>, number: u64, chance: &Chan
     let table = [Table::Samples, Table::Histograms, Table::Exemplars][chance.below(3)];
     let date = Date(20_400);
     let path = format!("date={date}/part-{number:05}-c000.snappy.parquet");
-    let file = DataFile { path, size: 1, modification_time: 0, date, stats: None };
+    let origin = Origin::Foreign;
+    let file = DataFile { path, size: 1, modification_time: 0, date, stats: None, origin, checksum: None };
     Change { commit: (table, commit(vec![file.clone()], Vec::new())), left: Some((table, file)) }
 }
 
