@@ -8,10 +8,10 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, Parq
 use parquet::arrow::{ProjectionMask, parquet_to_arrow_schema};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
 use promarchive_archive::file::decode::DecodeFileError;
+use promarchive_archive::log::raw::Added;
 use promarchive_archive::log::{DataFile, FileStats};
 use promarchive_archive::schema::{Kind, LabelColumns, Table, arrow_schema, columns};
 use promarchive_model::chain;
-use serde_json::Value;
 
 use super::finding::{Check, Finding};
 use super::footer::{chunk_range, column_named, read_footer};
@@ -37,7 +37,7 @@ pub(super) fn check_file(
     table: Table,
     label_columns: &LabelColumns,
     listed: &DataFile,
-    raw_stats: Option<&str>,
+    added: Option<&Added>,
     file: &StoredFile,
 ) -> CheckedFile {
     let mut checked = CheckedFile::default();
@@ -53,7 +53,7 @@ pub(super) fn check_file(
         checked.findings.push(Finding::new(Check::FileSchema, problem));
         return checked;
     }
-    checked.findings.extend(value_statistics(table, label_columns, &footer, raw_stats));
+    checked.findings.extend(value_statistics(table, label_columns, &footer, added));
     read_rows(table, label_columns, listed, file, &footer, &mut checked);
     checked
 }
@@ -132,16 +132,12 @@ fn value_statistics(
     table: Table,
     label_columns: &LabelColumns,
     footer: &ParquetMetaData,
-    raw_stats: Option<&str>,
+    added: Option<&Added>,
 ) -> Option<Finding> {
     let doubles =
         columns(table, label_columns).into_iter().filter(|column| matches!(column.kind, Kind::Double | Kind::Doubles));
-    let stats: Option<Value> = raw_stats.and_then(|text| serde_json::from_str(text).ok());
     for column in doubles {
-        let in_log = ["minValues", "maxValues"]
-            .into_iter()
-            .any(|side| stats.as_ref().and_then(|stats| stats.get(side)?.get(&column.name)).is_some());
-        if in_log {
+        if added.is_some_and(|added| added.has_bounds_of(&column.name)) {
             return Some(Finding::new(Check::ValueStatistics, format!("the log has statistics on {}", column.name)));
         }
         for (row_group, group) in footer.row_groups().iter().enumerate() {

@@ -12,10 +12,10 @@ use futures::{StreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use promarchive_archive::commit::MIN_GENERATIONS;
-use promarchive_archive::file::{DataFilePath, ORIGIN_TAG, Origin};
-use promarchive_archive::log::{
-    CHECKSUM_TAG, DataFile, DeltaLog, FileStats, LogError, Snapshot, TableLog, checksum_names, parse_checksum,
-};
+use promarchive_archive::file::Origin;
+use promarchive_archive::log::listing::list;
+use promarchive_archive::log::raw::Added;
+use promarchive_archive::log::{DataFile, DeltaLog, LogError, Snapshot, TableLog, checksum_names};
 use promarchive_archive::schema::{LabelColumns, Table};
 use promarchive_archive::store::{DurableLocal, place};
 use promarchive_archive::{ArchiveError, Location};
@@ -27,7 +27,6 @@ use super::data_file::{CheckedFile, check_file};
 use super::duplicates::{self, Candidate, Flush};
 use super::finding::{Check, Finding, Severity};
 use super::log_check::{LogState, check_log};
-use super::log_files::list;
 use super::stored_file::StoredFile;
 use super::verification::{Leftover, TableVerification, Verification};
 use super::{Progress, directory, wal_tail};
@@ -167,7 +166,7 @@ impl Run<'_> {
                     let message = format!("readers cannot open the table: {e}");
                     self.find(table, Finding::unreadable_log(message, names.last().cloned()));
                 }
-                log.active.values().filter_map(as_data_file).collect()
+                log.active.values().filter_map(Added::data_file).collect()
             }
         }
     }
@@ -214,12 +213,12 @@ impl Run<'_> {
     ) -> BTreeMap<Date, Vec<(Candidate, u64)>> {
         let checks = opened.files.iter().map(|file| {
             let stored = StoredFile::new(self.store.clone(), place(&opened.root, &file.path), file.size);
-            let stats = opened.log.active.get(&file.path).and_then(|added| added.stats.clone());
+            let added = opened.log.active.get(&file.path).cloned();
             let (table, label_columns, store) = (opened.table, label_columns.clone(), self.store.clone());
             let location = place(&opened.root, &file.path);
             async move {
                 let checked =
-                    read_file(table, label_columns, store, location, file.clone(), stats, stored.clone()).await;
+                    read_file(table, label_columns, store, location, file.clone(), added, stored.clone()).await;
                 (file, stored, checked)
             }
         });
@@ -341,30 +340,13 @@ async fn difference(log: &LogState, snapshot: &dyn Snapshot, files: &[DataFile])
     differences
 }
 
-fn as_data_file(added: &super::log_files::Added) -> Option<DataFile> {
-    let path = DataFilePath::parse(&added.path)?;
-    Some(DataFile {
-        path: added.path.clone(),
-        size: added.size,
-        modification_time: added.modification_time,
-        date: path.date,
-        stats: added.stats.as_deref().and_then(row_count).map(|rows| FileStats { rows, metric: None, timestamp: None }),
-        origin: Origin::of(added.tag(ORIGIN_TAG), &added.path),
-        checksum: added.tag(CHECKSUM_TAG).and_then(parse_checksum),
-    })
-}
-
-fn row_count(stats: &str) -> Option<u64> {
-    serde_json::from_str::<serde_json::Value>(stats).ok()?.get("numRecords")?.as_u64()
-}
-
 async fn read_file(
     table: Table,
     label_columns: LabelColumns,
     store: Arc<dyn ObjectStore>,
     location: Path,
     file: DataFile,
-    stats: Option<String>,
+    added: Option<Added>,
     stored: StoredFile,
 ) -> CheckedFile {
     let failed =
@@ -374,9 +356,8 @@ async fn read_file(
             failed(Check::FileSize, format!("it has {} bytes, and the log says {}", found.size, file.size))
         }
         Ok(_) => {
-            let checked = tokio::task::spawn_blocking(move || {
-                check_file(table, &label_columns, &file, stats.as_deref(), &stored)
-            });
+            let checked =
+                tokio::task::spawn_blocking(move || check_file(table, &label_columns, &file, added.as_ref(), &stored));
             checked.await.unwrap_or_else(|panic| failed(Check::FileUnreadable, panic.to_string()))
         }
         Err(object_store::Error::NotFound { .. }) => failed(Check::FileMissing, "it is not there".into()),

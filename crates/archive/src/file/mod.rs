@@ -9,7 +9,7 @@ mod tests;
 
 pub use encode::{ColumnOrdersError, EncodeError, EncodedFile, FileEncoder};
 pub use origin::{ORIGIN_TAG, Origin, UnknownOrigin};
-pub use path::DataFilePath;
+pub use path::{DataFilePath, date_of};
 
 /// The checksum of a file: XXH3-128 of its bytes.
 pub fn checksum(bytes: &[u8]) -> u128 {

@@ -3,34 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use crate::file::ORIGIN_TAG;
-use crate::log::{CHECKSUM_TAG, Commit, DataFile, Definition, FileStats};
-use crate::schema::{DATE, LABEL_COLUMNS_PROPERTY, SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, delta_schema};
+use crate::log::{CHECKSUM_TAG, Commit, DataFile, FileStats};
+use crate::schema::DATE;
 
-/// Protocol versions of reader and writer that these tables need and allow.
-pub(super) const PROTOCOL: (i32, i32) = (1, 2);
 /// Longest text kept whole in statistics, in bytes.
 const MAX_STATS_TEXT: usize = 128;
-
-/// Version 0 of a table.
-pub(super) fn create(definition: &Definition) -> String {
-    let Definition { table, label_columns, id, created } = definition;
-    let meta = json!({"metaData": {
-        "id": uuid::Uuid::from_u128(*id).to_string(),
-        "name": table.name(),
-        "format": {"provider": "parquet", "options": {}},
-        "schemaString": delta_schema(*table, label_columns).to_string(),
-        "partitionColumns": [DATE],
-        "configuration": {
-            "delta.dataSkippingStatsColumns": "metric,timestamp",
-            "delta.enableExpiredLogCleanup": "false",
-            SCHEMA_VERSION_PROPERTY: SCHEMA_VERSION.to_string(),
-            LABEL_COLUMNS_PROPERTY: label_columns.names().join(","),
-        },
-        "createdTime": created,
-    }});
-    let protocol = json!({"protocol": {"minReaderVersion": PROTOCOL.0, "minWriterVersion": PROTOCOL.1}});
-    lines(&[commit_info(*created, "CREATE TABLE", json!({})), protocol, meta])
-}
 
 /// A later version. The same commit gives the same bytes.
 pub(super) fn commit(commit: &Commit) -> String {
@@ -45,11 +22,11 @@ pub(super) fn commit(commit: &Commit) -> String {
     lines(&actions)
 }
 
-fn lines(actions: &[Value]) -> String {
+pub(super) fn lines(actions: &[Value]) -> String {
     actions.iter().map(|action| format!("{action}\n")).collect()
 }
 
-fn commit_info(time: i64, operation: &str, parameters: Value) -> Value {
+pub(super) fn commit_info(time: i64, operation: &str, parameters: Value) -> Value {
     json!({"commitInfo": {
         "timestamp": time,
         "operation": operation,
@@ -80,7 +57,7 @@ fn tags(file: &DataFile) -> Value {
 }
 
 /// The checksum out of its tag; none if it is not written as this program writes it.
-pub fn parse_checksum(tag: &str) -> Option<u128> {
+pub(super) fn parse_checksum(tag: &str) -> Option<u128> {
     u128::from_str_radix(tag, 16).ok().filter(|checksum| format!("{checksum:032x}") == tag)
 }
 

@@ -7,9 +7,13 @@ mod actions;
 mod checksums;
 #[cfg(test)]
 mod conformance;
+pub mod definition;
 mod delta;
 pub(crate) mod forward;
+pub mod listing;
 mod model;
+pub mod raw;
+mod scan;
 mod seen;
 #[cfg(test)]
 mod work;
@@ -18,7 +22,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-pub use actions::parse_checksum;
 use async_trait::async_trait;
 pub use checksums::{ForeignChecksums, checksum_names, foreign_checksums, is_checksum};
 pub use delta::DeltaLog;
