@@ -107,9 +107,7 @@ impl LogState {
                 }
             }
         }
-        let ours =
-            commit.transactions.iter().any(|(writer, _)| writer.len() == 32 && writer.parse::<WriterId>().is_ok());
-        if version > 0 && !ours {
+        if version > 0 && !commit.is_ours() {
             report(Check::LogForeign, format!("version {version} carries no receiver's transaction"));
         }
         if let Some(action) = commit.foreign.first() {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::file::ORIGIN_TAG;
-use crate::log::{CHECKSUM_TAG, Commit, DataFile, FileStats};
+use crate::log::{CHECKSUM_TAG, Commit, CommitKind, DataFile, FileStats};
 use crate::schema::DATE;
 
 /// Longest text kept whole in statistics, in bytes.
@@ -11,15 +11,31 @@ const MAX_STATS_TEXT: usize = 128;
 
 /// A later version. The same commit gives the same bytes.
 pub(super) fn commit(commit: &Commit) -> String {
-    let (writer, position) = commit.transaction;
-    let mode = if commit.remove.is_empty() { "Append" } else { "Overwrite" };
-    let mut actions = vec![
-        commit_info(commit.time, "WRITE", json!({"mode": mode})),
-        json!({"txn": {"appId": writer.to_string(), "version": position, "lastUpdated": commit.time}}),
-    ];
-    actions.extend(commit.remove.iter().map(|file| remove(file, commit.time)));
-    actions.extend(commit.add.iter().map(add));
+    let data_change = commit.kind.changes_data();
+    let mut actions = vec![info(commit)];
+    if let Some((writer, position)) = commit.transaction() {
+        let transaction = json!({"appId": writer.to_string(), "version": position, "lastUpdated": commit.time});
+        actions.push(json!({"txn": transaction}));
+    }
+    actions.extend(commit.remove.iter().map(|file| remove(file, data_change, commit.time)));
+    actions.extend(commit.add.iter().map(|file| add(file, data_change)));
     lines(&actions)
+}
+
+/// What the commits are called that carry no transaction.
+pub(super) const REWRITE: &str = "OPTIMIZE";
+pub(super) const DELETE: &str = "DELETE";
+/// What this program calls itself, before its version.
+pub(super) const ENGINE: &str = "promarchive/";
+
+fn info(commit: &Commit) -> Value {
+    let (operation, parameters) = match commit.kind {
+        CommitKind::Append { .. } if commit.remove.is_empty() => ("WRITE", json!({"mode": "Append"})),
+        CommitKind::Append { .. } => ("WRITE", json!({"mode": "Overwrite"})),
+        CommitKind::Rewrite => (REWRITE, json!({})),
+        CommitKind::Delete => (DELETE, json!({})),
+    };
+    commit_info(commit.time, operation, parameters)
 }
 
 pub(super) fn lines(actions: &[Value]) -> String {
@@ -31,17 +47,17 @@ pub(super) fn commit_info(time: i64, operation: &str, parameters: Value) -> Valu
         "timestamp": time,
         "operation": operation,
         "operationParameters": parameters,
-        "engineInfo": concat!("promarchive/", env!("CARGO_PKG_VERSION")),
+        "engineInfo": format!("{ENGINE}{}", env!("CARGO_PKG_VERSION")),
     }})
 }
 
-fn add(file: &DataFile) -> Value {
+fn add(file: &DataFile, data_change: bool) -> Value {
     json!({"add": {
         "path": file.path,
         "partitionValues": {DATE: file.date.to_string()},
         "size": file.size,
         "modificationTime": file.modification_time,
-        "dataChange": true,
+        "dataChange": data_change,
         "stats": file.stats.as_ref().map(|stats| stats_json(stats).to_string()),
         "tags": tags(file),
     }})
@@ -61,11 +77,11 @@ pub(super) fn parse_checksum(tag: &str) -> Option<u128> {
     u128::from_str_radix(tag, 16).ok().filter(|checksum| format!("{checksum:032x}") == tag)
 }
 
-fn remove(file: &DataFile, time: i64) -> Value {
+fn remove(file: &DataFile, data_change: bool, time: i64) -> Value {
     json!({"remove": {
         "path": file.path,
         "deletionTimestamp": time,
-        "dataChange": true,
+        "dataChange": data_change,
         "extendedFileMetadata": true,
         "partitionValues": {DATE: file.date.to_string()},
         "size": file.size,

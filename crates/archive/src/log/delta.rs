@@ -4,7 +4,7 @@
 //! and the meaning of each error with us, and is all that protocol (1, 2) asks of a writer. The kernel breaks its API with each minor version,
 //! so nothing outside this module knows it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,10 +21,11 @@ use promarchive_model::WriterId;
 use promarchive_model::failpoint::{self, Sabotage};
 use url::Url;
 
+use crate::log::additions::additions;
 use crate::log::checksums::checksum_names;
 use crate::log::scan::read_files;
 use crate::log::seen::{Advanced, Seen};
-use crate::log::{Commit, DataFile, Definition, LogError, Put, Snapshot, TableLog, Version};
+use crate::log::{Addition, Commit, DataFile, Definition, LogError, Put, Snapshot, TableLog, Version, store_error};
 use crate::log::{actions, definition};
 use crate::store::place::absolute;
 
@@ -89,7 +90,7 @@ impl DeltaLog {
     }
 
     fn version_path(&self, version: Version) -> Path {
-        self.root.clone().join("_delta_log").join(format!("{version:020}.json"))
+        version_path(&self.root, version)
     }
 
     /// Puts a version if it is absent. What stands there already may be this very commit, put by a try that was reported failed.
@@ -194,6 +195,8 @@ impl TableLog for DeltaLog {
         let snapshot = |seen| DeltaSnapshot {
             seen,
             known: self.known.clone(),
+            store: self.store.clone(),
+            root: self.root.clone(),
             url: self.url.clone(),
             engine: self.engine.clone(),
         };
@@ -219,6 +222,10 @@ impl TableLog for DeltaLog {
         self.known.keep(&snapshot);
         Ok(())
     }
+}
+
+fn version_path(root: &Path, version: Version) -> Path {
+    root.clone().join("_delta_log").join(format!("{version:020}.json"))
 }
 
 /// Makes the kernel read a version, the newest if none is given. It reads only what came after the `known` snapshot, if there is one.
@@ -250,6 +257,8 @@ async fn read_version(
 struct DeltaSnapshot {
     seen: Seen,
     known: Arc<Known>,
+    store: Arc<dyn ObjectStore>,
+    root: Path,
     url: Url,
     engine: Arc<KernelEngine>,
 }
@@ -321,6 +330,11 @@ impl Snapshot for DeltaSnapshot {
         }
         Ok(files)
     }
+
+    async fn additions(&self, files: &BTreeSet<String>) -> Result<Vec<Addition>, LogError> {
+        let name = |version| version_path(&self.root, version);
+        additions(self.store.as_ref(), name, self.seen.version, files).await
+    }
 }
 
 /// A newer protocol means features that this program does not know, such as deletion vectors: refused, never guessed at.
@@ -335,10 +349,6 @@ fn check_protocol(url: &Url, snapshot: &SnapshotRef) -> Result<(), LogError> {
         problem: format!("Delta protocol {found:?} instead of {:?}", definition::PROTOCOL),
         advice: FOREIGN,
     })
-}
-
-fn store_error(path: &Path, error: &object_store::Error) -> LogError {
-    LogError::Store { place: absolute(path), cause: promarchive_model::chain(error) }
 }
 
 async fn blocking<T, F>(url: &Url, work: F) -> Result<T, LogError>

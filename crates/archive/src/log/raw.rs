@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use object_store::path::Path;
+use promarchive_model::WriterId;
 use serde_json::Value;
 
 use crate::file::{ORIGIN_TAG, Origin, date_of};
-use crate::log::actions::{parse_checksum, parse_stats};
+use crate::log::actions::{DELETE, ENGINE, REWRITE, parse_checksum, parse_stats};
 use crate::log::{CHECKSUM_TAG, DataFile};
 
 /// A file that a commit adds.
@@ -51,8 +52,10 @@ impl Added {
 pub struct RawCommit {
     /// When, milliseconds since the epoch.
     pub time: Option<i64>,
-    /// Which program says that it wrote it.
+    /// What the program that made it calls itself.
     pub engine: Option<String>,
+    /// What that program calls what it did.
+    operation: Option<String>,
     /// Names and numbers.
     pub transactions: Vec<(String, i64)>,
     /// The table's protocol, if it sets it.
@@ -100,11 +103,22 @@ pub fn parse_commit(bytes: &[u8]) -> Result<RawCommit, BadCommit> {
 }
 
 impl RawCommit {
+    /// Whether this program made it: it carries a receiver's transaction, or is of a kind that carries none.
+    pub fn is_ours(&self) -> bool {
+        let is_receiver = |(writer, _): &(String, i64)| writer.len() == 32 && writer.parse::<WriterId>().is_ok();
+        let by_us = self.engine.as_ref().is_some_and(|engine| engine.starts_with(ENGINE));
+        let carries_none = matches!(self.operation.as_deref(), Some(REWRITE | DELETE));
+        self.transactions.iter().any(is_receiver) || by_us && carries_none
+    }
+
     fn action(&mut self, name: &str, body: &Value) -> Option<()> {
         match name {
             "commitInfo" => {
+                let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
                 self.time = body.get("timestamp").and_then(Value::as_i64);
-                self.engine = body.get("engineInfo").and_then(Value::as_str).map(str::to_owned);
+                // Older versions of delta-rs say it under the other name.
+                self.engine = text("engineInfo").or_else(|| text("clientVersion"));
+                self.operation = text("operation");
             }
             "txn" => self.transactions.push((body.get("appId")?.as_str()?.to_owned(), body.get("version")?.as_i64()?)),
             "protocol" => self.protocol = Some(body.clone()),

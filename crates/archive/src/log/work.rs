@@ -18,7 +18,7 @@ use url::Url;
 use crate::commit::{Committed, commit};
 use crate::file::{DataFilePath, Origin};
 use crate::log::DeltaLog;
-use crate::log::{Commit, DataFile, Definition, TableLog};
+use crate::log::{Commit, CommitKind, DataFile, Definition, TableLog};
 use crate::schema::{LabelColumns, Table};
 use crate::store::DurableLocal;
 
@@ -97,7 +97,8 @@ fn change(position: u64) -> Commit {
     let origin = Origin::Flush { writer: WRITER, position };
     let (path, date) = (path.to_string(), path.date);
     let file = DataFile { path, size: 1, modification_time: 1, date, stats: None, origin, checksum: None };
-    Commit { transaction: (WRITER, position), add: vec![file], remove: Vec::new(), time: 1 }
+    let kind = CommitKind::Append { writer: WRITER, position };
+    Commit { kind, add: vec![file], remove: Vec::new(), time: 1 }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

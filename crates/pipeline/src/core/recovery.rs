@@ -55,16 +55,6 @@ pub enum RecoveryError {
         /// Why.
         cause: MalformedLabels,
     },
-    /// Another program writes to the table: an OPTIMIZE, say, whose files say nothing of flushes.
-    #[error(
-        "table {table}: {path} was not written by promarchive, which must be the only writer; start a new archive with a WAL of its own, and keep this one to read"
-    )]
-    Foreign {
-        /// Which table.
-        table: &'static str,
-        /// The file.
-        path: String,
-    },
     /// A record that was accepted once cannot be decoded: this program is older than the one that wrote it, or at fault.
     #[error(
         "WAL record {position} cannot be decoded ({cause}): start the promarchive version that wrote it, let it flush, and report this"
@@ -87,7 +77,7 @@ impl RecoveryError {
             Self::Wal(e) => e.is_retryable(),
             Self::Log(e) => e.is_retryable(),
             Self::Flush(_) => true,
-            Self::File { .. } | Self::Labels { .. } | Self::Foreign { .. } | Self::Record { .. } => false,
+            Self::File { .. } | Self::Labels { .. } | Self::Record { .. } => false,
         }
     }
 }
@@ -177,11 +167,7 @@ async fn recent_files(
     for (table, root, log) in archive.tables().filter(|(table, ..)| table.has_series()) {
         let Some(snapshot) = log.load().await? else { continue };
         for file in snapshot.files().await? {
-            if file.origin == Origin::Foreign {
-                return Err(RecoveryError::Foreign { table: table.name(), path: file.path });
-            }
-            // A merged file counts as its newest flush of one of the writers: its rows cannot be told apart.
-            let Some(&id) = file.origin.flushes().first() else { continue };
+            let Some(id) = generation_of(&file.origin, first.0) else { continue };
             let flush = flushes.entry(id).or_default();
             flush.committed_at = file.modification_time.max(flush.committed_at);
             flush.files.push((table, place(root, &file.path)));
@@ -209,6 +195,13 @@ async fn recent_files(
     let kept = kept.take_while(|&(age, (_, flush))| age < MIN_GENERATIONS || flush.committed_at >= oldest).count();
     let dropped = before.len() - kept;
     Ok(by_time.split_off(dropped))
+}
+
+/// As which flush the horizon remembers a file. The rows of a merged file cannot be told apart: they count as its newest flush of this
+/// receiver's `own` WAL, or else of another one. A file that holds no flush says nothing of what was sent here, so it is not looked at.
+fn generation_of(origin: &Origin, own: WriterId) -> Option<FlushId> {
+    let flushes = origin.flushes();
+    flushes.iter().find(|(writer, _)| *writer == own).or(flushes.first()).copied()
 }
 
 /// The horizon, from the tables.
@@ -324,7 +317,9 @@ impl SeriesFinder<'_> {
 async fn read_metadata(archive: &Archive, known: &mut MetadataIndex) -> Result<(), RecoveryError> {
     let Some((root, log)) = archive.table(Table::Metadata) else { return Ok(()) };
     let Some(snapshot) = log.load().await? else { return Ok(()) };
-    let files = snapshot.files().await?;
+    let mut files = snapshot.files().await?;
+    // Such a file may have any columns, and its rows did not come through here.
+    files.retain(|file| file.origin != Origin::Foreign);
     let days: BTreeSet<Date> = files.iter().map(|file| file.date).collect();
     let last: BTreeSet<Date> = days.into_iter().rev().take(MetadataIndex::DAYS).collect();
     for file in files.iter().filter(|file| last.contains(&file.date)) {

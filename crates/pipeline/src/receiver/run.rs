@@ -22,6 +22,7 @@ use super::control::Control;
 use super::fair::queue;
 use super::file_system::{self, FileSystemError, is_unsupported};
 use super::flusher::Flusher;
+use super::foreign_files;
 use super::health::{Health, Part};
 use super::ingest::{Channels, Ingest, Open};
 use super::lock::{DirectoryLock, LockError};
@@ -178,6 +179,7 @@ pub async fn run(
         return ended_by(&end);
     };
     start_log::warn_of_checksums(&location).await;
+    foreign_files::warn(opened.core.archive()).await;
     archive_size::count(opened.core.archive(), &metrics).await;
     let working = start(&settings, &environment, &opened, &ingest, &supervisor, &health, &metrics)?;
     control(&settings.wal, &ingest, &supervisor, stopped.clone());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use promarchive_archive::file::Origin;
 use promarchive_archive::file::decode::{for_each_sample, open_file};
-use promarchive_archive::merge::rewrite;
+use promarchive_archive::merge::Replacement;
 use promarchive_archive::schema::{LabelColumns, Table};
 use promarchive_model::{
     Date, EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, Protocol, Sample, TimestampBounds, WriterId, series_id,
@@ -89,13 +89,14 @@ fn series_of_one_id_do_not_merge() {
 
     // Both are in the horizon; a greater value of one supersedes its own row alone.
     let mut horizon = Horizon::default();
-    horizon.push(plan.settled.generation(flush, 0), 0);
+    horizon.push(plan.settled.generation(flush, 0, |_, _, _| false), 0);
     let plan = planned(&mut index, &horizon, &[series(&a, 15), series(&b, 20)]);
     assert!(plan.files(Table::Samples).is_empty());
     assert_eq!((plan.settled.duplicates, plan.settled.conflicts), (2, 2));
     let superseding: BTreeMap<_, _> = plan.encode_superseding(Table::Samples, &columns()).unwrap();
     let replacement = superseding.into_values().next().unwrap().bytes;
-    let rewritten =
-        rewrite(Table::Samples, &columns(), &Origin::Import, file.bytes.into(), replacement.into()).unwrap().unwrap();
+    let (writer, position) = flush;
+    let mut replacement = Replacement::read(Table::Samples, &columns(), [(flush, replacement.into())]).unwrap();
+    let rewritten = replacement.rewrite(&Origin::Flush { writer, position }, file.bytes.into()).unwrap().unwrap();
     assert_eq!(decode(rewritten), rows([15, 15], [20, 20]));
 }
