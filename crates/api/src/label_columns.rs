@@ -288,4 +288,11 @@ mod tests {
         let long = "x".repeat(129);
         assert!(long.parse::<LabelColumns>().unwrap_err().to_string().contains("128 bytes"));
     }
+
+    /// The API server checks them by a list of its own.
+    #[test]
+    fn the_rule_of_the_kind_has_the_same_names() {
+        let names = format!("in ['{}']", RESERVED_FOR_LATER.join("', '"));
+        assert!(include_str!("metrics_archive/receiver.rs").contains(&names), "{names}");
+    }
 }
