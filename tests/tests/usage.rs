@@ -61,6 +61,33 @@ fn a_label_column_with_a_dot() {
 }
 
 #[test]
+fn a_label_column_that_later_tables_need() {
+    let directory = tempfile::tempdir().unwrap();
+    let flags = ["receive", "--archive", "a", "--listen", "127.0.0.1:0", "--label-columns", "pod,Min"];
+    let (code, said) = run(directory.path(), &flags);
+    assert_eq!(code, 1, "{said}");
+    assert!(
+        said.contains("label column \"Min\" has the name of a column that the tables of downsampled samples need"),
+        "{said}"
+    );
+    assert!(!directory.path().join("a").exists(), "it was made before all was checked");
+
+    // An archive of an earlier version has it.
+    let mut receiver = Receiver::start(&["--label-columns", "pod"]);
+    assert!(receiver.terminate().success());
+    for table in ["samples", "histograms", "exemplars", "metadata"] {
+        let created = receiver.archive().join(table).join("_delta_log/00000000000000000000.json");
+        let text = fs::read_to_string(&created).unwrap();
+        assert_ne!(text, text.replace("pod", "min"));
+        fs::write(&created, text.replace("pod", "min")).unwrap();
+    }
+    let mut receiver = Receiver::start_in(receiver.into_directory(), &[], &[]);
+    let says = "the archive has a label column \"min\", which the tables of downsampled samples need for themselves";
+    assert!(receiver.log().contains(says), "{}", receiver.log());
+    assert!(receiver.terminate().success());
+}
+
+#[test]
 fn a_wrong_configuration_file() {
     let directory = tempfile::tempdir().unwrap();
     for (text, parts) in [

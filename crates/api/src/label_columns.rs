@@ -41,6 +41,30 @@ pub const RESERVED_COLUMNS: &[&str] = &[
     "help",
 ];
 
+/// Columns that tables of later versions will have beside the label columns: those of downsampled samples, and of the series.
+pub const RESERVED_FOR_LATER: &[&str] = &[
+    "nan_count",
+    "sum_compensation",
+    "min",
+    "max",
+    "first_timestamp",
+    "first",
+    "previous_timestamp",
+    "previous",
+    "last_timestamp",
+    "last",
+    "resets",
+    "reset_sum",
+    "start_resets",
+    "changes",
+    "first_start_timestamp",
+    "last_start_timestamp",
+    "stale_timestamp",
+    "label_map",
+    "samples",
+    "histograms",
+];
+
 const MOST: usize = 32;
 const LONGEST_BYTES: usize = 128;
 
@@ -88,6 +112,15 @@ pub enum LabelColumnsError {
         /// The same with underscores.
         without: String,
     },
+    /// Names in a new archive are none that later tables need.
+    #[error(
+        "label column \"{name}\" has the name of a column that the tables of downsampled samples need: take it out (the column `labels` \
+         holds every label), or rename the label where it is scraped or sent"
+    )]
+    ForLater {
+        /// The name as given.
+        name: String,
+    },
     /// Too long for a column name.
     #[error("label column \"{name}…\" is longer than {LONGEST_BYTES} bytes: take it out")]
     TooLong {
@@ -118,10 +151,22 @@ impl LabelColumns {
         Ok(Self(names))
     }
 
-    /// Whether a new archive may have them. Archives of earlier versions may have names with dots; they keep them.
+    /// Whether a new archive may have them. Archives of earlier versions may have names with dots, and names that later tables need; they
+    /// keep them.
     pub fn check_for_new_archive(&self) -> Result<(), LabelColumnsError> {
-        let Some(name) = self.0.iter().find(|name| name.contains('.')) else { return Ok(()) };
-        Err(LabelColumnsError::Dot { name: name.clone(), without: name.replace('.', "_") })
+        if let Some(name) = self.0.iter().find(|name| name.contains('.')) {
+            return Err(LabelColumnsError::Dot { name: name.clone(), without: name.replace('.', "_") });
+        }
+        match self.for_later() {
+            Some(name) => Err(LabelColumnsError::ForLater { name: name.to_owned() }),
+            None => Ok(()),
+        }
+    }
+
+    /// One of the names that later tables need, if any is; an archive with it cannot have those tables.
+    pub fn for_later(&self) -> Option<&str> {
+        let is_needed = |name: &&String| RESERVED_FOR_LATER.contains(&name.to_lowercase().as_str());
+        self.0.iter().find(is_needed).map(String::as_str)
     }
 
     /// The names, in column order.
@@ -233,9 +278,21 @@ mod tests {
             assert!(error.contains(part), "{part}: {error}");
         }
         assert_eq!(LabelColumns::default().check_for_new_archive(), Ok(()));
+        for name in ["min", "Last_Timestamp", "label_map"] {
+            let later = LabelColumns::new(vec!["pod".to_owned(), name.to_owned()]).unwrap();
+            assert_eq!(later.for_later(), Some(name), "an archive that has it goes on");
+            assert_eq!(later.check_for_new_archive(), Err(LabelColumnsError::ForLater { name: name.to_owned() }));
+        }
         let many = (0..33).map(|n| format!("l{n}")).collect();
         assert_eq!(LabelColumns::new(many), Err(LabelColumnsError::TooMany { given: 33 }));
         let long = "x".repeat(129);
         assert!(long.parse::<LabelColumns>().unwrap_err().to_string().contains("128 bytes"));
+    }
+
+    /// The API server checks them by a list of its own.
+    #[test]
+    fn the_rule_of_the_kind_has_the_same_names() {
+        let names = format!("in ['{}']", RESERVED_FOR_LATER.join("', '"));
+        assert!(include_str!("metrics_archive/receiver.rs").contains(&names), "{names}");
     }
 }

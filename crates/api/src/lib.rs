@@ -25,7 +25,7 @@ pub use byte_size::{ByteSize, ByteSizeError};
 pub use deliveries::{
     Deliveries, Delivery, ENTRY_HEADER, KnownSender, LONGEST_DELIVERY_BYTES, MOST_DELIVERIES, Oldest,
 };
-pub use label_columns::{LabelColumns, LabelColumnsError, RESERVED_COLUMNS};
+pub use label_columns::{LabelColumns, LabelColumnsError, RESERVED_COLUMNS, RESERVED_FOR_LATER};
 pub use receiver_config::{ConfigFileError, ListenError, ReceiverConfig, parse_listen};
 pub use sender_label::{SenderLabel, SenderLabelError};
 pub use timespan::{Timespan, TimespanError};

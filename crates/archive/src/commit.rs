@@ -5,14 +5,14 @@
 //! the log is synced before it is believed. If the position there is neither that nor the one that the writer had last seen, a commit of an
 //! earlier process landed late, and some of these rows may be in it: nothing is committed. Else the next version is put if absent; when
 //! another commit took it, everything starts again. Files to remove must be active in the version that is built upon, or the change is
-//! stale and must be planned anew. `docs/explanation/commit-protocol.md` gives the reasons.
+//! stale and must be planned anew. A rewrite or a deletion carries no position: it has landed if the files that it adds are there. `docs/explanation/commit-protocol.md` gives the reasons.
 
 use std::collections::HashSet;
 
 use promarchive_model::WriterId;
 use promarchive_model::failpoint::{self, FailPoint};
 
-use crate::log::{Commit, LogError, Put, Snapshot, TableLog, Version};
+use crate::log::{Commit, DataFile, LogError, Put, Snapshot, TableLog, Version};
 
 /// Flushes within the horizon, however long ago they were.
 pub const MIN_GENERATIONS: usize = 2;
@@ -62,24 +62,13 @@ pub enum CommitError {
     Contended,
 }
 
-/// Commits at most once; safe to call again with the same transaction after any error or crash. `last` is the writer's position in the
-/// table when the rows were chosen.
+/// Commits at most once; safe to call again with the same commit after any error, and with the same transaction after a crash. `last` is
+/// the position that an append's writer had in the table when the rows were chosen.
 pub async fn commit(log: &dyn TableLog, commit: &Commit, last: Option<u64>) -> Result<Committed, CommitError> {
     for races in 0..MAX_RACES {
         let snapshot = log.load().await?.ok_or(CommitError::NoTable)?;
-        let there = position_there(log, snapshot.as_ref(), commit.transaction).await?;
-        if there >= Some(commit.transaction.1) {
+        if has_landed(log, snapshot.as_ref(), commit, last).await? {
             return Ok(Committed::Earlier);
-        }
-        if let Some(found) = there.filter(|_| there > last) {
-            return Err(CommitError::Overtaken { found, last });
-        }
-        if !commit.remove.is_empty() {
-            let files = snapshot.files().await?;
-            let active: HashSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
-            if let Some(gone) = commit.remove.iter().find(|file| !active.contains(file.path.as_str())) {
-                return Err(CommitError::Stale(gone.path.clone()));
-            }
         }
         let version = snapshot.version() + 1;
         step(FailPoint::CommitPut)?;
@@ -91,6 +80,39 @@ pub async fn commit(log: &dyn TableLog, commit: &Commit, last: Option<u64>) -> R
         }
     }
     Err(CommitError::Contended)
+}
+
+/// Whether an earlier try of a commit is in this version; durable, if it is. An error if the commit makes no sense on top of it.
+async fn has_landed(
+    log: &dyn TableLog,
+    snapshot: &dyn Snapshot,
+    commit: &Commit,
+    last: Option<u64>,
+) -> Result<bool, CommitError> {
+    if let Some(transaction) = commit.transaction() {
+        let there = position_there(log, snapshot, transaction).await?;
+        if there >= Some(transaction.1) {
+            return Ok(true);
+        }
+        if let Some(found) = there.filter(|_| there > last) {
+            return Err(CommitError::Overtaken { found, last });
+        }
+    }
+    if commit.remove.is_empty() {
+        return Ok(false);
+    }
+    let files = snapshot.files().await?;
+    let active: HashSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
+    let is_active = |file: &DataFile| active.contains(file.path.as_str());
+    let Some(gone) = commit.remove.iter().find(|file| !is_active(file)) else { return Ok(false) };
+    // Names of files are never used twice: who finds those that it adds has added them. If others have replaced them since, the commit is
+    // planned anew, which does no harm.
+    let landed = commit.transaction().is_none() && !commit.add.is_empty() && commit.add.iter().all(is_active);
+    if !landed {
+        return Err(CommitError::Stale(gone.path.clone()));
+    }
+    log.sync().await?;
+    Ok(true)
 }
 
 /// The writer's position in the table, durable if it is at least this one.

@@ -9,11 +9,11 @@ use parquet::arrow::{ProjectionMask, parquet_to_arrow_schema};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
 use promarchive_archive::file::decode::{DecodeFileError, open_groups};
 use promarchive_archive::file::footprint::{FootprintError, batch_rows, chunk_range, read_footer};
+use promarchive_archive::log::raw::Added;
 use promarchive_archive::log::{DataFile, FileStats};
 use promarchive_archive::schema::{Kind, LabelColumns, Table, arrow_schema, columns};
 use promarchive_archive::store::StoredFile;
 use promarchive_model::chain;
-use serde_json::Value;
 
 use super::finding::{Check, Finding};
 use super::footer::column_named;
@@ -35,10 +35,11 @@ pub(super) fn check_file(
     table: Table,
     label_columns: &LabelColumns,
     listed: &DataFile,
-    raw_stats: Option<&str>,
+    added: Option<&Added>,
     file: &StoredFile,
 ) -> CheckedFile {
     let mut checked = CheckedFile::default();
+    checked.findings.extend(checksum_problem(listed, file));
     let footer = match open(file, listed.size) {
         Ok(footer) => footer,
         Err(finding) => {
@@ -50,9 +51,22 @@ pub(super) fn check_file(
         checked.findings.push(Finding::new(Check::FileSchema, problem));
         return checked;
     }
-    checked.findings.extend(value_statistics(table, label_columns, &footer, raw_stats));
+    checked.findings.extend(value_statistics(table, label_columns, &footer, added));
     read_rows(table, label_columns, listed, file, &footer, &mut checked);
     checked
+}
+
+/// A flipped bit can decode all the same: what was written is known by its checksum.
+fn checksum_problem(listed: &DataFile, file: &StoredFile) -> Option<Finding> {
+    let wanted = listed.checksum?;
+    let message = match file.checksum() {
+        Ok(found) if found == wanted => return None,
+        Ok(found) => format!(
+            "its bytes are not those that were written: their XXH3-128 is {found:032x}, and the log says {wanted:032x}"
+        ),
+        Err(error) => format!("its bytes cannot be read: {error}"),
+    };
+    Some(Finding::new(Check::FileChecksum, message))
 }
 
 /// Runs decoding that may panic on damaged input.
@@ -118,16 +132,12 @@ fn value_statistics(
     table: Table,
     label_columns: &LabelColumns,
     footer: &ParquetMetaData,
-    raw_stats: Option<&str>,
+    added: Option<&Added>,
 ) -> Option<Finding> {
     let doubles =
         columns(table, label_columns).into_iter().filter(|column| matches!(column.kind, Kind::Double | Kind::Doubles));
-    let stats: Option<Value> = raw_stats.and_then(|text| serde_json::from_str(text).ok());
     for column in doubles {
-        let in_log = ["minValues", "maxValues"]
-            .into_iter()
-            .any(|side| stats.as_ref().and_then(|stats| stats.get(side)?.get(&column.name)).is_some());
-        if in_log {
+        if added.is_some_and(|added| added.has_bounds_of(&column.name)) {
             return Some(Finding::new(Check::ValueStatistics, format!("the log has statistics on {}", column.name)));
         }
         for (row_group, group) in footer.row_groups().iter().enumerate() {

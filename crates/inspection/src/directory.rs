@@ -9,9 +9,9 @@ use std::time::UNIX_EPOCH;
 
 use promarchive_archive::file::DataFilePath;
 use promarchive_archive::log::is_checksum;
+use promarchive_archive::log::listing::LogName;
 
 use super::finding::{Check, Finding, MOVE_CHECKSUM, REMOVE_SPECIAL_FILE};
-use super::log_files::LogName;
 use super::verification::Leftover;
 
 /// A file.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, TimestampMillisecondType};
-use promarchive_archive::file::DataFilePath;
+use promarchive_archive::file::Origin;
 use promarchive_archive::file::decode::{Batches, DecodeFileError, open_file};
 use promarchive_archive::schema::{LabelColumns, Table};
 use promarchive_archive::store::StoredFile;
@@ -30,6 +30,7 @@ pub(super) type Flush = (WriterId, u64);
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
     pub(super) path: String,
+    pub(super) origin: Origin,
     pub(super) file: StoredFile,
     /// First and last timestamp.
     pub(super) timestamps: (i64, i64),
@@ -37,7 +38,10 @@ pub(super) struct Candidate {
 
 impl Candidate {
     fn flush(&self) -> Option<Flush> {
-        DataFilePath::parse(&self.path).map(|path| (path.writer, path.position))
+        match self.origin {
+            Origin::Flush { writer, position } => Some((writer, position)),
+            _ => None,
+        }
     }
 }
 

@@ -82,7 +82,7 @@ checks! {
     LogTransaction "log-transaction" Error REPORT;
     /// A commit adds a file that is there, or removes one that is not.
     LogConflict "log-conflict" Error REPORT;
-    /// A commit was not made by a receiver.
+    /// A commit was not made by promarchive.
     LogForeign "log-foreign" Warning "find out which program changed the table: promarchive must be the only one that writes to it";
     /// A checkpoint cannot be read.
     CheckpointUnreadable "checkpoint-unreadable" Error "move the checkpoint file and _last_checkpoint out of _delta_log: the commits hold all that it holds";
@@ -92,6 +92,8 @@ checks! {
     FileMissing "file-missing" Error RESTORE;
     /// A listed file has another size.
     FileSize "file-size" Error RESTORE;
+    /// A listed file has other bytes than were written.
+    FileChecksum "file-checksum" Error RESTORE;
     /// A listed file cannot be read whole.
     FileUnreadable "file-unreadable" Error RESTORE;
     /// A file's columns are not the documented ones.

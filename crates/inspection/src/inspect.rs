@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
+use promarchive_archive::log::listing::{LogName, read_writers};
 use promarchive_archive::log::{DataFile, LogError, Snapshot, foreign_checksums};
 use promarchive_archive::schema::{LABEL_COLUMNS_PROPERTY, SCHEMA_VERSION_PROPERTY, Table};
 use promarchive_archive::store::{StoredFile, place};
@@ -26,7 +27,6 @@ use promarchive_model::Date;
 use serde::Serialize;
 
 use super::directory::{self, Entry};
-use super::log_files::{LogName, read_writers};
 use super::moment::Moment;
 use super::series_count::{SeriesCount, count_file};
 use super::{Progress, total};

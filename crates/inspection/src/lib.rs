@@ -6,9 +6,9 @@
 //!
 //! ```text
 //! inspect   snapshot ─► footers ─► runs of (metric, series_id) ─► counts
-//! verify    log_files ─► log_check ─► data_file ─► rows ─┐
-//!           snapshot ──┘                     duplicates ─┼─► findings
-//!                              directory, wal_tail ──────┘
+//! verify    log_check ─► data_file ─► rows ─┐
+//!           snapshot ──┘        duplicates ─┼─► findings
+//!                 directory, wal_tail ──────┘
 //! ```
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
@@ -20,7 +20,6 @@ mod finding;
 mod footer;
 mod inspect;
 mod log_check;
-mod log_files;
 mod moment;
 mod rows;
 mod runs;

@@ -5,15 +5,14 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 use object_store::path::Path;
+use promarchive_archive::log::definition::{check_metadata, protocol_problem};
+use promarchive_archive::log::listing::{LogListing, list, read_checkpoint, read_object};
+use promarchive_archive::log::raw::{Added, RawCommit, parse_commit};
 use promarchive_archive::log::{LogError, Version};
-use promarchive_archive::schema::{
-    DATE, LABEL_COLUMNS_PROPERTY, LabelColumns, SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, Table, delta_schema,
-};
+use promarchive_archive::schema::{LabelColumns, Table};
 use promarchive_model::{WriterId, chain};
-use serde_json::{Value, json};
 
 use super::finding::{Check, Finding};
-use super::log_files::{Added, LogListing, RawCommit, list, parse_commit, read, read_checkpoint};
 
 /// What the commits of a table add up to.
 #[derive(Debug, Default)]
@@ -49,7 +48,7 @@ pub(super) async fn check_log(
     state.gaps(&listing);
     for (&version, object) in &listing.commits {
         let file = format!("_delta_log/{}", object.location.filename().unwrap_or_default());
-        match parse_commit(&read(store.as_ref(), object).await?) {
+        match parse_commit(&read_object(store.as_ref(), object).await?) {
             Ok(commit) => state.apply(table, version, &file, commit),
             Err(bad) => {
                 state.complete = false;
@@ -60,7 +59,7 @@ pub(super) async fn check_log(
         state.version = Some(version);
     }
     for (version, object) in &listing.checkpoints {
-        let bytes = read(store.as_ref(), object).await?;
+        let bytes = read_object(store.as_ref(), object).await?;
         let problem = match tokio::task::spawn_blocking(move || read_checkpoint(bytes)).await {
             Ok(Ok(_)) => continue,
             Ok(Err(e)) => chain(&e),
@@ -108,9 +107,7 @@ impl LogState {
                 }
             }
         }
-        let ours =
-            commit.transactions.iter().any(|(writer, _)| writer.len() == 32 && writer.parse::<WriterId>().is_ok());
-        if version > 0 && !ours {
+        if version > 0 && !commit.is_ours() {
             report(Check::LogForeign, format!("version {version} carries no receiver's transaction"));
         }
         if let Some(action) = commit.foreign.first() {
@@ -155,39 +152,5 @@ impl LogState {
                 self.findings.push(Finding::new(Check::LogConflict, message).file(file));
             }
         }
-    }
-}
-
-fn protocol_problem(protocol: &Value) -> Option<String> {
-    let expected = json!({"minReaderVersion": 1, "minWriterVersion": 2});
-    (*protocol != expected).then(|| format!("the protocol is {protocol} instead of {expected}"))
-}
-
-/// The label columns; with a problem if there is one, and the columns if they can be told all the same.
-fn check_metadata(table: Table, metadata: &Value) -> Result<LabelColumns, (Option<LabelColumns>, String)> {
-    let property = |name: &str| metadata.get("configuration")?.get(name)?.as_str();
-    let version = property(SCHEMA_VERSION_PROPERTY).unwrap_or("none");
-    if version != SCHEMA_VERSION.to_string() {
-        return Err((None, format!("the schema version is {version}, and this program knows {SCHEMA_VERSION}")));
-    }
-    let names = property(LABEL_COLUMNS_PROPERTY).unwrap_or_default().split(',').filter(|name| !name.is_empty());
-    let columns = LabelColumns::new(names.map(str::to_owned).collect()).map_err(|e| (None, e.to_string()))?;
-    let schema =
-        metadata.get("schemaString").and_then(Value::as_str).and_then(|text| serde_json::from_str::<Value>(text).ok());
-    let problem = if schema != Some(delta_schema(table, &columns)) {
-        Some("the schema is not the documented one".to_owned())
-    } else if metadata.get("partitionColumns") != Some(&json!([DATE])) {
-        Some(format!("the table is not partitioned by {DATE}"))
-    } else if property("delta.dataSkippingStatsColumns") != Some("metric,timestamp") {
-        Some(
-            "delta.dataSkippingStatsColumns is not metric,timestamp: other writers would put statistics on values"
-                .to_owned(),
-        )
-    } else {
-        None
-    };
-    match problem {
-        None => Ok(columns),
-        Some(problem) => Err((Some(columns), problem)),
     }
 }

@@ -36,6 +36,8 @@ pub struct TableVerification {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Those whose writer left no checksum: that their bytes are as they were written cannot be told.
+    pub files_without_checksum: u64,
     /// Rows that could be read.
     pub rows: u64,
     /// Rows beyond the first of their kind, in files of one day.

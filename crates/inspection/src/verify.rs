@@ -12,8 +12,10 @@ use futures::{StreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use promarchive_archive::commit::MIN_GENERATIONS;
-use promarchive_archive::file::DataFilePath;
-use promarchive_archive::log::{DataFile, DeltaLog, FileStats, LogError, Snapshot, TableLog, checksum_names};
+use promarchive_archive::file::Origin;
+use promarchive_archive::log::listing::list;
+use promarchive_archive::log::raw::Added;
+use promarchive_archive::log::{DataFile, DeltaLog, LogError, Snapshot, TableLog, checksum_names};
 use promarchive_archive::schema::{LabelColumns, Table};
 use promarchive_archive::store::{DurableLocal, StoredFile, place};
 use promarchive_archive::{ArchiveError, Location};
@@ -25,7 +27,6 @@ use super::data_file::{CheckedFile, check_file};
 use super::duplicates::{self, Candidate, Flush};
 use super::finding::{Check, Finding, Severity};
 use super::log_check::{LogState, check_log};
-use super::log_files::list;
 use super::verification::{Leftover, TableVerification, Verification};
 use super::{Progress, directory, total, wal_tail};
 
@@ -166,7 +167,7 @@ impl Run<'_> {
                     let message = format!("readers cannot open the table: {e}");
                     self.find(table, Finding::unreadable_log(message, names.last().cloned()));
                 }
-                log.active.values().filter_map(as_data_file).collect()
+                log.active.values().filter_map(Added::data_file).collect()
             }
         }
     }
@@ -183,6 +184,7 @@ impl Run<'_> {
             version: opened.version,
             files: files.len() as u64,
             bytes: total(files.iter().map(|file| file.size)),
+            files_without_checksum: files.iter().filter(|file| file.checksum.is_none()).count() as u64,
             rows: 0,
             duplicates: 0,
             leftovers: Vec::new(),
@@ -212,12 +214,12 @@ impl Run<'_> {
     ) -> BTreeMap<Date, Vec<(Candidate, u64)>> {
         let checks = opened.files.iter().map(|file| {
             let stored = StoredFile::new(self.store.clone(), place(&opened.root, &file.path), file.size);
-            let stats = opened.log.active.get(&file.path).and_then(|added| added.stats.clone());
+            let added = opened.log.active.get(&file.path).cloned();
             let (table, label_columns, store) = (opened.table, label_columns.clone(), self.store.clone());
             let location = place(&opened.root, &file.path);
             async move {
                 let checked =
-                    read_file(table, label_columns, store, location, file.clone(), stats, stored.clone()).await;
+                    read_file(table, label_columns, store, location, file.clone(), added, stored.clone()).await;
                 (file, stored, checked)
             }
         });
@@ -229,7 +231,8 @@ impl Run<'_> {
             report.rows = report.rows.saturating_add(checked.rows);
             findings.extend(checked.findings.into_iter().map(|finding| finding.file(&file.path)));
             if let Some(timestamps) = checked.timestamps.filter(|_| checked.mergeable) {
-                let candidate = Candidate { path: file.path.clone(), file: stored, timestamps };
+                let (path, origin) = (file.path.clone(), file.origin.clone());
+                let candidate = Candidate { path, origin, file: stored, timestamps };
                 by_date.entry(file.date).or_default().push((candidate, file.size));
             }
             self.progress.advance(1, file.size);
@@ -338,28 +341,13 @@ async fn difference(log: &LogState, snapshot: &dyn Snapshot, files: &[DataFile])
     differences
 }
 
-fn as_data_file(added: &super::log_files::Added) -> Option<DataFile> {
-    let path = DataFilePath::parse(&added.path)?;
-    Some(DataFile {
-        path: added.path.clone(),
-        size: added.size,
-        modification_time: added.modification_time,
-        date: path.date,
-        stats: added.stats.as_deref().and_then(row_count).map(|rows| FileStats { rows, metric: None, timestamp: None }),
-    })
-}
-
-fn row_count(stats: &str) -> Option<u64> {
-    serde_json::from_str::<serde_json::Value>(stats).ok()?.get("numRecords")?.as_u64()
-}
-
 async fn read_file(
     table: Table,
     label_columns: LabelColumns,
     store: Arc<dyn ObjectStore>,
     location: Path,
     file: DataFile,
-    stats: Option<String>,
+    added: Option<Added>,
     stored: StoredFile,
 ) -> CheckedFile {
     let failed =
@@ -369,9 +357,8 @@ async fn read_file(
             failed(Check::FileSize, format!("it has {} bytes, and the log says {}", found.size, file.size))
         }
         Ok(_) => {
-            let checked = tokio::task::spawn_blocking(move || {
-                check_file(table, &label_columns, &file, stats.as_deref(), &stored)
-            });
+            let checked =
+                tokio::task::spawn_blocking(move || check_file(table, &label_columns, &file, added.as_ref(), &stored));
             checked.await.unwrap_or_else(|panic| failed(Check::FileUnreadable, panic.to_string()))
         }
         Err(object_store::Error::NotFound { .. }) => failed(Check::FileMissing, "it is not there".into()),
@@ -384,8 +371,8 @@ fn horizon(tables: &[Opened]) -> HashSet<Flush> {
     let mut times: HashMap<Flush, i64> = HashMap::new();
     for opened in tables.iter().filter(|opened| opened.table.has_series()) {
         for file in &opened.files {
-            let Some(path) = DataFilePath::parse(&file.path) else { continue };
-            let flush = (path.writer, path.position);
+            let Origin::Flush { writer, position } = file.origin else { continue };
+            let flush = (writer, position);
             // A file that was written again for a superseded row keeps the time of its first flush.
             let time = opened.log.flushes.get(&flush).copied().unwrap_or(file.modification_time);
             let known = times.entry(flush).or_insert(time);

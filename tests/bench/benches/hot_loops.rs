@@ -7,10 +7,11 @@
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use promarchive_archive::file::Origin;
 use promarchive_archive::schema::{LabelColumns, Table};
 use promarchive_bench::load::{Load, Name, Request};
 use promarchive_model::{Protocol, TimestampBounds};
-use promarchive_pipeline::memtable::{self, Horizon, Index, Memtable, Origin, resolve};
+use promarchive_pipeline::memtable::{self, Horizon, Index, Memtable, RequestKind, resolve};
 use promarchive_pipeline::settle::{Plan, settle};
 use promarchive_wire::decompress;
 
@@ -25,8 +26,8 @@ fn load(name: Name, protocol: Protocol) -> Load {
 fn route(index: &mut Index, memtable: &mut Memtable, protocol: Protocol, request: &Request, decoded: &mut Vec<u8>) {
     decoded.clear();
     decompress(&request.body, MAX_BODY, decoded).expect("it was compressed here");
-    let (bounds, origin) = (ALL_TIMES, Origin::Sender);
-    let request = memtable::Request { protocol, body: decoded, bounds, received_at: 0, label: None, origin };
+    let (bounds, kind) = (ALL_TIMES, RequestKind::Arriving);
+    let request = memtable::Request { protocol, body: decoded, bounds, received_at: 0, label: None, kind };
     let mut batch = resolve(index, request).expect("it was encoded here");
     memtable.apply(1, 0, &mut batch, |_| false);
 }
@@ -82,7 +83,8 @@ fn settle_sort_and_encode(criterion: &mut Criterion) {
                 let plan = Plan::new(settled, view);
                 let files = plan.files(Table::Samples);
                 let encode = |(&date, file)| {
-                    let (file, rest) = plan.encode(Table::Samples, date, file, &columns).expect("it encodes");
+                    let (file, rest) =
+                        plan.encode(Table::Samples, date, file, &columns, &Origin::Import).expect("it encodes");
                     assert!(rest.is_none(), "all of a load fits into one file");
                     file.bytes.len()
                 };

@@ -4,7 +4,7 @@
 //! number as a varint. No reader can use it: there is no column, no index and no row in it.
 
 use promarchive_model::{Sample, TimestampBounds, labels_text};
-use promarchive_pipeline::memtable::{Horizon, Index, Memtable, Origin, Request, resolve};
+use promarchive_pipeline::memtable::{Horizon, Index, Memtable, Request, RequestKind, resolve};
 use promarchive_pipeline::settle::{Settled, settle};
 use promarchive_wire::decompress;
 use prost::encoding::encode_varint;
@@ -27,8 +27,8 @@ pub fn bytes_per_sample(load: &Load, parts: usize) -> Result<f64> {
             decoded.clear();
             let unreadable = |error: &dyn std::fmt::Display| Error::Load(error.to_string());
             decompress(&request.body, MAX_BODY, &mut decoded).map_err(|e| unreadable(&e))?;
-            let (protocol, bounds, origin) = (load.protocol, ALL_TIMES, Origin::Sender);
-            let request = Request { protocol, body: &decoded, bounds, received_at: 0, label: None, origin };
+            let (protocol, bounds, kind) = (load.protocol, ALL_TIMES, RequestKind::Arriving);
+            let request = Request { protocol, body: &decoded, bounds, received_at: 0, label: None, kind };
             let batch = resolve(&mut index, request);
             memtable.apply(1, 0, &mut batch.map_err(|e| unreadable(&e))?, |_| false);
         }

@@ -159,3 +159,61 @@ fn a_foreign_checksum_that_cannot_be_read_is_named() {
     }
     assert!(receiver.terminate().success());
 }
+
+/// Puts a file of another program into the table of samples: one of ours with the rows of a later time, committed as `tags` and `engine` say.
+fn commit_as_another(log: &Path, version: u64, name: &str, tags: &Value, engine: &str) {
+    let commits =
+        (1..version).rev().filter_map(|version| fs::read_to_string(log.join(format!("{version:020}.json"))).ok());
+    let actions = commits.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
+    let actions = actions.map(|line| serde_json::from_str::<Value>(&line).unwrap());
+    let mut add = actions.filter_map(|action| action.get("add").cloned()).next().unwrap();
+    let ours = add["path"].as_str().unwrap().to_owned();
+    let path = format!("{}/{name}", ours.split_once('/').unwrap().0);
+    fs::copy(log.parent().unwrap().join(&ours), log.parent().unwrap().join(&path)).unwrap();
+    add["path"] = json!(path);
+    add["tags"] = tags.clone();
+    let info =
+        json!({"timestamp": T, "operation": "WRITE", "operationParameters": {"mode": "Append"}, "engineInfo": engine});
+    let text = format!("{}\n{}\n", json!({"commitInfo": info}), json!({"add": add}));
+    fs::write(log.join(format!("{version:020}.json")), text).unwrap();
+}
+
+/// Another program has written into a table, or a later version of promarchive: the receiver goes on beside it.
+#[test]
+fn files_of_unknown_origin_are_told_and_left_alone() {
+    let mut receiver = Receiver::start(&[]);
+    assert_eq!(receiver.write(V1, &up(T)).status, 204);
+    receiver.flush();
+    assert!(receiver.terminate().success());
+    let log = receiver.archive().join("samples/_delta_log");
+    commit_as_another(&log, 2, "part-00001-c000.snappy.parquet", &Value::Null, "delta-rs:py-1.6.6");
+    commit_as_another(&log, 3, "later.parquet", &json!({"promarchive.origin": "thinned 7"}), "promarchive/9.0.0");
+    let mut receiver = Receiver::start_in(receiver.into_directory(), &[], &[]);
+    let said = receiver.log();
+    for (file, version, engine) in
+        [("part-00001-c000.snappy.parquet", 2, "delta-rs:py-1.6.6"), ("later.parquet", 3, "promarchive/9.0.0")]
+    {
+        let line = said.lines().find(|line| line.contains(file)).unwrap_or_else(|| panic!("{said}"));
+        let came = format!("It came with version {version}, and the program that wrote it calls itself \"{engine}\"");
+        assert!(line.contains("WARN") && line.contains("table samples has a file whose origin is not known"), "{line}");
+        assert!(line.contains(&came), "{line}");
+        assert_eq!(said.matches(file).count(), 1, "{said}");
+    }
+
+    // What came before is known, what is new is written, and a winner is written into the file of ours.
+    assert_eq!(receiver.write(V1, &up(T)).status, 204);
+    assert_eq!(receiver.write(V1, &up(T + 1)).status, 204);
+    assert_eq!(receiver.write(V1, &Request::of([Series::metric("up").sample(T, 2.0)])).status, 204);
+    let flushed = receiver.flush();
+    let samples = &flushed["tables"]["samples"];
+    assert_eq!((&samples["rows"], &samples["superseded"]), (&json!(1), &json!(1)), "{flushed}");
+    assert_eq!(samples.get("unmerged"), None, "{flushed}");
+    let text = fs::read_to_string(log.join("00000000000000000004.json")).unwrap();
+    assert!(!text.contains("snappy") && !text.contains("later"), "{text}");
+    for command in ["inspect", "verify"] {
+        let output = Command::new(promarchive()).arg(command).arg(receiver.archive()).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && (command == "inspect" || said.contains("log-foreign")), "{command}: {said}");
+    }
+    assert!(receiver.terminate().success());
+}

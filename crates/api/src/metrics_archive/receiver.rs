@@ -19,6 +19,9 @@ use serde::{Deserialize, Serialize};
     validation = Rule::new("oldSelf.hasValue() || !has(self.labelColumns) || self.labelColumns.all(name, !name.contains('.'))")
         .optional_old_self(true)
         .message("labelColumns: no name may have a dot, because DuckDB and ClickHouse cannot filter by such a column; leave it out, or let the Prometheus rename the label"),
+    validation = Rule::new("oldSelf.hasValue() || !has(self.labelColumns) || self.labelColumns.all(name, !(name.lowerAscii() in ['nan_count', 'sum_compensation', 'min', 'max', 'first_timestamp', 'first', 'previous_timestamp', 'previous', 'last_timestamp', 'last', 'resets', 'reset_sum', 'start_resets', 'changes', 'first_start_timestamp', 'last_start_timestamp', 'stale_timestamp', 'label_map', 'samples', 'histograms']))")
+        .optional_old_self(true)
+        .message("labelColumns: a name is that of a column that the tables of downsampled samples need (min, max, first, last and others; see the reference of the tables); leave it out, or let the Prometheus rename the label"),
     validation = Rule::new("!has(self.priorityClassName) || !self.priorityClassName.startsWith('system-')")
         .message("priorityClassName must not be one of the system: name a class of your own"),
     validation = Rule::new("!has(self.networkPolicyPeers) || self.networkPolicyPeers.all(peer, has(peer.ipBlock) != (has(peer.podSelector) || has(peer.namespaceSelector)))")
@@ -44,7 +47,8 @@ pub struct ReceiverSpec {
     pub wal_max_bytes: Option<String>,
 
     /// Labels that become columns of their own in the tables, besides `labels`, which has all of them. Default:
-    /// `namespace`, `pod`, `container`, `node`, `job`, `instance`. An empty list means none. Names with a dot are refused. Cannot be changed later.
+    /// `namespace`, `pod`, `container`, `node`, `job`, `instance`. An empty list means none. Names with a dot, and
+    /// names that the tables of downsampled samples need, are refused. Cannot be changed later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 128)))]
     pub label_columns: Option<Vec<String>>,

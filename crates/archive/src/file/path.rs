@@ -31,21 +31,24 @@ impl fmt::Display for DataFilePath {
 impl DataFilePath {
     /// The parts of a path that a flush made; `None` for any other.
     pub fn parse(path: &str) -> Option<Self> {
-        let (directory, name) = path.split_once('/')?;
-        let day = time::Date::parse(
-            directory.strip_prefix("date=")?,
-            time::macros::format_description!("[year]-[month]-[day]"),
-        )
-        .ok()?;
+        let (_, name) = path.split_once('/')?;
         let mut parts = name.strip_prefix("part-")?.strip_suffix(".parquet")?.split('-');
         let parsed = Self {
-            date: Date::of(day.midnight().assume_utc().unix_timestamp().checked_mul(1000)?),
+            date: date_of(path)?,
             position: parts.next()?.parse().ok()?,
             writer: parts.next()?.parse().ok()?,
             nonce: u64::from_str_radix(parts.next()?, 16).ok()?,
         };
         (parts.next().is_none() && parsed.to_string() == path).then_some(parsed)
     }
+}
+
+/// The partition that a path is in, whoever named the file.
+pub fn date_of(path: &str) -> Option<Date> {
+    let text = path.split_once('/')?.0.strip_prefix("date=")?;
+    let day = time::Date::parse(text, time::macros::format_description!("[year]-[month]-[day]")).ok()?;
+    let date = Date::of(day.midnight().assume_utc().unix_timestamp().checked_mul(1000)?);
+    (date.to_string() == text).then_some(date)
 }
 
 #[cfg(test)]
@@ -60,5 +63,9 @@ mod tests {
         }
         assert_eq!(DataFilePath::parse("date=2026-11-22/part-0-0-0.parquet"), None);
         assert_eq!(DataFilePath::parse("part-00000.snappy.parquet"), None);
+        assert_eq!(date_of("date=2026-11-22/whatever.parquet"), Some(Date(20_779)));
+        for path in ["part-0.parquet", "date=2026-11-2/x", "date=__HIVE_DEFAULT_PARTITION__/x", "day=2026-11-22/x"] {
+            assert_eq!(date_of(path), None, "{path}");
+        }
     }
 }

@@ -2,77 +2,86 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::log::{Commit, DataFile, Definition, FileStats};
-use crate::schema::{DATE, LABEL_COLUMNS_PROPERTY, SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, delta_schema};
+use crate::file::ORIGIN_TAG;
+use crate::log::{CHECKSUM_TAG, Commit, CommitKind, DataFile, FileStats};
+use crate::schema::DATE;
 
-/// Protocol versions of reader and writer that these tables need and allow.
-pub(super) const PROTOCOL: (i32, i32) = (1, 2);
 /// Longest text kept whole in statistics, in bytes.
 const MAX_STATS_TEXT: usize = 128;
 
-/// Version 0 of a table.
-pub(super) fn create(definition: &Definition) -> String {
-    let Definition { table, label_columns, id, created } = definition;
-    let meta = json!({"metaData": {
-        "id": uuid::Uuid::from_u128(*id).to_string(),
-        "name": table.name(),
-        "format": {"provider": "parquet", "options": {}},
-        "schemaString": delta_schema(*table, label_columns).to_string(),
-        "partitionColumns": [DATE],
-        "configuration": {
-            "delta.dataSkippingStatsColumns": "metric,timestamp",
-            "delta.enableExpiredLogCleanup": "false",
-            SCHEMA_VERSION_PROPERTY: SCHEMA_VERSION.to_string(),
-            LABEL_COLUMNS_PROPERTY: label_columns.names().join(","),
-        },
-        "createdTime": created,
-    }});
-    let protocol = json!({"protocol": {"minReaderVersion": PROTOCOL.0, "minWriterVersion": PROTOCOL.1}});
-    lines(&[commit_info(*created, "CREATE TABLE", json!({})), protocol, meta])
-}
-
 /// A later version. The same commit gives the same bytes.
 pub(super) fn commit(commit: &Commit) -> String {
-    let (writer, position) = commit.transaction;
-    let mode = if commit.remove.is_empty() { "Append" } else { "Overwrite" };
-    let mut actions = vec![
-        commit_info(commit.time, "WRITE", json!({"mode": mode})),
-        json!({"txn": {"appId": writer.to_string(), "version": position, "lastUpdated": commit.time}}),
-    ];
-    actions.extend(commit.remove.iter().map(|file| remove(file, commit.time)));
-    actions.extend(commit.add.iter().map(add));
+    let data_change = commit.kind.changes_data();
+    let mut actions = vec![info(commit)];
+    if let Some((writer, position)) = commit.transaction() {
+        let transaction = json!({"appId": writer.to_string(), "version": position, "lastUpdated": commit.time});
+        actions.push(json!({"txn": transaction}));
+    }
+    actions.extend(commit.remove.iter().map(|file| remove(file, data_change, commit.time)));
+    actions.extend(commit.add.iter().map(|file| add(file, data_change)));
     lines(&actions)
 }
 
-fn lines(actions: &[Value]) -> String {
+/// What the commits are called that carry no transaction.
+pub(super) const REWRITE: &str = "OPTIMIZE";
+pub(super) const DELETE: &str = "DELETE";
+/// What this program calls itself, before its version.
+pub(super) const ENGINE: &str = "promarchive/";
+
+fn info(commit: &Commit) -> Value {
+    let (operation, parameters) = match commit.kind {
+        CommitKind::Append { .. } if commit.remove.is_empty() => ("WRITE", json!({"mode": "Append"})),
+        CommitKind::Append { .. } => ("WRITE", json!({"mode": "Overwrite"})),
+        CommitKind::Rewrite => (REWRITE, json!({})),
+        CommitKind::Delete => (DELETE, json!({})),
+    };
+    commit_info(commit.time, operation, parameters)
+}
+
+pub(super) fn lines(actions: &[Value]) -> String {
     actions.iter().map(|action| format!("{action}\n")).collect()
 }
 
-fn commit_info(time: i64, operation: &str, parameters: Value) -> Value {
+pub(super) fn commit_info(time: i64, operation: &str, parameters: Value) -> Value {
     json!({"commitInfo": {
         "timestamp": time,
         "operation": operation,
         "operationParameters": parameters,
-        "engineInfo": concat!("promarchive/", env!("CARGO_PKG_VERSION")),
+        "engineInfo": format!("{ENGINE}{}", env!("CARGO_PKG_VERSION")),
     }})
 }
 
-fn add(file: &DataFile) -> Value {
+fn add(file: &DataFile, data_change: bool) -> Value {
     json!({"add": {
         "path": file.path,
         "partitionValues": {DATE: file.date.to_string()},
         "size": file.size,
         "modificationTime": file.modification_time,
-        "dataChange": true,
+        "dataChange": data_change,
         "stats": file.stats.as_ref().map(|stats| stats_json(stats).to_string()),
+        "tags": tags(file),
     }})
 }
 
-fn remove(file: &DataFile, time: i64) -> Value {
+/// What only this program knows of a file.
+fn tags(file: &DataFile) -> Value {
+    let mut tags = Map::from_iter([(ORIGIN_TAG.to_owned(), json!(file.origin.to_string()))]);
+    if let Some(checksum) = file.checksum {
+        tags.insert(CHECKSUM_TAG.to_owned(), json!(format!("{checksum:032x}")));
+    }
+    Value::Object(tags)
+}
+
+/// The checksum out of its tag; none if it is not written as this program writes it.
+pub(super) fn parse_checksum(tag: &str) -> Option<u128> {
+    u128::from_str_radix(tag, 16).ok().filter(|checksum| format!("{checksum:032x}") == tag)
+}
+
+fn remove(file: &DataFile, data_change: bool, time: i64) -> Value {
     json!({"remove": {
         "path": file.path,
         "deletionTimestamp": time,
-        "dataChange": true,
+        "dataChange": data_change,
         "extendedFileMetadata": true,
         "partitionValues": {DATE: file.date.to_string()},
         "size": file.size,

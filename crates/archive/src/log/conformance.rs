@@ -9,9 +9,9 @@ use tempfile::TempDir;
 use url::Url;
 
 use crate::commit::{CommitError, Committed};
-use crate::file::path::DataFilePath;
+use crate::file::{DataFilePath, Origin};
 use crate::log::forward::ForwardLog;
-use crate::log::{Commit, DataFile, Definition, FileStats, LogError, Put, Snapshot, TableLog};
+use crate::log::{Addition, Commit, CommitKind, DataFile, Definition, FileStats, LogError, Put, Snapshot, TableLog};
 use crate::log::{DeltaLog, ModelLog, PutFault};
 use crate::schema::{LABEL_COLUMNS_PROPERTY, LabelColumns, SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, Table};
 use crate::store::DurableLocal;
@@ -75,17 +75,32 @@ fn file(number: u64) -> DataFile {
         metric: Some(("a".into(), format!("z{number}"))),
         timestamp: Some((date.start_ms(), date.start_ms() + 17)),
     };
-    DataFile { path: path.to_string(), size: 100 + number, modification_time: 1000, date, stats: Some(stats) }
+    DataFile {
+        path: path.to_string(),
+        size: 100 + number,
+        modification_time: 1000,
+        date,
+        stats: Some(stats),
+        origin: Origin::Flush { writer: WRITER, position: number },
+        checksum: Some(u128::from(number) << 64),
+    }
 }
 
 fn append(writer: WriterId, position: u64, files: &[u64]) -> Commit {
     let add = files.iter().map(|&number| file(number)).collect();
-    Commit { transaction: (writer, position), add, remove: Vec::new(), time: 2000 }
+    Commit { kind: CommitKind::Append { writer, position }, add, remove: Vec::new(), time: 2000 }
+}
+
+/// A commit of a kind that carries no transaction.
+fn rewrite(kind: CommitKind, old: &[u64], new: &[u64]) -> Commit {
+    let files = |numbers: &[u64]| numbers.iter().map(|&number| file(number)).collect();
+    Commit { kind, add: files(new), remove: files(old), time: 3000 }
 }
 
 /// Commits for a writer that knows of everything it has committed before.
 async fn commit(log: &dyn TableLog, change: &Commit) -> Result<Committed, CommitError> {
-    crate::commit::commit(log, change, Some(change.transaction.1 - 1)).await
+    let last = change.transaction().map(|(_, position)| position - 1);
+    crate::commit::commit(log, change, last).await
 }
 
 async fn loaded(log: &dyn TableLog) -> Arc<dyn Snapshot> {
@@ -174,6 +189,27 @@ mod suite {
         assert_eq!(files(log.as_ref()).await, sorted([1, 3, 4]));
         assert_eq!(files(bench.fresh().as_ref()).await, sorted([1, 3, 4]));
         assert_eq!((before.version(), before.files().await.unwrap().len()), (1, 3));
+    }
+
+    pub(super) async fn origins_and_checksums_come_back(bench: &impl Bench) {
+        let log = created(bench).await;
+        let merged = Origin::Merge { level: 1, flushes: vec![(WRITER, 3..=9), (OTHER, 5..=5)] };
+        let origins = [Origin::Flush { writer: OTHER, position: 7 }, merged, Origin::Import, Origin::Heal];
+        let with =
+            |(number, origin)| DataFile { origin, checksum: Some(u128::MAX - u128::from(number)), ..file(number) };
+        let mut added: Vec<DataFile> = (1..).zip(origins).map(with).collect();
+        added.push(DataFile { checksum: None, ..file(9) });
+        let change = Commit { add: added.clone(), ..append(WRITER, 1, &[]) };
+        assert_eq!(log.put(1, &change).await.unwrap(), Put::Done);
+        for checkpointed in [false, true] {
+            if checkpointed {
+                log.checkpoint().await.unwrap();
+            }
+            let mut files = bench.fresh().load().await.unwrap().unwrap().files().await.unwrap();
+            files.sort_by(|a, b| a.path.cmp(&b.path));
+            added.sort_by(|a, b| a.path.cmp(&b.path));
+            assert_eq!(files, added, "checkpointed: {checkpointed}");
+        }
     }
 
     pub(super) async fn statistics_come_back(bench: &impl Bench) {
@@ -266,6 +302,37 @@ mod suite {
         assert_eq!(files(log.as_ref()).await, sorted([2, 3]));
     }
 
+    /// A rewrite carries no position; that it has landed is known by the files that it adds.
+    pub(super) async fn a_rewrite_commits_once(bench: &impl Bench) {
+        let log = created(bench).await;
+        commit(log.as_ref(), &append(WRITER, 5, &[1, 2, 3])).await.unwrap();
+        let merge = rewrite(CommitKind::Rewrite, &[1, 2], &[4]);
+        assert_eq!(commit(log.as_ref(), &merge).await.unwrap(), Committed::Now { version: 2, races: 0 });
+        assert_eq!(commit(bench.fresh().as_ref(), &merge).await.unwrap(), Committed::Earlier);
+        assert_eq!(files(log.as_ref()).await, sorted([3, 4]));
+        let delete = rewrite(CommitKind::Delete, &[4], &[]);
+        assert_eq!(commit(log.as_ref(), &delete).await.unwrap(), Committed::Now { version: 3, races: 0 });
+        for stale in [&merge, &delete, &rewrite(CommitKind::Rewrite, &[3, 4], &[5])] {
+            let stale = commit(bench.fresh().as_ref(), stale).await;
+            assert!(matches!(stale, Err(CommitError::Stale(_))), "{stale:?}");
+        }
+        let snapshot = loaded(bench.fresh().as_ref()).await;
+        assert_eq!((snapshot.version(), snapshot.transaction(WRITER).await.unwrap()), (3, Some(5)));
+        assert_eq!(files(log.as_ref()).await, sorted([3]));
+    }
+
+    pub(super) async fn the_log_tells_who_added_a_file(bench: &impl Bench) {
+        let log = created(bench).await;
+        commit(log.as_ref(), &append(WRITER, 1, &[1, 2])).await.unwrap();
+        commit(log.as_ref(), &rewrite(CommitKind::Rewrite, &[1], &[3])).await.unwrap();
+        log.checkpoint().await.unwrap();
+        commit(log.as_ref(), &append(OTHER, 1, &[4])).await.unwrap();
+        let asked: BTreeSet<String> = [2, 3, 9].map(|number| file(number).path).into();
+        let additions = loaded(bench.fresh().as_ref()).await.additions(&asked).await.unwrap();
+        let told = |addition: &Addition| (addition.version, addition.files.clone());
+        assert_eq!(additions.iter().map(told).collect::<Vec<_>>(), [(2, vec![file(3).path]), (1, vec![file(2).path])]);
+    }
+
     pub(super) async fn nothing_commits_to_no_table(bench: &impl Bench) {
         let missing = commit(bench.fresh().as_ref(), &append(WRITER, 1, &[1])).await;
         assert!(matches!(missing, Err(CommitError::NoTable)), "{missing:?}");
@@ -297,12 +364,15 @@ suite_for! {
     the_same_content_again_changes_nothing,
     each_writer_has_its_transaction,
     files_come_and_go,
+    origins_and_checksums_come_back,
     statistics_come_back,
     a_checkpoint_loses_nothing,
     many_commits,
     appends_rebase,
     a_transaction_commits_once,
     a_stale_remove_is_refused,
+    a_rewrite_commits_once,
+    the_log_tells_who_added_a_file,
     nothing_commits_to_no_table,
 }
 
@@ -495,6 +565,38 @@ async fn a_checkpoint_is_there_and_the_log_too() {
     assert!(files.iter().any(|name| name.contains("checkpoint") && name.ends_with(".parquet")), "{files:?}");
     let commits = files.iter().filter(|name| name.ends_with(".json")).count();
     assert_eq!(commits, 2, "clean-up is ours: {files:?}");
+}
+
+/// Readers of changes pass over a rewrite, and over nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn delta_says_of_each_action_whether_it_changes_data() {
+    let swap = |kind| Commit { kind, ..rewrite(CommitKind::Rewrite, &[1], &[2]) };
+    let of_writer = CommitKind::Append { writer: WRITER, position: 2 };
+    for (kind, operation, changes_data, transactions) in [
+        (of_writer, "WRITE", true, 1),
+        (CommitKind::Rewrite, "OPTIMIZE", false, 0),
+        (CommitKind::Delete, "DELETE", true, 0),
+    ] {
+        let bench = DeltaBench::new();
+        let log = created(&bench).await;
+        commit(log.as_ref(), &append(WRITER, 1, &[1])).await.unwrap();
+        commit(log.as_ref(), &swap(kind)).await.unwrap();
+        let text =
+            std::fs::read_to_string(bench.0.path().join("samples/_delta_log/00000000000000000002.json")).unwrap();
+        let actions: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let all = |name: &str| actions.iter().filter_map(|action| action.get(name)).collect::<Vec<_>>();
+        assert_eq!(all("commitInfo")[0]["operation"], operation);
+        assert_eq!(all("txn").len(), transactions, "{operation}");
+        for action in [all("add"), all("remove")].concat() {
+            assert_eq!(action["dataChange"], changes_data, "{operation}");
+        }
+        let raw = crate::log::raw::parse_commit(text.as_bytes()).unwrap();
+        assert!(raw.is_ours(), "{operation}");
+        assert_eq!(raw.added[0].data_file(), Some(file(2)), "what is written is read");
+        let claimed = text.replace("\"engineInfo\":\"promarchive/", "\"engineInfo\":\"another/");
+        let foreign = crate::log::raw::parse_commit(claimed.as_bytes()).unwrap();
+        assert_eq!(foreign.is_ours(), transactions == 1, "{operation}");
+    }
 }
 
 /// Engines that write or prune must not use statistics on values: NaN breaks them.

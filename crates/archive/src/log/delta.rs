@@ -4,12 +4,10 @@
 //! and the meaning of each error with us, and is all that protocol (1, 2) asks of a writer. The kernel breaks its API with each minor version,
 //! so nothing outside this module knows it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::Int64Type;
 use async_trait::async_trait;
 use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::snapshot::{SnapshotBuilder, SnapshotRef};
@@ -19,21 +17,23 @@ use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use promarchive_model::WriterId;
 use promarchive_model::failpoint::{self, Sabotage};
-use promarchive_model::{Date, WriterId};
 use url::Url;
 
-use crate::file::path::DataFilePath;
-use crate::log::actions;
+use crate::log::additions::additions;
 use crate::log::checksums::checksum_names;
+use crate::log::scan::read_files;
 use crate::log::seen::{Advanced, Seen};
-use crate::log::{Commit, DataFile, Definition, LogError, Put, Snapshot, TableLog, Version, store_error};
+use crate::log::{Addition, Commit, DataFile, Definition, LogError, Put, Snapshot, TableLog, Version, store_error};
+use crate::log::{actions, definition};
 use crate::store::place::absolute;
 
 type KernelEngine = DefaultEngine<TokioMultiThreadExecutor>;
 
 /// What to do about a table that another program has changed.
-const FOREIGN: &str = "these tables are written by promarchive alone: restore the table, or start a new archive";
+pub(super) const FOREIGN: &str =
+    "these tables are written by promarchive alone: restore the table, or start a new archive";
 
 /// A Delta table's log on an object store.
 pub struct DeltaLog {
@@ -90,7 +90,7 @@ impl DeltaLog {
     }
 
     fn version_path(&self, version: Version) -> Path {
-        self.root.clone().join("_delta_log").join(format!("{version:020}.json"))
+        version_path(&self.root, version)
     }
 
     /// Puts a version if it is absent. What stands there already may be this very commit, put by a try that was reported failed.
@@ -194,6 +194,8 @@ impl TableLog for DeltaLog {
         let snapshot = |seen| DeltaSnapshot {
             seen,
             known: self.known.clone(),
+            store: self.store.clone(),
+            root: self.root.clone(),
             url: self.url.clone(),
             engine: self.engine.clone(),
         };
@@ -201,7 +203,7 @@ impl TableLog for DeltaLog {
     }
 
     async fn create(&self, definition: &Definition) -> Result<Put, LogError> {
-        self.put_version(0, actions::create(definition)).await
+        self.put_version(0, definition::create(definition)).await
     }
 
     async fn put(&self, version: Version, commit: &Commit) -> Result<Put, LogError> {
@@ -219,6 +221,10 @@ impl TableLog for DeltaLog {
         self.known.keep(&snapshot);
         Ok(())
     }
+}
+
+fn version_path(root: &Path, version: Version) -> Path {
+    root.clone().join("_delta_log").join(format!("{version:020}.json"))
 }
 
 /// Makes the kernel read a version, the newest if none is given. It reads only what came after the `known` snapshot, if there is one.
@@ -250,6 +256,8 @@ async fn read_version(
 struct DeltaSnapshot {
     seen: Seen,
     known: Arc<Known>,
+    store: Arc<dyn ObjectStore>,
+    root: Path,
     url: Url,
     engine: Arc<KernelEngine>,
 }
@@ -321,59 +329,23 @@ impl Snapshot for DeltaSnapshot {
         }
         Ok(files)
     }
-}
 
-/// Reads the kernel's scan rows: `path`, `size`, `modificationTime`, `stats` and `deletionVector` are columns of them.
-fn read_files(url: &Url, batch: &RecordBatch, selected: &[bool], files: &mut Vec<DataFile>) -> Result<(), LogError> {
-    let refused = |problem: String| LogError::Refused { place: url.to_string(), problem, advice: FOREIGN };
-    let column = |name: &str| batch.column_by_name(name).ok_or_else(|| refused(format!("no {name} of its files")));
-    let paths = column("path")?.as_string_opt::<i32>().ok_or_else(|| refused("paths are not text".into()))?;
-    let sizes =
-        column("size")?.as_primitive_opt::<Int64Type>().ok_or_else(|| refused("sizes are not numbers".into()))?;
-    let times = column("modificationTime")?.as_primitive_opt::<Int64Type>();
-    let stats = column("stats")?.as_string_opt::<i32>();
-    let vectors = column("deletionVector")?;
-    // A missing tail of the selection means selected (kernel's convention).
-    for row in (0..batch.num_rows()).filter(|&row| selected.get(row).copied().unwrap_or(true)) {
-        let path = paths.value(row);
-        if vectors.is_valid(row) {
-            return Err(refused(format!("{path} has a deletion vector")));
-        }
-        let path = percent_decoded(path);
-        let date = partition(&path).ok_or_else(|| refused(format!("{path} stands in no date partition")))?;
-        files.push(DataFile {
-            size: u64::try_from(sizes.value(row)).unwrap_or(0),
-            modification_time: times.map_or(0, |times| times.value(row)),
-            date,
-            stats: stats.filter(|stats| stats.is_valid(row)).and_then(|stats| actions::parse_stats(stats.value(row))),
-            path,
-        });
+    async fn additions(&self, files: &BTreeSet<String>) -> Result<Vec<Addition>, LogError> {
+        let name = |version| version_path(&self.root, version);
+        additions(self.store.as_ref(), name, self.seen.version, files).await
     }
-    Ok(())
-}
-
-/// Delta's paths are URL-encoded; ours hold nothing that needs it.
-fn percent_decoded(path: &str) -> String {
-    Path::from_url_path(path).map_or_else(|_| path.to_owned(), String::from)
-}
-
-fn partition(path: &str) -> Option<Date> {
-    let directory = path.split_once('/')?.0;
-    let probe = DataFilePath { date: Date(0), position: 0, writer: WriterId::from_u128(0), nonce: 0 }.to_string();
-    let name = probe.split_once('/')?.1;
-    DataFilePath::parse(&format!("{directory}/{name}")).map(|path| path.date)
 }
 
 /// A newer protocol means features that this program does not know, such as deletion vectors: refused, never guessed at.
 fn check_protocol(url: &Url, snapshot: &SnapshotRef) -> Result<(), LogError> {
     let protocol = snapshot.table_configuration().protocol();
     let found = (protocol.min_reader_version(), protocol.min_writer_version());
-    if found == actions::PROTOCOL {
+    if found == definition::PROTOCOL {
         return Ok(());
     }
     Err(LogError::Refused {
         place: url.to_string(),
-        problem: format!("Delta protocol {found:?} instead of {:?}", actions::PROTOCOL),
+        problem: format!("Delta protocol {found:?} instead of {:?}", definition::PROTOCOL),
         advice: FOREIGN,
     })
 }

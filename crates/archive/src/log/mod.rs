@@ -4,18 +4,23 @@
 //! is [`DeltaLog`]; [`ModelLog`] is a model in memory. A conformance suite holds both to the same behaviour.
 
 mod actions;
+mod additions;
 pub(crate) mod bounds;
 mod checksums;
 #[cfg(test)]
 mod conformance;
+pub mod definition;
 mod delta;
 pub(crate) mod forward;
+pub mod listing;
 mod model;
+pub mod raw;
+mod scan;
 mod seen;
 #[cfg(test)]
 mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -26,8 +31,12 @@ pub use model::{ModelLog, PutFault};
 use object_store::path::Path;
 use promarchive_model::{Date, WriterId, chain};
 
+use crate::file::Origin;
 use crate::schema::{LabelColumns, Table};
 use crate::store::absolute;
+
+/// The key of a file's checksum in the tags of its `add` action: XXH3-128 of its bytes in 32 hexadecimal digits.
+pub const CHECKSUM_TAG: &str = "promarchive.xxh3";
 
 /// Version of a table: 0 creates it, each commit adds one.
 pub type Version = u64;
@@ -45,6 +54,10 @@ pub struct DataFile {
     pub date: Date,
     /// Statistics, where the writer gave any that can be read.
     pub stats: Option<FileStats>,
+    /// Where its rows come from.
+    pub origin: Origin,
+    /// XXH3-128 of its bytes, if its writer said it.
+    pub checksum: Option<u128>,
 }
 
 /// Statistics of a data file; bounds are inclusive.
@@ -56,6 +69,21 @@ pub struct FileStats {
     pub metric: Option<(String, String)>,
     /// Smallest and largest timestamp in milliseconds.
     pub timestamp: Option<(i64, i64)>,
+}
+
+impl FileStats {
+    /// Takes a row in.
+    pub(crate) fn widen(&mut self, metric: &str, timestamp: i64) {
+        self.rows += 1;
+        let (min, max) = self.timestamp.unwrap_or((timestamp, timestamp));
+        self.timestamp = Some((min.min(timestamp), max.max(timestamp)));
+        match &mut self.metric {
+            None => self.metric = Some((metric.to_owned(), metric.to_owned())),
+            Some((min, _)) if metric < min.as_str() => metric.clone_into(min),
+            Some((_, max)) if metric > max.as_str() => metric.clone_into(max),
+            Some(_) => {}
+        }
+    }
 }
 
 /// What creates a table.
@@ -71,17 +99,54 @@ pub struct Definition {
     pub created: i64,
 }
 
+/// What a commit does to the rows of its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitKind {
+    /// Rows come: those of a writer's WAL from behind its last position up to this one. A file that is removed for them comes back with some of
+    /// its rows replaced.
+    Append {
+        /// Whose WAL.
+        writer: WriterId,
+        /// Its position in the table once this is committed.
+        position: u64,
+    },
+    /// The same rows in other files; of a row that stood several times, one may stay. Readers of changes pass over it.
+    Rewrite,
+    /// Rows go: files are removed, and those rows of them that stay are added again.
+    Delete,
+}
+
+impl CommitKind {
+    /// Whether readers of changes must see it.
+    pub fn changes_data(self) -> bool {
+        match self {
+            Self::Append { .. } | Self::Delete => true,
+            Self::Rewrite => false,
+        }
+    }
+}
+
 /// One atomic change of a table.
 #[derive(Clone, Debug)]
 pub struct Commit {
-    /// Whose WAL is in the table up to which position, once this is committed.
-    pub transaction: (WriterId, u64),
+    /// What it does.
+    pub kind: CommitKind,
     /// Files to add.
     pub add: Vec<DataFile>,
     /// Files to remove, which must be active in the version that this commits on top of.
     pub remove: Vec<DataFile>,
     /// When, milliseconds since the epoch.
     pub time: i64,
+}
+
+impl Commit {
+    /// Whose WAL is in the table up to which position, once this is committed.
+    pub fn transaction(&self) -> Option<(WriterId, u64)> {
+        match self.kind {
+            CommitKind::Append { writer, position } => Some((writer, position)),
+            CommitKind::Rewrite | CommitKind::Delete => None,
+        }
+    }
 }
 
 /// How a put-if-absent ended, when it is known.
@@ -130,6 +195,17 @@ impl LogError {
     }
 }
 
+/// A commit that has added files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addition {
+    /// Which version it is.
+    pub version: Version,
+    /// What the program that made it calls itself.
+    pub by: Option<String>,
+    /// The files, of those that were asked for.
+    pub files: Vec<String>,
+}
+
 /// One version of a table.
 #[async_trait]
 pub trait Snapshot: Send + Sync + fmt::Debug {
@@ -141,6 +217,9 @@ pub trait Snapshot: Send + Sync + fmt::Debug {
     async fn transaction(&self, writer: WriterId) -> Result<Option<u64>, LogError>;
     /// The active files, in no order.
     async fn files(&self) -> Result<Vec<DataFile>, LogError>;
+    /// The commits that have added these files, the newest first. A file whose commit the log does not tell any more, or has told long ago, is in
+    /// none.
+    async fn additions(&self, files: &BTreeSet<String>) -> Result<Vec<Addition>, LogError>;
 }
 
 /// The log of one table.

@@ -1,12 +1,12 @@
 //! A table log in memory: the model that the real one is held against, and what simulations run on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use promarchive_model::WriterId;
 
-use crate::log::{Commit, DataFile, Definition, LogError, Put, Snapshot, TableLog, Version};
+use crate::log::{Addition, Commit, DataFile, Definition, LogError, Put, Snapshot, TableLog, Version};
 use crate::schema::{LABEL_COLUMNS_PROPERTY, SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY};
 
 /// How the next put of a [`ModelLog`] fails.
@@ -133,8 +133,8 @@ impl Snapshot for ModelSnapshot {
     }
 
     async fn transaction(&self, writer: WriterId) -> Result<Option<u64>, LogError> {
-        let last = self.commits.iter().rev().find(|commit| commit.transaction.0 == writer);
-        Ok(last.map(|commit| commit.transaction.1))
+        let of_writer = |commit: &Commit| commit.transaction().filter(|(of, _)| *of == writer);
+        Ok(self.commits.iter().rev().find_map(of_writer).map(|(_, position)| position))
     }
 
     async fn files(&self) -> Result<Vec<DataFile>, LogError> {
@@ -144,5 +144,15 @@ impl Snapshot for ModelSnapshot {
             files.extend(commit.add.iter().cloned());
         }
         Ok(files)
+    }
+
+    async fn additions(&self, files: &BTreeSet<String>) -> Result<Vec<Addition>, LogError> {
+        let mut wanted = files.clone();
+        let addition = |(version, commit): (Version, &Commit)| {
+            let added = commit.add.iter().map(|file| file.path.clone()).filter(|path| wanted.remove(path));
+            Addition { version, by: None, files: added.collect() }
+        };
+        let additions = (1..).zip(&self.commits).collect::<Vec<_>>().into_iter().rev().map(addition);
+        Ok(additions.filter(|addition| !addition.files.is_empty()).collect())
     }
 }

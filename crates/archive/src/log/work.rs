@@ -16,9 +16,9 @@ use promarchive_model::{Date, WriterId};
 use url::Url;
 
 use crate::commit::{Committed, commit};
-use crate::file::path::DataFilePath;
+use crate::file::{DataFilePath, Origin};
 use crate::log::DeltaLog;
-use crate::log::{Commit, DataFile, Definition, TableLog};
+use crate::log::{Commit, CommitKind, DataFile, Definition, TableLog};
 use crate::schema::{LabelColumns, Table};
 use crate::store::DurableLocal;
 
@@ -94,8 +94,11 @@ impl ObjectStore for Counting {
 
 fn change(position: u64) -> Commit {
     let path = DataFilePath { date: Date(20_400), position, writer: WRITER, nonce: position };
-    let file = DataFile { path: path.to_string(), size: 1, modification_time: 1, date: path.date, stats: None };
-    Commit { transaction: (WRITER, position), add: vec![file], remove: Vec::new(), time: 1 }
+    let origin = Origin::Flush { writer: WRITER, position };
+    let (path, date) = (path.to_string(), path.date);
+    let file = DataFile { path, size: 1, modification_time: 1, date, stats: None, origin, checksum: None };
+    let kind = CommitKind::Append { writer: WRITER, position };
+    Commit { kind, add: vec![file], remove: Vec::new(), time: 1 }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,6 +13,8 @@ use tokio::runtime::Handle;
 
 /// Bytes asked for at once where the reader does not say how many it needs.
 const READ_AHEAD: u64 = 32 * 1024;
+/// Bytes asked for at once where all are read.
+const CHECKSUM_STEP: usize = 1 << 20;
 
 /// An object of known size. Its methods block: to be used on threads that may.
 #[derive(Clone, Debug)]
@@ -38,6 +40,15 @@ impl StoredFile {
     /// Why the store could not be read, if that ever happened: then what was read says nothing about the file.
     pub fn failure(&self) -> Option<&str> {
         self.failure.get().map(String::as_str)
+    }
+
+    /// The checksum of its bytes.
+    pub fn checksum(&self) -> parquet::errors::Result<u128> {
+        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        for start in (0..self.size).step_by(CHECKSUM_STEP) {
+            hash.update(&self.range(start, (CHECKSUM_STEP as u64).min(self.size - start))?);
+        }
+        Ok(hash.digest128())
     }
 
     fn range(&self, start: u64, length: u64) -> parquet::errors::Result<Bytes> {

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use parquet::file::properties::EnabledStatistics;
+use promarchive_archive::file::{DataFilePath, ORIGIN_TAG, Origin};
 use promarchive_wal::Position;
 
 use super::*;
@@ -34,6 +35,10 @@ async fn missing_files_and_other_sizes() {
     assert!(fixture.verify().await.ok);
 }
 
+fn unreadable(verification: &Verification) -> &Finding {
+    verification.findings.iter().find(|finding| finding.check == Check::FileUnreadable).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn unreadable_files() {
     let fixture = Fixture::full().await;
@@ -47,8 +52,8 @@ async fn unreadable_files() {
     damaged[start as usize..(start + length) as usize].fill(0xff);
     fs::write(&file, damaged).unwrap();
     let verification = fixture.verify().await;
-    assert_eq!(names(&verification), ["file-unreadable"]);
-    let finding = &verification.findings[0];
+    assert_eq!(names(&verification), ["file-checksum", "file-unreadable"]);
+    let finding = unreadable(&verification);
     assert_eq!((finding.offset, finding.row_group), (Some(start), Some(0)));
     assert!(finding.message.contains("column \"metric\""), "{}", finding.message);
     let mut damaged = whole.clone();
@@ -56,8 +61,8 @@ async fn unreadable_files() {
     damaged[end - 8..end - 4].fill(0xff);
     fs::write(&file, damaged).unwrap();
     let verification = fixture.verify().await;
-    assert_eq!(names(&verification), ["file-unreadable"]);
-    assert_eq!(verification.findings[0].offset, Some(end as u64 - 8));
+    assert_eq!(names(&verification), ["file-checksum", "file-unreadable"]);
+    assert_eq!(unreadable(&verification).offset, Some(end as u64 - 8));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,11 +84,9 @@ async fn another_schema() {
 
 impl Fixture {
     fn edit_rows_of_another_schema(&self) {
-        let place = first_file(self);
         let column: ArrayRef = Arc::new(arrow::array::Int64Array::from(vec![1]));
         let bytes = parquet_file(&RecordBatch::try_from_iter([("metric", column)]).unwrap(), |properties| properties);
-        fs::write(place, &bytes).unwrap();
-        self.edit_add(Table::Samples, 1, |add| add["size"] = json!(bytes.len()));
+        self.replace_first(Table::Samples, &bytes);
     }
 }
 
@@ -116,12 +119,10 @@ async fn statistics_of_the_log() {
 #[tokio::test(flavor = "multi_thread")]
 async fn statistics_on_values_in_the_file() {
     let fixture = Fixture::full().await;
-    let place = first_file(&fixture);
-    let bytes = Bytes::from(fs::read(&place).unwrap());
+    let bytes = Bytes::from(fs::read(first_file(&fixture)).unwrap());
     let batch = open_file(Table::Samples, &LabelColumns::default(), bytes, None).unwrap().next().unwrap().unwrap();
     let bytes = parquet_file(&batch, |properties| properties.set_statistics_enabled(EnabledStatistics::Chunk));
-    fs::write(&place, &bytes).unwrap();
-    fixture.edit_add(Table::Samples, 1, |add| add["size"] = json!(bytes.len()));
+    fixture.replace_first(Table::Samples, &bytes);
     assert_eq!(fixture.found().await, ["value-statistics"]);
 }
 
@@ -147,6 +148,33 @@ async fn duplicates_across_flushes() {
     assert!(!verification.ok && verification.tables[0].duplicates == 4);
 }
 
+/// What a bit says that decodes all the same is seen by the checksum alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_that_still_decodes() {
+    let fixture = Fixture::full().await;
+    let path = fixture.files(Table::Samples)[0].clone();
+    let file = fixture.table(Table::Samples).join(&path);
+    let mut bytes = fs::read(&file).unwrap();
+    let program = b"promarchive 0.";
+    let at = bytes.windows(program.len()).position(|found| found == program).unwrap();
+    bytes[at] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let verification = fixture.verify().await;
+    assert_eq!(names(&verification), ["file-checksum"], "{:#?}", verification.findings);
+    assert_eq!(verification.findings[0].file.as_deref(), Some(path.as_str()));
+    assert_eq!(verification.tables[0].files_without_checksum, 0);
+
+    // A file of an earlier version has none: its bytes are taken as they are, and it is counted.
+    for version in 1..=3 {
+        fixture.edit_commit(Table::Samples, version, |actions| {
+            actions.iter_mut().filter_map(|action| action.get_mut("add")).for_each(|add| add["tags"] = Value::Null);
+        });
+    }
+    let verification = fixture.verify().await;
+    assert_eq!(names(&verification), [""; 0], "{:#?}", verification.findings);
+    assert!(verification.tables[0].files_without_checksum > 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_flush_committed_twice() {
     let fixture = Fixture::full().await;
@@ -169,12 +197,14 @@ impl Fixture {
         let versions = (1..40).filter_map(|version| fs::read_to_string(self.commit_path(table, version)).ok());
         let mut add = versions.collect::<String>().lines().find_map(find).unwrap();
         add["add"]["path"] = json!(copy);
+        // As its name says.
+        add["add"]["tags"][ORIGIN_TAG] = json!(Origin::of(None, copy).to_string());
         self.edit_commit(table, version, |actions| actions.push(add));
     }
 
     fn copy_into_a_flush_of_its_own(&self, path: &str, position: u64) {
-        let parsed = promarchive_archive::file::DataFilePath::parse(path).unwrap();
-        let copy = promarchive_archive::file::DataFilePath { position, ..parsed }.to_string();
+        let parsed = DataFilePath::parse(path).unwrap();
+        let copy = DataFilePath { position, ..parsed }.to_string();
         let version =
             (0..).take_while(|&version| self.commit_path(Table::Samples, version).exists()).last().unwrap() + 1;
         let transaction = json!({"txn": {"appId": parsed.writer.to_string(), "version": position}});

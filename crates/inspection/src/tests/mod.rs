@@ -23,7 +23,9 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
+use promarchive_archive::file::checksum;
 use promarchive_archive::file::decode::open_file;
+use promarchive_archive::log::CHECKSUM_TAG;
 use promarchive_archive::schema::{LabelColumns, Table, arrow_schema};
 use promarchive_archive::{Archive, Location};
 use promarchive_model::Protocol;
@@ -155,10 +157,16 @@ impl Fixture {
         let batches: Vec<RecordBatch> = batches.map(Result::unwrap).collect();
         let batch = edit(concat_batches(&arrow_schema(table, &LabelColumns::default()), &batches).unwrap());
         let bytes = parquet_file(&batch, |properties| properties);
-        fs::write(place, &bytes).unwrap();
+        self.replace_first(table, &bytes);
+        self.edit_add(table, 1, |add| add["stats"] = json!(stats(&batch).to_string()));
+    }
+
+    /// Puts another file in the place of a table's first one, and lets the log say so.
+    fn replace_first(&self, table: Table, bytes: &[u8]) {
+        fs::write(self.table(table).join(&self.files(table)[0]), bytes).unwrap();
         self.edit_add(table, 1, |add| {
             add["size"] = json!(bytes.len());
-            add["stats"] = json!(stats(&batch).to_string());
+            add["tags"][CHECKSUM_TAG] = json!(format!("{:032x}", checksum(bytes)));
         });
     }
 }

@@ -127,20 +127,26 @@ impl Core {
         locked(&self.in_tables).extend(now);
         let (core, done) = (self.clone(), pending.clone());
         // Committed is committed: what is not trimmed now is trimmed after the next flush.
-        let trimmed = tokio::task::spawn_blocking(move || core.trim(&done)).await;
-        trimmed.map_err(|e| FlushError::Cut(e.to_string()))?;
+        let trimmed = tokio::task::spawn_blocking(move || {
+            core.trim(&done, &tables);
+            tables
+        });
+        let tables = trimmed.await.map_err(|e| FlushError::Cut(e.to_string()))?;
         let settled = &pending.plan.settled;
         let (duplicates, conflicts) = (settled.duplicates, settled.conflicts);
         Ok(FlushReport { position: pending.position, duplicates, conflicts, tables })
     }
 
     /// After the commit: the horizon moves on, unused series are forgotten, the WAL is purged.
-    fn trim(&self, pending: &Pending) {
+    fn trim(&self, pending: &Pending, tables: &BTreeMap<&'static str, TableReport>) {
         let settled = &pending.plan.settled;
         let flush = (self.writer, pending.position);
-        let generation = settled.generation(flush, self.environment.clock.now_ms());
+        let moved = |table: Table, flush, date| {
+            tables.get(table.name()).is_some_and(|report| report.moved.contains(&(flush, date)))
+        };
+        let generation = settled.generation(flush, self.environment.clock.now_ms(), moved);
         self.flushed.fetch_max(pending.position, Ordering::Relaxed);
-        self.remember(generation, settled.changed_generations(&self.horizon()));
+        self.remember(generation, settled.changed_generations(&self.horizon(), moved));
         self.forget_unused();
         self.purge(pending.position);
     }
@@ -234,6 +240,7 @@ impl FlushReport {
             let sum = self.tables.entry(table).or_default();
             sum.rows += report.rows;
             sum.superseded += report.superseded;
+            sum.unmerged += report.unmerged;
             sum.files += report.files;
             sum.bytes += report.bytes;
             sum.races += report.races;

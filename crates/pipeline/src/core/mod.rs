@@ -39,7 +39,7 @@ use promarchive_wal::{Position, Record, Wal, WalError};
 use unpurged::Unpurged;
 
 use crate::flush::{Load, MOST_DAYS};
-use crate::memtable::{Batch, Horizon, Index, IndexAccess, Memtable, Origin, Request, Unusable, resolve};
+use crate::memtable::{Batch, Horizon, Index, IndexAccess, Memtable, Request, RequestKind, Unusable, resolve};
 
 /// Time and randomness.
 #[derive(Clone)]
@@ -275,9 +275,9 @@ impl Core {
     ) -> Result<Accepted, Unusable> {
         let received_at = self.environment.clock.now_ms();
         self.latest.fetch_max(received_at, Ordering::Relaxed);
-        let (bounds, label, origin) = (terms.bounds(), terms.label(), Origin::Sender);
+        let (bounds, label, kind) = (terms.bounds(), terms.label(), RequestKind::Arriving);
         let index = Growing { index: &self.index, growth };
-        let batch = resolve(index, Request { protocol, body: decoded, bounds, received_at, label, origin })?;
+        let batch = resolve(index, Request { protocol, body: decoded, bounds, received_at, label, kind })?;
         let delivered = batch.timestamps().map(|(first, newest)| {
             let index = locked(&self.index);
             let replica = batch.label_in_common(&index.series, REPLICA_LABEL).unwrap_or_default().into();
@@ -338,8 +338,8 @@ impl Core {
     /// Buffers a record of the WAL again, but for the tables that hold it already. `decoded` is its body decompressed.
     pub fn replay(&self, position: Position, record: &Record<'_>, decoded: &[u8]) -> Result<(), Unusable> {
         let Record { protocol, received_at, accept_from, accept_until, label, .. } = *record;
-        let (bounds, origin) = (TimestampBounds { earliest: accept_from, latest: accept_until }, Origin::Replay);
-        let request = Request { protocol, body: decoded, bounds, received_at, label, origin };
+        let (bounds, kind) = (TimestampBounds { earliest: accept_from, latest: accept_until }, RequestKind::Replayed);
+        let request = Request { protocol, body: decoded, bounds, received_at, label, kind };
         let mut batch = resolve(&self.index, request)?;
         self.latest.fetch_max(received_at, Ordering::Relaxed);
         // Another process received it, so only the wall clock can say how long it has waited.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use object_store::path::Path;
 use promarchive_archive::Archive;
 use promarchive_archive::commit::MIN_GENERATIONS;
-use promarchive_archive::file::DataFilePath;
+use promarchive_archive::file::Origin;
 use promarchive_archive::file::decode::DecodeFileError;
 use promarchive_archive::log::{DataFile, LogError};
 use promarchive_archive::schema::Table;
@@ -51,16 +51,6 @@ pub enum RecoveryError {
         /// Why.
         cause: MalformedLabels,
     },
-    /// Another program writes to the table: an OPTIMIZE, say, whose files say nothing of flushes.
-    #[error(
-        "table {table}: {path} was not written by promarchive, which must be the only writer; start a new archive with a WAL of its own, and keep this one to read"
-    )]
-    Foreign {
-        /// Which table.
-        table: &'static str,
-        /// The file.
-        path: String,
-    },
     /// A record that was accepted once cannot be decoded: this program is older than the one that wrote it, or at fault.
     #[error(
         "WAL record {position} cannot be decoded ({cause}): start the promarchive version that wrote it, let it flush, and report this"
@@ -92,11 +82,7 @@ impl RecoveryError {
             Self::Wal(e) => e.is_retryable(),
             Self::Log(e) => e.is_retryable(),
             Self::Flush(_) => true,
-            Self::File { .. }
-            | Self::Labels { .. }
-            | Self::Foreign { .. }
-            | Self::Record { .. }
-            | Self::Memory { .. } => false,
+            Self::File { .. } | Self::Labels { .. } | Self::Record { .. } | Self::Memory { .. } => false,
         }
     }
 }
@@ -199,10 +185,8 @@ async fn recent_files(
     for (table, root, log) in archive.tables().filter(|(table, ..)| table.has_series()) {
         let Some(snapshot) = log.load().await? else { continue };
         for file in snapshot.files().await? {
-            let Some(path) = DataFilePath::parse(&file.path) else {
-                return Err(RecoveryError::Foreign { table: table.name(), path: file.path });
-            };
-            let flush = flushes.entry((path.writer, path.position)).or_default();
+            let Some(id) = generation_of(&file.origin, first.0) else { continue };
+            let flush = flushes.entry(id).or_default();
             flush.committed_at = file.modification_time.max(flush.committed_at);
             flush.files.push((table, stored(archive, root, &file)));
         }
@@ -231,6 +215,13 @@ async fn recent_files(
     Ok(by_time.split_off(dropped))
 }
 
+/// As which flush the horizon remembers a file. The rows of a merged file cannot be told apart: they count as its newest flush of this
+/// receiver's `own` WAL, or else of another one. A file that holds no flush says nothing of what was sent here, so it is not looked at.
+fn generation_of(origin: &Origin, own: WriterId) -> Option<FlushId> {
+    let flushes = origin.flushes();
+    flushes.iter().find(|(writer, _)| *writer == own).or(flushes.first()).copied()
+}
+
 fn stored(archive: &Archive, root: &Path, file: &DataFile) -> StoredFile {
     StoredFile::new(archive.store().clone(), place(root, &file.path), file.size)
 }
@@ -239,7 +230,9 @@ fn stored(archive: &Archive, root: &Path, file: &DataFile) -> StoredFile {
 async fn metadata_files(archive: &Archive) -> Result<Vec<StoredFile>, RecoveryError> {
     let Some((root, log)) = archive.table(Table::Metadata) else { return Ok(Vec::new()) };
     let Some(snapshot) = log.load().await? else { return Ok(Vec::new()) };
-    let files = snapshot.files().await?;
+    let mut files = snapshot.files().await?;
+    // Such a file may have any columns, and its rows did not come through here.
+    files.retain(|file| file.origin != Origin::Foreign);
     let days: BTreeSet<Date> = files.iter().map(|file| file.date).collect();
     let last: BTreeSet<Date> = days.into_iter().rev().take(MetadataIndex::DAYS).collect();
     Ok(files.iter().filter(|file| last.contains(&file.date)).map(|file| stored(archive, root, file)).collect())

@@ -5,21 +5,20 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
 use promarchive_archive::Archive;
 use promarchive_archive::commit::{CommitError, Committed, commit, position_there};
-use promarchive_archive::file::{DataFilePath, EncodeError, EncodedFile};
-use promarchive_archive::log::{Commit, DataFile, FileStats, LogError, Snapshot, TableLog};
-use promarchive_archive::merge::{RewriteError, rewrite};
-use promarchive_archive::schema::{LabelColumns, Table};
-use promarchive_archive::store::{absolute, place, read};
+use promarchive_archive::file::{DataFilePath, EncodeError, EncodedFile, Origin, checksum};
+use promarchive_archive::log::{Commit, CommitKind, DataFile, LogError, Snapshot, TableLog};
+use promarchive_archive::schema::Table;
+use promarchive_archive::store::{absolute, place};
 use promarchive_model::environment::{Clock, Entropy};
 use promarchive_model::failpoint::{self, FailPoint, Sabotage};
 use promarchive_model::{Date, WriterId, chain};
-use serde::Serialize;
 
+use super::report::TableReport;
+use super::supersede;
 use crate::settle::{FilePlan, Plan, SupersedingFiles};
 
 /// Commits between two checkpoints of a table's log, at least and at most. A reader reads each commit since the last one.
@@ -27,6 +26,9 @@ const CHECKPOINT_INTERVAL: u64 = 32;
 const LONGEST_CHECKPOINT_INTERVAL: u64 = 256;
 /// A checkpoint lists all files, so the more commits there were, the fewer there are: one in this part of all commits.
 const CHECKPOINT_SHARE: u64 = 32;
+
+/// How often a flush makes the change of a table before it fails, because others replace what it would replace.
+const MOST_PLANS: u32 = 3;
 
 /// Whether the log gets a checkpoint at this version. What checkpoints take of a flush, on average, hardly grows with the number of files.
 fn is_checkpoint_due(version: u64) -> bool {
@@ -81,32 +83,6 @@ impl FlushError {
     }
 }
 
-/// What one flush put into one table.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct TableReport {
-    /// Rows.
-    pub rows: u64,
-    /// Rows that took the place of committed ones.
-    pub superseded: u64,
-    /// Files added.
-    pub files: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// The table's version with them; absent when nothing was to be committed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<u64>,
-    /// Times that another writer was faster.
-    #[serde(skip)]
-    pub races: u32,
-    /// Files that are not in the table any more: others have taken their rows.
-    #[serde(skip)]
-    pub removed_files: u64,
-    /// Their bytes.
-    #[serde(skip)]
-    pub removed_bytes: u64,
-}
-
 /// Commits whose files are put, and that an earlier try could not finish. Each try makes the same commit of the same files: on a full disk
 /// every file more that no log names would make it worse.
 pub type Unfinished = Mutex<BTreeMap<Table, (Commit, TableReport)>>;
@@ -141,7 +117,26 @@ impl Job<'_> {
         Ok(reports)
     }
 
+    /// A file that is to be written again may be replaced meanwhile: then the table's change is made anew, out of what is there now.
     async fn table(
+        &self,
+        plan: &Arc<Plan>,
+        table: Table,
+        root: &Path,
+        log: &dyn TableLog,
+    ) -> Result<TableReport, FlushError> {
+        for _ in 1..MOST_PLANS {
+            match self.try_table(plan, table, root, log).await {
+                Err(FlushError::Commit { cause: CommitError::Stale(path), .. }) => {
+                    tracing::debug!(table = table.name(), path, "replaced meanwhile: the change is made anew");
+                }
+                done => return done,
+            }
+        }
+        self.try_table(plan, table, root, log).await
+    }
+
+    async fn try_table(
         &self,
         plan: &Arc<Plan>,
         table: Table,
@@ -202,22 +197,23 @@ impl Job<'_> {
         superseding: SupersedingFiles,
     ) -> Result<(Commit, TableReport), FlushError> {
         let mut report = TableReport::default();
-        let transaction = (self.writer, self.position);
-        let mut change = Commit { transaction, add: Vec::new(), remove: Vec::new(), time: 0 };
+        let kind = CommitKind::Append { writer: self.writer, position: self.position };
+        let mut change = Commit { kind, add: Vec::new(), remove: Vec::new(), time: 0 };
         let put = async {
             for (date, file) in files {
                 let mut rest = Some(file);
                 while let Some(file) = rest {
                     let (file, more) = self.encode(plan, table, date, file).await?;
                     report.rows += file.stats.rows;
-                    change.add.push(self.put(root, self.path(date, self.position, self.writer), file).await?);
+                    change.add.push(self.put(root, self.path(date), self.origin(), file).await?);
                     rest = more;
                 }
             }
             if !superseding.is_empty() {
                 let failed = |e: LogError| FlushError::Commit { table: table.name(), cause: e.into() };
                 let committed = snapshot.files().await.map_err(failed)?;
-                self.supersede(table, root, &committed, superseding, &mut change, &mut report).await?;
+                let committed = supersede::Committed { table, root, files: &committed };
+                self.supersede(committed, superseding, &mut change, &mut report).await?;
             }
             Ok(())
         };
@@ -235,8 +231,8 @@ impl Job<'_> {
     /// The time of the commit, also for its files: to recovery it says when the flush was. Files of earlier flushes keep theirs.
     fn stamp(&self, change: &mut Commit) {
         change.time = self.clock.now_ms();
-        let own = |path: DataFilePath| (path.writer, path.position) == change.transaction;
-        let files = change.add.iter_mut().filter(|file| DataFilePath::parse(&file.path).is_some_and(own));
+        let own = self.origin();
+        let files = change.add.iter_mut().filter(|file| file.origin == own);
         files.for_each(|file| file.modification_time = change.time);
     }
 
@@ -255,19 +251,37 @@ impl Job<'_> {
         date: Date,
         file: FilePlan,
     ) -> Result<(EncodedFile, Option<FilePlan>), FlushError> {
-        let (plan, label_columns) = (plan.clone(), self.archive.label_columns().clone());
-        let encoded = tokio::task::spawn_blocking(move || plan.encode(table, date, &file, &label_columns)).await;
+        let (plan, label_columns, origin) = (plan.clone(), self.archive.label_columns().clone(), self.origin());
+        let encoded =
+            tokio::task::spawn_blocking(move || plan.encode(table, date, &file, &label_columns, &origin)).await;
         let encoded = encoded.map_err(|e| FlushError::Cut(e.to_string()))?;
         encoded.map_err(|cause| FlushError::Encode { table: table.name(), cause })
     }
 
-    fn path(&self, date: Date, position: u64, writer: WriterId) -> DataFilePath {
-        DataFilePath { date, position, writer, nonce: self.entropy.next_u64() }
+    pub(super) fn origin(&self) -> Origin {
+        Origin::Flush { writer: self.writer, position: self.position }
     }
 
-    async fn put(&self, root: &Path, path: DataFilePath, file: EncodedFile) -> Result<DataFile, FlushError> {
+    /// A name says the flush whose rows are in the file, for people and for earlier versions of this program.
+    pub(super) fn path(&self, date: Date) -> DataFilePath {
+        DataFilePath { date, position: self.position, writer: self.writer, nonce: self.entropy.next_u64() }
+    }
+
+    /// A name for the same rows.
+    pub(super) fn path_like(&self, old: &DataFile) -> DataFilePath {
+        let (writer, position) = old.origin.flushes().first().copied().unwrap_or((self.writer, self.position));
+        DataFilePath { writer, position, ..self.path(old.date) }
+    }
+
+    pub(super) async fn put(
+        &self,
+        root: &Path,
+        path: DataFilePath,
+        origin: Origin,
+        file: EncodedFile,
+    ) -> Result<DataFile, FlushError> {
         point(FailPoint::FilePut)?;
-        let (size, name) = (file.bytes.len() as u64, path.to_string());
+        let (size, name, checksum) = (file.bytes.len() as u64, path.to_string(), checksum(&file.bytes));
         let location = place(root, &name);
         let put = self.archive.store().put(&location, PutPayload::from(file.bytes)).await;
         let put = put.map_err(|e| FlushError::Put { path: absolute(&location), cause: chain(&e) });
@@ -276,58 +290,15 @@ impl Job<'_> {
             let _ = self.archive.store().delete(&location).await;
             return Err(error);
         }
-        Ok(DataFile { path: name, size, modification_time: 0, date: path.date, stats: Some(file.stats) })
-    }
-
-    /// Writes the files again that have superseded rows; the commit swaps old for new.
-    async fn supersede(
-        &self,
-        table: Table,
-        root: &Path,
-        files: &[DataFile],
-        superseding: SupersedingFiles,
-        change: &mut Commit,
-        report: &mut TableReport,
-    ) -> Result<(), FlushError> {
-        for (((writer, position), date), rows) in superseding {
-            let written = |file: &&DataFile| {
-                let path = DataFilePath::parse(&file.path);
-                path.is_some_and(|path| (path.writer, path.position, path.date) == (writer, position, date))
-            };
-            if !files.iter().any(|file| written(&file)) {
-                tracing::warn!(table = table.name(), %writer, position, %date, "a file with superseded rows is gone; they stay as they were");
-                continue;
-            }
-            report.superseded += rows.stats.rows;
-            let rows = Bytes::from(rows.bytes);
-            for old in files.iter().filter(written) {
-                // A flush of much may have written several files.
-                let Some(bytes) = self.rewrite(table, root, old, rows.clone()).await? else { continue };
-                let stats = old.stats.clone().unwrap_or(FileStats { rows: 0, metric: None, timestamp: None });
-                let new = self.put(root, self.path(date, position, writer), EncodedFile { bytes, stats }).await?;
-                // The time stays: to recovery it says when the flush was whose rows these are.
-                change.add.push(DataFile { stats: old.stats.clone(), modification_time: old.modification_time, ..new });
-                change.remove.push(old.clone());
-            }
-        }
-        Ok(())
-    }
-
-    /// A file with some rows replaced; none if it has no row to replace.
-    async fn rewrite(
-        &self,
-        table: Table,
-        root: &Path,
-        old: &DataFile,
-        rows: Bytes,
-    ) -> Result<Option<Vec<u8>>, FlushError> {
-        let location = place(root, &old.path);
-        let failed = |cause: String| FlushError::Rewrite { path: absolute(&location), cause };
-        let file = read(self.archive.store().as_ref(), &location).await.map_err(|e| failed(e.to_string()))?;
-        let label_columns: LabelColumns = self.archive.label_columns().clone();
-        let rewritten = tokio::task::spawn_blocking(move || rewrite(table, &label_columns, file, rows)).await;
-        let rewritten: Result<Option<Vec<u8>>, RewriteError> = rewritten.map_err(|e| FlushError::Cut(e.to_string()))?;
-        rewritten.map_err(|e| failed(e.to_string()))
+        Ok(DataFile {
+            path: name,
+            size,
+            modification_time: 0,
+            date: path.date,
+            stats: Some(file.stats),
+            origin,
+            checksum: Some(checksum),
+        })
     }
 }
 

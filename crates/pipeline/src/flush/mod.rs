@@ -4,6 +4,9 @@
 
 mod job;
 mod policy;
+mod report;
+mod supersede;
 
-pub use job::{FlushError, Job, TableReport, Unfinished};
+pub use job::{FlushError, Job, Unfinished};
 pub use policy::{Load, MOST_DAYS, Policy, Trigger};
+pub use report::TableReport;

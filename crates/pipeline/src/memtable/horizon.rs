@@ -133,13 +133,14 @@ impl Horizon {
         }
     }
 
-    /// Puts changed generations in the place of those of the same flush.
+    /// Puts changed generations in the place of those of the same flush. One of which no row is left is none.
     pub fn replace(&mut self, changed: Vec<Generation>) {
         for generation in changed {
             if let Some(slot) = self.generations.iter_mut().find(|slot| slot.generation.flush == generation.flush) {
                 *slot = Kept::new(Arc::new(generation));
             }
         }
+        self.generations.retain(|kept| !kept.generation.is_empty());
     }
 
     /// Bytes held, estimated.

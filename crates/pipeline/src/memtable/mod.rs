@@ -24,7 +24,7 @@ pub use buffer::Memtable;
 pub use horizon::{FlushId, Generation, Horizon};
 pub use metadata::MetadataIndex;
 pub use order::file_order;
-pub use request::{IndexAccess, Origin, Request, Unusable};
+pub use request::{IndexAccess, Request, RequestKind, Unusable};
 pub use resolve::resolve;
 pub use run::{SampleRun, Samples, SortedRun};
 pub use series::{EpochGuard, SeriesIndex, SeriesRef};

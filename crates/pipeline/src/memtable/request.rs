@@ -9,11 +9,11 @@ use super::Index;
 
 /// Whether a request may still be refused as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum RequestKind {
     /// A sender waits for the answer.
-    Sender,
+    Arriving,
     /// The WAL: it was accepted once.
-    Replay,
+    Replayed,
 }
 
 /// A decompressed request, and what decides about it.
@@ -30,7 +30,7 @@ pub struct Request<'a> {
     /// A label that is set on all of its series.
     pub label: Option<SetLabel<'a>>,
     /// Where it comes from.
-    pub origin: Origin,
+    pub kind: RequestKind,
 }
 
 /// Why nothing of a request can be used. Series that it has made known stay until unused ones are forgotten.

@@ -16,7 +16,7 @@ use super::batch::{Batch, ExemplarRow};
 use super::buffer::histogram_bytes;
 use super::lookup::Lookup;
 use super::metadata;
-use super::request::{IndexAccess, Origin, Request, Unusable};
+use super::request::{IndexAccess, Request, RequestKind, Unusable};
 use super::series::SeriesRef;
 use super::slice::{SLICE_SERIES, SeriesMetadata, Slice, is_nameless, rows};
 use super::symbols::Symbol;
@@ -96,7 +96,7 @@ impl<'a> Resolver<'_, 'a> {
         self.entries += entries;
         let bytes = self.request.body.len();
         let most = FREE_ENTRIES.max(bytes / ENTRY_BYTES);
-        if self.request.origin == Origin::Sender && self.entries > most {
+        if self.request.kind == RequestKind::Arriving && self.entries > most {
             return Err(DecodeError::TooManyEntries { entries: most, bytes });
         }
         Ok(())
@@ -154,7 +154,7 @@ impl<'a> Resolver<'_, 'a> {
             match LabelSet::parse(&series.labels, self.symbols) {
                 Ok(mut set) => {
                     self.label_text_bytes = self.label_text_bytes.saturating_add(set.text_bytes());
-                    if self.request.origin == Origin::Sender && self.label_text_bytes > MAX_LABEL_TEXT_BYTES {
+                    if self.request.kind == RequestKind::Arriving && self.label_text_bytes > MAX_LABEL_TEXT_BYTES {
                         return Err(DecodeError::TooMuchLabelText { limit: MAX_LABEL_TEXT_BYTES });
                     }
                     if let Some(label) = self.request.label {

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use prost::Message;
 
-use super::{Batch, Index, IndexAccess, Origin, Request, Unusable, resolve};
+use super::{Batch, Index, IndexAccess, Request, RequestKind, Unusable, resolve};
 
 const NOW: i64 = 1_763_000_000_000;
 const BOUNDS: TimestampBounds = TimestampBounds { earliest: EARLIEST_TIMESTAMP, latest: NOW };
@@ -23,8 +23,8 @@ fn resolved(index: &mut Index, protocol: Protocol, series: &[SentSeries]) -> Bat
 
 fn labelled(index: &mut Index, protocol: Protocol, series: &[SentSeries], label: Option<SetLabel<'_>>) -> Batch {
     let body = body(protocol, series);
-    let origin = Origin::Sender;
-    resolve(index, Request { protocol, body: &body, bounds: BOUNDS, received_at: NOW, label, origin }).unwrap()
+    let kind = RequestKind::Arriving;
+    resolve(index, Request { protocol, body: &body, bounds: BOUNDS, received_at: NOW, label, kind }).unwrap()
 }
 
 fn labels() -> impl Strategy<Value = Vec<(Vec<u8>, Vec<u8>)>> {
@@ -262,8 +262,8 @@ fn series_that_are_forgotten_in_the_middle_of_a_request_are_looked_up_anew() {
         let request = [many(0, 7), many(0, 7)].concat();
         drop(resolved(&mut index, protocol, &request));
         let body = body(protocol, &request);
-        let (bounds, received_at, label, origin) = (BOUNDS, NOW, None, Origin::Sender);
-        let request_again = Request { protocol, body: &body, bounds, received_at, label, origin };
+        let (bounds, received_at, label, kind) = (BOUNDS, NOW, None, RequestKind::Arriving);
+        let request_again = Request { protocol, body: &body, bounds, received_at, label, kind };
         let batch = resolve(Forgetful(&mut index, 7), request_again).unwrap();
         let want: Vec<String> = (0..7).chain(0..7).map(|at| format!(r#"{{"instance":"instance-0-{at}"}}"#)).collect();
         let found: Vec<String> = read(&index, &batch).samples.into_iter().map(|(_, labels, _)| labels).collect();
@@ -275,24 +275,24 @@ fn series_that_are_forgotten_in_the_middle_of_a_request_are_looked_up_anew() {
 #[test]
 fn a_request_of_nothing_but_entries_is_refused_when_it_comes_and_not_when_it_is_replayed() {
     let empty = |count: usize| [0x0a, 0x00].repeat(count);
-    let resolve = |body: &[u8], origin| {
+    let resolve = |body: &[u8], kind| {
         let mut index = Index::new(1);
-        let request = Request { protocol: Protocol::V1, body, bounds: BOUNDS, received_at: NOW, label: None, origin };
+        let request = Request { protocol: Protocol::V1, body, bounds: BOUNDS, received_at: NOW, label: None, kind };
         resolve(&mut index, request).map(|batch| (batch.series, batch.refusals.total()))
     };
     let most = 1 << 17;
-    assert_eq!(resolve(&empty(most), Origin::Sender).unwrap(), (1 << 17, 1 << 17));
-    let error = resolve(&empty(most + 1), Origin::Sender).unwrap_err().to_string();
+    assert_eq!(resolve(&empty(most), RequestKind::Arriving).unwrap(), (1 << 17, 1 << 17));
+    let error = resolve(&empty(most + 1), RequestKind::Arriving).unwrap_err().to_string();
     assert!(error.contains("over 131072 series, samples and other entries in 262146 bytes"), "{error}");
-    assert_eq!(resolve(&empty(most + 1), Origin::Replay).unwrap().0, (1 << 17) + 1);
+    assert_eq!(resolve(&empty(most + 1), RequestKind::Replayed).unwrap().0, (1 << 17) + 1);
 
     // Metadata and samples count likewise; with enough bytes for each there may be more.
     let metadata = [0x1a, 0x00].repeat(most + 1);
-    assert!(resolve(&metadata, Origin::Sender).is_err());
+    assert!(resolve(&metadata, RequestKind::Arriving).is_err());
     let samples = [&[0x0a, 0x80, 0x80, 0x08][..], &[0x12, 0x00].repeat(1 << 16)].concat().repeat(3);
-    assert!(resolve(&samples, Origin::Sender).is_err());
+    assert!(resolve(&samples, RequestKind::Arriving).is_err());
     let long = [&[0x0a, 0x06, 0x7a, 0x04][..], b"pad!"].concat().repeat(most + 1);
-    assert_eq!(resolve(&long, Origin::Sender).unwrap().0, (1 << 17) + 1);
+    assert_eq!(resolve(&long, RequestKind::Arriving).unwrap().0, (1 << 17) + 1);
 }
 
 /// New series that name one long text, written out for each.
@@ -306,7 +306,7 @@ fn a_request_of_series_that_repeat_a_long_text_is_refused() {
     let body = proto::v2::Request { symbols, timeseries: numbers.map(series).collect() }.encode_to_vec();
     assert!(body.len() < LENGTH + (64 << 10), "{}", body.len());
     let (protocol, bounds, received_at, label) = (Protocol::V2, BOUNDS, NOW, None);
-    let request = Request { protocol, body: &body, bounds, received_at, label, origin: Origin::Sender };
+    let request = Request { protocol, body: &body, bounds, received_at, label, kind: RequestKind::Arriving };
     let mut index = Index::new(1);
     let unusable = resolve(&mut index, request).unwrap_err();
     assert!(unusable.to_string().contains("written out"), "{unusable}");
@@ -432,8 +432,8 @@ fn a_request_ends_where_there_is_no_room_for_more_series() {
     }
     let mut index = Index::new(1);
     let body = body(Protocol::V1, &many(0, 1000));
-    let (protocol, bounds, received_at, label, origin) = (Protocol::V1, BOUNDS, NOW, None, Origin::Sender);
-    let request = Request { protocol, body: &body, bounds, received_at, label, origin };
+    let (protocol, bounds, received_at, label, kind) = (Protocol::V1, BOUNDS, NOW, None, RequestKind::Arriving);
+    let request = Request { protocol, body: &body, bounds, received_at, label, kind };
     let unusable = resolve(Bounded(&mut index, 20_000), request).unwrap_err();
     assert!(matches!(unusable, Unusable::NoRoom), "{unusable}");
     assert!((20..200).contains(&index.series.len()), "{} series", index.series.len());

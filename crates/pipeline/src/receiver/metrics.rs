@@ -111,6 +111,8 @@ pub struct Metrics {
     pub duplicates: Counter,
     /// Rows received again with another content.
     pub conflicting_samples: Counter,
+    /// Rows that beat a committed one whose file is gone.
+    pub unmerged_rows: Counter,
     /// When the last commit was made, in seconds since the epoch.
     pub last_commit_timestamp_seconds: Gauge<f64, AtomicU64>,
 }
@@ -242,6 +244,11 @@ impl Metrics {
             conflicting_samples: r.add(
                 "conflicting_samples",
                 "Rows received again with another content, of which one was kept",
+                Counter::default(),
+            ),
+            unmerged_rows: r.add(
+                "unmerged_rows",
+                "Rows that took the place of a committed one whose file another program has replaced: both stand until they are merged",
                 Counter::default(),
             ),
             last_commit_timestamp_seconds: r.add(

@@ -15,6 +15,7 @@ mod deliveries;
 mod fair;
 mod file_system;
 mod flusher;
+mod foreign_files;
 mod growth;
 mod health;
 mod held_slot;

@@ -22,6 +22,7 @@ use super::control::Control;
 use super::fair::queue;
 use super::file_system::{self, FileSystemError, is_unsupported};
 use super::flusher::Flusher;
+use super::foreign_files;
 use super::health::{Health, Part};
 use super::ingest::{Channels, Ingest, Open};
 use super::lock::{DirectoryLock, LockError};
@@ -178,6 +179,7 @@ pub async fn run(
         return ended_by(&end);
     };
     start_log::warn_of_checksums(&location).await;
+    foreign_files::warn(opened.core.archive()).await;
     archive_size::count(opened.core.archive(), &metrics).await;
     let working = start(&settings, &environment, &opened, &ingest, &supervisor, &health, &metrics)?;
     control(&settings.wal, &ingest, &supervisor, stopped.clone());
@@ -271,6 +273,7 @@ async fn open(settings: &Settings, environment: &Environment) -> Result<Opened, 
         Arc::new([take(ARCHIVE, location.directory(), ARCHIVE_LOCK_FILE)?, take(WAL, &settings.wal, WAL_LOCK_FILE)?]);
     let (clock, entropy) = (environment.clock.as_ref(), environment.entropy.as_ref());
     let archive = Archive::open_or_create(&location, settings.label_columns.clone(), clock, entropy).await?;
+    start_log::warn_of_label_columns(archive.label_columns());
     if let Err(error) = archive_note::write(disk.as_ref(), location.directory()) {
         tracing::warn!(%error, "the WAL directory does not say yet that it has an archive; the next start tries again");
     }

@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use promarchive_api::LabelColumns;
 use promarchive_archive::Location;
 use promarchive_archive::log::foreign_checksums;
 use promarchive_wal::Recovery;
@@ -39,6 +40,16 @@ pub(super) fn warn_of_readers(wal: &Path) {
         tracing::warn!(
             "every user of this machine can read or change the WAL directory {}: take that away with chmod o-rwx",
             wal.display()
+        );
+    }
+}
+
+/// What an archive of an earlier version has, and a new one cannot.
+pub(super) fn warn_of_label_columns(label_columns: &LabelColumns) {
+    if let Some(name) = label_columns.for_later() {
+        tracing::warn!(
+            "the archive has a label column \"{name}\", which the tables of downsampled samples need for themselves: this archive can go on, \
+             and cannot be downsampled. A new archive without that label column can"
         );
     }
 }

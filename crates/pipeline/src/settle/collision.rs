@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use promarchive_archive::file::Origin;
 use promarchive_archive::file::decode::{for_each_sample, open_file};
-use promarchive_archive::merge::rewrite;
+use promarchive_archive::merge::Replacement;
 use promarchive_archive::schema::{LabelColumns, Table};
 use promarchive_model::{
     Date, EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, Protocol, Sample, TimestampBounds, WriterId, series_id,
@@ -11,7 +12,7 @@ use promarchive_model::{
 use promarchive_testkit::hand_made::{SentSeries, body};
 
 use super::{Plan, settle};
-use crate::memtable::{Horizon, Index, Memtable, Origin, Request, resolve};
+use crate::memtable::{Horizon, Index, Memtable, Request, RequestKind, resolve};
 
 /// Two metrics of one XXH3-64. Over 240 bytes, each 64-bit lane adds up, over stripes of 64 bytes, the data of its neighbour and a product of the
 /// halves of its data XOR the secret. Where the upper half is that of the secret, the product is 0, and the lower half counts by its sum alone:
@@ -55,8 +56,8 @@ fn decode(file: Vec<u8>) -> Rows {
 /// The plan of a flush of one request.
 fn planned(index: &mut Index, horizon: &Horizon, request: &[SentSeries]) -> Plan {
     let body = body(Protocol::V2, request);
-    let (protocol, bounds, origin) = (Protocol::V2, BOUNDS, Origin::Sender);
-    let request = Request { protocol, body: &body, bounds, received_at: 0, label: None, origin };
+    let (protocol, bounds, kind) = (Protocol::V2, BOUNDS, RequestKind::Arriving);
+    let request = Request { protocol, body: &body, bounds, received_at: 0, label: None, kind };
     let mut batch = resolve(&mut *index, request).unwrap();
     let mut memtable = Memtable::default();
     memtable.apply(1, 0, &mut batch, |_| false);
@@ -75,7 +76,7 @@ fn series_of_one_id_do_not_merge() {
     let mut index = Index::new(1);
     let plan = planned(&mut index, &Horizon::default(), &[series(&b, 20), series(&a, 10)]);
     let files = plan.files(Table::Samples);
-    let (file, rest) = plan.encode(Table::Samples, Date(0), &files[&Date(0)], &columns()).unwrap();
+    let (file, rest) = plan.encode(Table::Samples, Date(0), &files[&Date(0)], &columns(), &Origin::Import).unwrap();
     assert!(rest.is_none());
     let rows = |of_a: [u64; 2], of_b: [u64; 2]| -> Rows {
         let row = |metric: &String, (timestamp, value)| {
@@ -88,12 +89,14 @@ fn series_of_one_id_do_not_merge() {
 
     // Both are in the horizon; a greater value of one supersedes its own row alone.
     let mut horizon = Horizon::default();
-    horizon.push(plan.settled.generation(flush, 0), 0);
+    horizon.push(plan.settled.generation(flush, 0, |_, _, _| false), 0);
     let plan = planned(&mut index, &horizon, &[series(&a, 15), series(&b, 20)]);
     assert!(plan.files(Table::Samples).is_empty());
     assert_eq!((plan.settled.duplicates, plan.settled.conflicts), (2, 2));
     let superseding: BTreeMap<_, _> = plan.encode_superseding(Table::Samples, &columns()).unwrap();
     let replacement = superseding.into_values().next().unwrap().bytes;
-    let rewritten = rewrite(Table::Samples, &columns(), file.bytes.into(), replacement.into()).unwrap().unwrap();
+    let (writer, position) = flush;
+    let mut replacement = Replacement::read(Table::Samples, &columns(), [(flush, replacement.into())]).unwrap();
+    let rewritten = replacement.rewrite(&Origin::Flush { writer, position }, file.bytes.into()).unwrap().unwrap();
     assert_eq!(decode(rewritten), rows([15, 15], [20, 20]));
 }

@@ -11,6 +11,7 @@ mod plan;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 pub use plan::{FilePlan, Plan, SupersedingFiles};
+use promarchive_archive::schema::Table;
 use promarchive_model::{Date, Histogram, HistogramRank, MetadataRow, Sample, histogram_rank, sample_rank};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -47,6 +48,12 @@ pub struct Superseding {
     pub histograms: Vec<(SeriesRef, Histogram)>,
 }
 
+/// Tells of the rows that supersede those of a flush in a table and on a day whether they went into files of their own flush, because the others
+/// are in no file any more.
+pub trait Moved: Fn(Table, FlushId, Date) -> bool {}
+
+impl<F: Fn(Table, FlushId, Date) -> bool> Moved for F {}
+
 /// Settles a memtable against the horizon. What is in order already is shared with the memtable, whose rows stay what they are.
 pub fn settle(memtable: &mut Memtable, horizon: &Horizon) -> Settled {
     let mut settled =
@@ -73,23 +80,36 @@ impl Settled {
         series
     }
 
-    /// What the horizon is to remember of it.
-    pub fn generation(&self, flush: FlushId, committed_at: i64) -> Generation {
+    /// What the horizon is to remember of it. Rows that `moved` tells of are in the files of this flush.
+    pub fn generation(&self, flush: FlushId, committed_at: i64, moved: impl Moved) -> Generation {
         let place =
             |(series, histogram): &(SeriesRef, Histogram)| ((*series, histogram.timestamp), histogram_rank(histogram));
-        Generation {
+        let mut generation = Generation {
             samples: self.samples.clone(),
             histograms: self.histograms.iter().map(place).collect(),
             exemplars: self.exemplars.iter().map(|row| (row.series, exemplar_hash(row))).collect(),
             ..Generation::new(flush, committed_at)
+        };
+        for (old, rows) in &self.superseding {
+            let is_moved = |table, timestamp| moved(table, *old, Date::of(timestamp));
+            let samples = rows.samples.chunk_by(|(a, _), (b, _)| a == b).filter_map(|rows| {
+                let moved = rows.iter().map(|&(_, sample)| sample);
+                let moved: Vec<Sample> = moved.filter(|sample| is_moved(Table::Samples, sample.timestamp)).collect();
+                Some((rows.first()?.0, SortedRun::new(&moved)?))
+            });
+            generation.samples.extend(samples);
+            let histograms = rows.histograms.iter().filter(|(_, row)| is_moved(Table::Histograms, row.timestamp));
+            generation.histograms.extend(histograms.map(place));
         }
+        generation.samples.sort_by_key(|&(series, _)| series);
+        generation
     }
 
     /// The generations that superseding rows have changed.
-    pub fn changed_generations(&self, horizon: &Horizon) -> Vec<Generation> {
+    pub fn changed_generations(&self, horizon: &Horizon, moved: impl Moved) -> Vec<Generation> {
         let find = |flush: &FlushId| horizon.generations().find(|generation| generation.flush == *flush);
         let changed = self.superseding.iter().filter_map(|(flush, rows)| Some((find(flush)?, rows)));
-        changed.map(|(generation, rows)| rows.apply_to(generation)).collect()
+        changed.map(|(generation, rows)| rows.apply_to(generation, &moved)).collect()
     }
 
     fn run(&mut self, series: SeriesRef, run: &mut SampleRun, horizon: &Horizon) {
@@ -213,20 +233,35 @@ impl Settled {
 }
 
 impl Superseding {
-    fn apply_to(&self, generation: &Generation) -> Generation {
+    fn apply_to(&self, generation: &Generation, moved: &impl Moved) -> Generation {
         let mut changed = generation.clone();
+        let is_moved = |table, timestamp| moved(table, generation.flush, Date::of(timestamp));
         let new: HashMap<(SeriesRef, i64), Sample> =
             self.samples.iter().map(|&(series, sample)| ((series, sample.timestamp), sample)).collect();
         let touched: HashSet<SeriesRef> = self.samples.iter().map(|&(series, _)| series).collect();
-        for (series, run) in changed.samples.iter_mut().filter(|(series, _)| touched.contains(series)) {
-            let samples: Vec<Sample> =
-                run.iter().map(|old| new.get(&(*series, old.timestamp)).copied().unwrap_or(old)).collect();
-            if let Some(rewritten) = SortedRun::new(&samples) {
-                *run = rewritten;
-            }
-        }
+        changed.samples = changed
+            .samples
+            .into_iter()
+            .filter_map(|(series, run)| {
+                if !touched.contains(&series) {
+                    return Some((series, run));
+                }
+                let stays = |old: Sample| match new.get(&(series, old.timestamp)) {
+                    Some(_) if is_moved(Table::Samples, old.timestamp) => None,
+                    Some(&new) => Some(new),
+                    None => Some(old),
+                };
+                let samples: Vec<Sample> = run.iter().filter_map(stays).collect();
+                SortedRun::new(&samples).map(|run| (series, run))
+            })
+            .collect();
         for (series, histogram) in &self.histograms {
-            changed.histograms.insert((*series, histogram.timestamp), histogram_rank(histogram));
+            let place = (*series, histogram.timestamp);
+            if is_moved(Table::Histograms, histogram.timestamp) {
+                changed.histograms.remove(&place);
+            } else {
+                changed.histograms.insert(place, histogram_rank(histogram));
+            }
         }
         changed
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use promarchive_archive::file::{EncodeError, EncodedFile, FileEncoder};
+use promarchive_archive::file::{EncodeError, EncodedFile, FileEncoder, Origin};
 use promarchive_archive::schema::{LabelColumns, Table};
 use promarchive_model::{Date, Histogram, Sample};
 
@@ -73,8 +73,9 @@ impl Plan {
         date: Date,
         plan: &FilePlan,
         label_columns: &LabelColumns,
+        origin: &Origin,
     ) -> Result<(EncodedFile, Option<FilePlan>), EncodeError> {
-        let mut file = FileEncoder::new(table, label_columns)?;
+        let mut file = FileEncoder::new(table, label_columns, origin)?;
         let settled = &self.settled;
         let mut places = plan.series.iter();
         for &place in places.by_ref() {
@@ -118,7 +119,8 @@ impl Plan {
                 Table::Exemplars | Table::Metadata => BTreeMap::new(),
             };
             for (date, plan) in plans {
-                let mut file = FileEncoder::new(table, label_columns)?;
+                let &(writer, position) = flush;
+                let mut file = FileEncoder::new(table, label_columns, &Origin::Flush { writer, position })?;
                 for (series, labels) in plan.series.iter().filter_map(|&place| self.series(place)) {
                     file.series(labels)?;
                     if table == Table::Samples {

@@ -188,11 +188,16 @@ fn each_rule_refuses_and_lets_pass(suite: &Suite) {
         assert!(answer.code == 422 && answer.message.contains(message), "{refused}: {answer:?}");
         change(accepted.clone()).unwrap_or_else(|answer| panic!("{accepted}: {answer:?}"));
     }
-    let dotted = json!({"spec": {"paused": true, "storage": {"persistentVolume": {"size": "1Gi"}},
-        "receiver": {"labelColumns": ["pod", "k8s.pod.name"]}}});
-    let made = suite.api.create(place.object("MetricsArchive", "promarchive.dev/v1alpha1", "dotted-column", dotted));
-    let refused = made.unwrap_err();
-    assert!(refused.code == 422 && refused.message.contains("no name may have a dot"), "{refused:?}");
+    for (column, message) in [
+        ("k8s.pod.name", "no name may have a dot"),
+        ("Last_Timestamp", "a column that the tables of downsampled samples need"),
+    ] {
+        let spec = json!({"spec": {"paused": true, "storage": {"persistentVolume": {"size": "1Gi"}},
+            "receiver": {"labelColumns": ["pod", column]}}});
+        let made = suite.api.create(place.object("MetricsArchive", "promarchive.dev/v1alpha1", "bad-column", spec));
+        let refused = made.unwrap_err();
+        assert!(refused.code == 422 && refused.message.contains(message), "{refused:?}");
+    }
     for (name, is_good) in [
         ("a".repeat(52), true),
         ("a".repeat(53), false),

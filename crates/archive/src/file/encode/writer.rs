@@ -18,6 +18,7 @@ use promarchive_model::{Histogram, MetadataRow, Sample, SeriesLabels};
 use super::column_orders::{ColumnOrdersError, mark_doubles_for_every_reader};
 use super::keys::KeyColumns;
 use super::own_columns::{ExemplarColumns, HistogramColumns, MetadataColumns, SampleColumns};
+use crate::file::{ORIGIN_TAG, Origin};
 use crate::log::FileStats;
 use crate::schema::{Kind, LabelColumns, SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, Table, arrow_schema, columns};
 
@@ -104,12 +105,12 @@ pub struct FileEncoder {
 }
 
 impl FileEncoder {
-    /// An empty file.
-    pub fn new(table: Table, label_columns: &LabelColumns) -> Result<Self, EncodeError> {
+    /// An empty file for rows of this origin, which its footer says.
+    pub fn new(table: Table, label_columns: &LabelColumns, origin: &Origin) -> Result<Self, EncodeError> {
         let schema = arrow_schema(table, label_columns);
         // Without Arrow's own schema beside it: readers get plain text columns, not this program's dictionaries.
         let parquet_schema = ArrowSchemaConverter::new().convert(&schema)?;
-        let properties = Arc::new(writer_properties(table, label_columns)?);
+        let properties = Arc::new(writer_properties(table, label_columns, origin)?);
         let file = SerializedFileWriter::new(Vec::new(), parquet_schema.root_schema_ptr(), properties)?;
         let columns = ArrowRowGroupWriterFactory::new(&file, schema.clone());
         let own = match table {
@@ -280,7 +281,11 @@ fn widen(bounds: &mut Option<(String, String)>, value: &str) {
 }
 
 /// How each column is encoded.
-pub(crate) fn writer_properties(table: Table, label_columns: &LabelColumns) -> Result<WriterProperties, EncodeError> {
+pub(crate) fn writer_properties(
+    table: Table,
+    label_columns: &LabelColumns,
+    origin: &Origin,
+) -> Result<WriterProperties, EncodeError> {
     let mut properties = WriterProperties::builder()
         .set_created_by(concat!("promarchive ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
@@ -290,10 +295,10 @@ pub(crate) fn writer_properties(table: Table, label_columns: &LabelColumns) -> R
         .set_dictionary_page_size_limit(DICTIONARY_BYTES)
         .set_statistics_enabled(EnabledStatistics::None)
         .set_dictionary_enabled(false)
-        .set_key_value_metadata(Some(vec![KeyValue::new(
-            SCHEMA_VERSION_PROPERTY.to_owned(),
-            SCHEMA_VERSION.to_string(),
-        )]));
+        .set_key_value_metadata(Some(vec![
+            KeyValue::new(SCHEMA_VERSION_PROPERTY.to_owned(), SCHEMA_VERSION.to_string()),
+            KeyValue::new(ORIGIN_TAG.to_owned(), origin.to_string()),
+        ]));
     let table_columns = columns(table, label_columns);
     for column in &table_columns {
         let path = ColumnPath::new(vec![column.name.clone()]);

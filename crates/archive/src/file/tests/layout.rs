@@ -9,6 +9,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use super::*;
+use crate::file::ORIGIN_TAG;
 use crate::schema::{Kind, SCHEMA_VERSION_PROPERTY};
 
 fn reader(file: Bytes) -> SerializedFileReader<Bytes> {
@@ -55,7 +56,7 @@ pub(super) fn large_file(rows_of_each: &[i64]) -> (Sets, Bytes) {
     let values: Vec<String> = (0..rows_of_each.len()).map(|at| format!("job-{at:03}")).collect();
     let sets: Vec<_> = values.iter().map(|value| ("up", vec![("job", value.as_str()), ("pod", "p")])).collect();
     let sets = Sets::new(&sets);
-    let mut file = FileEncoder::new(Table::Samples, &columns()).unwrap();
+    let mut file = FileEncoder::new(Table::Samples, &columns(), &Origin::Import).unwrap();
     for (place, &rows) in rows_of_each.iter().enumerate() {
         file.series(sets.get(place)).unwrap();
         for at in 0..rows {
@@ -171,7 +172,7 @@ fn encodings_are_the_documented_ones() {
             let key_values = metadata.file_metadata().key_value_metadata().unwrap();
             assert_eq!(
                 key_values.iter().map(|entry| entry.key.as_str()).collect::<Vec<_>>(),
-                [SCHEMA_VERSION_PROPERTY]
+                [SCHEMA_VERSION_PROPERTY, ORIGIN_TAG]
             );
             let sorting = metadata.row_group(0).sorting_columns().unwrap();
             let names: Vec<String> = sorting

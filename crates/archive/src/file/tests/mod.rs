@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::decode::{for_each_exemplar, for_each_histogram, for_each_metadata, for_each_sample, open_file};
-use super::{EncodedFile, FileEncoder};
+use super::{EncodedFile, FileEncoder, Origin};
 use crate::schema::{LabelColumns, Table};
 
 /// A row of any table.
@@ -92,7 +92,7 @@ fn columns() -> LabelColumns {
 
 /// A file with the rows of each set.
 fn encode(table: Table, sets: &Sets, rows: &[Vec<Row>]) -> EncodedFile {
-    let mut file = FileEncoder::new(table, &columns()).unwrap();
+    let mut file = FileEncoder::new(table, &columns(), &Origin::Import).unwrap();
     for (place, rows) in rows.iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
         if table.has_series() {
             file.series(sets.get(place)).unwrap();

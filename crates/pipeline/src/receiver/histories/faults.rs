@@ -1,5 +1,6 @@
 //! An object store and table logs that fail when told to, and logs that lie.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,7 +15,7 @@ use object_store::{
     PutOptions, PutPayload, PutResult, Result,
 };
 use promarchive_archive::log::{
-    Commit, DataFile, Definition, LogError, ModelLog, Put, PutFault, Snapshot, TableLog, Version,
+    Addition, Commit, DataFile, Definition, LogError, ModelLog, Put, PutFault, Snapshot, TableLog, Version,
 };
 use promarchive_model::WriterId;
 
@@ -186,5 +187,9 @@ impl Snapshot for ForgetfulSnapshot {
 
     async fn files(&self) -> std::result::Result<Vec<DataFile>, LogError> {
         self.inner.files().await
+    }
+
+    async fn additions(&self, files: &BTreeSet<String>) -> std::result::Result<Vec<Addition>, LogError> {
+        self.inner.additions(files).await
     }
 }

@@ -7,7 +7,9 @@
 #![allow(clippy::cast_possible_wrap, clippy::cast_sign_loss)]
 
 mod faults;
+mod merging;
 mod model;
+mod others;
 mod request;
 mod rows;
 mod seeds;
@@ -17,6 +19,7 @@ mod world;
 
 use std::time::Duration;
 
+use promarchive_archive::file::Origin;
 use promarchive_archive::log::PutFault;
 use promarchive_archive::schema::Table;
 use promarchive_model::DAY_MS;
@@ -25,7 +28,10 @@ use proptest::sample::select;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
+use self::merging::merges;
+use self::others::Others;
 use self::request::{Request, request};
+use self::rows::Place;
 use self::seeds::seeds;
 use self::world::{FlushStep, Lie, Restart, Setup, Step, WALS, World};
 
@@ -70,6 +76,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Heal),
         1 => select(&[1000, MINUTE, 11 * MINUTE, DAY_MS, 3 * DAY_MS][..]).prop_map(Step::Wait),
         1 => Just(Step::Relieve),
+        2 => (select(&Table::ALL[..]), 0_usize..100).prop_map(|(table, which)| Step::Others(table, Others::Merge(which))),
+        1 => (select(&Table::ALL[..]), select(&[Others::Append, Others::Delete][..]))
+            .prop_map(|(table, others)| Step::Others(table, others)),
+        1 => (select(&Table::ALL[..]), 0_usize..100)
+            .prop_map(|(table, which)| Step::Others(table, Others::Replace(which))),
     ];
     vec(step, 1..25)
 }
@@ -312,6 +323,102 @@ fn rows_wait_by_the_monotonic_clock() {
     }
     world.step(&restarted()).unwrap();
     assert_eq!(world.age_after_setting_the_clock(0).map(|age| age.as_secs()), Some(120));
+}
+
+/// A world with two samples of a series that two flushes have written.
+fn world_of_two_flushes() -> World {
+    let mut world = World::new(Setup { seed: 1, keep: Duration::ZERO, flush_bytes: u64::MAX, lie: Lie::Nothing });
+    world.open().unwrap();
+    take(&mut world, &[write(&[(1, 1.0)]), flushed(), write(&[(2, 1.0)]), flushed()]);
+    world
+}
+
+fn take(world: &mut World, steps: &[Step]) {
+    steps.iter().for_each(|step| world.step(step).unwrap());
+}
+
+fn of_samples(change: Others) -> Step {
+    Step::Others(Table::Samples, change)
+}
+
+/// The values of all samples at a time, sorted.
+fn values(world: &mut World, timestamp: i64) -> Vec<f64> {
+    let rows = world.contents().unwrap().rows.into_iter();
+    let rows = rows.filter(|(place, _)| matches!(place, Place::Sample(_, at) if *at == timestamp));
+    let mut values: Vec<f64> = rows.flat_map(|(_, rows)| rows).filter_map(|(_, content)| content.value()).collect();
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+#[test]
+fn a_restart_rebuilds_the_horizon_from_a_merged_file() {
+    let mut world = world_of_two_flushes();
+    take(&mut world, &[of_samples(Others::Merge(0))]);
+    assert_eq!(world.files(Table::Samples).len(), 1);
+    // Both come again, and then one with another value, which is written into the merged file.
+    take(&mut world, &[restarted(), Step::Retry(vec![0, 1]), flushed()]);
+    assert_eq!((values(&mut world, 1), values(&mut world, 2)), (vec![1.0], vec![1.0]));
+    take(&mut world, &[write(&[(1, 2.0)]), flushed(), restarted(), Step::Retry(vec![0, 1, 2]), flushed()]);
+    assert_eq!((values(&mut world, 1), values(&mut world, 2)), (vec![2.0], vec![1.0]));
+    let files = world.files(Table::Samples);
+    assert!(matches!(&files[..], [file] if matches!(file.origin, Origin::Merge { .. })), "{files:?}");
+    world.finish().unwrap();
+}
+
+/// What a running receiver remembers by the flush is found in the file that the flush's file was merged into.
+#[test]
+fn a_winner_is_written_into_the_merged_file_of_its_loser() {
+    let mut world = world_of_two_flushes();
+    take(&mut world, &[of_samples(Others::Merge(0)), write(&[(1, 2.0), (2, 3.0)]), flushed()]);
+    assert_eq!((values(&mut world, 1), values(&mut world, 2)), (vec![2.0], vec![3.0]));
+    assert_eq!(world.files(Table::Samples).len(), 1);
+    world.finish().unwrap();
+}
+
+#[test]
+fn a_winner_whose_losers_file_is_gone_is_not_dropped() {
+    let mut world = world_of_two_flushes();
+    take(&mut world, &[of_samples(Others::Replace(0)), write(&[(1, 2.0)]), flushed()]);
+    assert_eq!((values(&mut world, 1), values(&mut world, 2)), (vec![1.0, 2.0], vec![1.0]));
+    // The winner is known by the flush that has it: it comes again, and is beaten, as any other row.
+    take(&mut world, &[Step::Retry(vec![2]), write(&[(1, 1.5)]), flushed(), write(&[(1, 3.0)]), flushed()]);
+    assert_eq!(values(&mut world, 1), [1.0, 3.0]);
+    take(&mut world, &[restarted(), Step::Retry(vec![2]), write(&[(1, 4.0)]), flushed()]);
+    assert_eq!(values(&mut world, 1), [1.0, 4.0]);
+    world.finish().unwrap();
+    assert_eq!(values(&mut world, 1), [4.0]);
+}
+
+/// The same if the loser's flush has another file of that day.
+#[test]
+fn a_winner_whose_losers_file_is_gone_is_not_dropped_for_the_file_beside_it() {
+    let mut world = world_of_two_flushes();
+    let third = [write(&[(3, 1.0)]), flushed()];
+    take(&mut world, &third);
+    // The file of the second flush is gone, and the merged file spans its position.
+    let merge = |world: &World| merges(&world.files(Table::Samples)).len() - 1;
+    take(&mut world, &[of_samples(Others::Replace(1))]);
+    let whole = of_samples(Others::Merge(merge(&world)));
+    take(&mut world, &[whole, write(&[(2, 2.0), (3, 2.0)]), flushed()]);
+    assert_eq!([1, 2, 3].map(|at| values(&mut world, at)), [vec![1.0], vec![1.0, 2.0], vec![2.0]]);
+    world.finish().unwrap();
+    assert_eq!(values(&mut world, 2), [2.0]);
+}
+
+#[test]
+fn files_of_another_program_do_no_harm() {
+    let mut world = world_of_two_flushes();
+    for table in Table::ALL {
+        take(&mut world, &[Step::Others(table, Others::Append)]);
+    }
+    let all = [Request::of_samples(&[(2, 2.0), (4, 1.0)]), Request::of_exemplar(1), Request::of_metadata("Help.")];
+    let all = Step::Write(all.to_vec());
+    take(
+        &mut world,
+        &[restarted(), Step::Retry(vec![0, 1]), all, flushed(), restarted(), Step::Retry(vec![1, 2, 3, 4]), flushed()],
+    );
+    assert_eq!([1, 2, 4].map(|at| values(&mut world, at)), [[1.0], [2.0], [1.0]]);
+    world.finish().unwrap();
 }
 
 /// Whether one of 300 histories breaks a promise in this way.

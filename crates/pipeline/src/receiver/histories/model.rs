@@ -1,7 +1,7 @@
 //! What was promised: every row that was sent, whether it was acknowledged, and what it may meet in the tables.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use promarchive_archive::commit::MIN_GENERATIONS;
 
@@ -49,13 +49,22 @@ pub(super) struct Model {
     flushes: Vec<Seen>,
     /// How long the horizon reaches back.
     keep: i64,
+    /// Places whose row another program has taken into a file of its own.
+    excused: BTreeSet<Place>,
     /// Flushes before this one were dropped from the horizon because memory was short.
     relieved_before: usize,
 }
 
 impl Model {
     pub(super) fn new(keep: i64) -> Self {
-        Self { sent: BTreeMap::new(), serial: 0, flushes: Vec::new(), keep, relieved_before: 0 }
+        Self {
+            sent: BTreeMap::new(),
+            serial: 0,
+            flushes: Vec::new(),
+            keep,
+            excused: BTreeSet::new(),
+            relieved_before: 0,
+        }
     }
 
     pub(super) fn serial(&self) -> u64 {
@@ -98,6 +107,16 @@ impl Model {
         let flushes = self.flushes.len();
         let now = Moment { time, flushes, flushes_at_most: flushes };
         self.sendings().filter(|sending| sending.wal == wal).for_each(|sending| sending.moments.push(now));
+    }
+
+    /// Another program holds the rows of these places: nobody remembers them for us.
+    pub(super) fn excuse(&mut self, places: impl Iterator<Item = Place>) {
+        self.excused.extend(places);
+    }
+
+    /// All rows are in files of ours again, each once.
+    pub(super) fn excuse_nothing(&mut self) {
+        self.excused.clear();
     }
 
     /// Memory was short: only the last flushes stay within the horizon.
@@ -155,6 +174,9 @@ impl Model {
 
     /// A place may stand twice only because a row was sent again when the flush that had written the first was beyond the horizon.
     fn check_once(&self, place: &Place, rows: &[(Flush, Content)], sendings: &[Sending]) -> Result<(), String> {
+        if self.excused.contains(place) {
+            return Ok(());
+        }
         if matches!(place, Place::Metadata(..)) {
             // It is remembered by days, of which a WAL directory that comes back late may have missed more than are kept.
             let parked = sendings.iter().any(|sending| sending.moments.len() > 1);

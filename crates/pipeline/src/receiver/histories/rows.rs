@@ -33,6 +33,11 @@ pub(super) enum Content {
 pub(super) const STALE: u64 = 0x7ff0_0000_0000_0002;
 
 impl Content {
+    /// The value of a sample.
+    pub(super) fn value(&self) -> Option<f64> {
+        if let Self::Sample(sample) = self { Some(f64::from_bits(sample.value)) } else { None }
+    }
+
     /// The total order of the contents of one place, stated again from its description, not from the code: the greatest stays.
     pub(super) fn order(&self, other: &Self) -> Ordering {
         match (self, other) {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use bytes::Bytes;
-use promarchive_archive::file::DataFilePath;
 use promarchive_archive::file::decode::{
     Text, for_each_exemplar, for_each_histogram, for_each_metadata, for_each_sample, open_file,
 };
+use promarchive_archive::file::{DataFilePath, Origin};
 use promarchive_archive::log::DataFile;
 use promarchive_archive::schema::{LabelColumns, Table};
 use promarchive_model::{Date, WriterId, parse_labels_text};
@@ -27,7 +27,7 @@ pub(super) fn label_columns() -> LabelColumns {
 
 /// Which flush wrote a row.
 pub(super) type Flush = (WriterId, u64);
-type Rows = Vec<(Place, Content)>;
+pub(super) type Rows = Vec<(Place, Content)>;
 
 /// All rows that the tables hold.
 #[derive(Default)]
@@ -37,13 +37,34 @@ pub(super) struct Contents {
     pub(super) flushes: BTreeMap<Flush, i64>,
 }
 
+/// What is known of a file whose rows come from several flushes, or that another program has put in the place of ours.
+pub(super) struct Parts {
+    pub(super) rows: BTreeMap<Place, Flush>,
+    /// All its flushes, and when the first rows of each were committed.
+    pub(super) flushes: BTreeMap<Flush, i64>,
+}
+
+/// What the file says of itself, by which those are known. A file that is written again for superseded rows says the same.
+fn key_of(table: Table, file: &DataFile) -> (Table, String) {
+    match file.origin {
+        Origin::Foreign => (table, file.path.clone()),
+        _ => (table, format!("{} {}", file.date, file.origin)),
+    }
+}
+
 /// Files that were read already; none ever changes.
 #[derive(Default)]
 pub(super) struct Reader {
     known: HashMap<(Table, String), Arc<Rows>>,
+    parts: HashMap<(Table, String), Parts>,
 }
 
 impl Reader {
+    /// Takes note of where the rows of a file come from.
+    pub(super) fn note_parts(&mut self, table: Table, file: &DataFile, parts: Parts) {
+        self.parts.insert(key_of(table, file), parts);
+    }
+
     /// Adds one file to the contents.
     pub(super) fn add(
         &mut self,
@@ -52,27 +73,58 @@ impl Reader {
         file: &DataFile,
         bytes: Bytes,
     ) -> Result<(), String> {
-        let path = DataFilePath::parse(&file.path).ok_or_else(|| format!("{}: a strange name", file.path))?;
-        let flush = (path.writer, path.position);
-        let key = (table, file.path.clone());
-        let rows = match self.known.get(&key) {
-            Some(rows) => rows.clone(),
-            None => {
-                let rows = Arc::new(
-                    read(table, file, bytes).map_err(|wrong| format!("{} {}: {wrong}", table.name(), file.path))?,
-                );
-                self.known.insert(key, rows.clone());
-                rows
-            }
-        };
-        for (place, content) in rows.iter() {
+        let rows = self.rows(table, file, bytes)?;
+        for (place, flush, content) in self.attributed(table, file, &rows)? {
             contents.rows.entry(place.clone()).or_default().push((flush, content.clone()));
         }
         if table.has_series() {
-            let committed = contents.flushes.entry(flush).or_insert(file.modification_time);
-            *committed = (*committed).min(file.modification_time);
+            for (flush, time) in self.flushes(table, file) {
+                let committed = contents.flushes.entry(flush).or_insert(time);
+                *committed = (*committed).min(time);
+            }
         }
         Ok(())
+    }
+
+    /// The rows of a file.
+    pub(super) fn rows(&mut self, table: Table, file: &DataFile, bytes: Bytes) -> Result<Arc<Rows>, String> {
+        let key = (table, file.path.clone());
+        if let Some(rows) = self.known.get(&key) {
+            return Ok(rows.clone());
+        }
+        let rows = read(table, file, bytes).map_err(|wrong| format!("{} {}: {wrong}", table.name(), file.path))?;
+        let rows = Arc::new(rows);
+        self.known.insert(key, rows.clone());
+        Ok(rows)
+    }
+
+    /// The rows of a file, with the flush that wrote each of them.
+    pub(super) fn attributed<'a>(
+        &self,
+        table: Table,
+        file: &DataFile,
+        rows: &'a Rows,
+    ) -> Result<Vec<(&'a Place, Flush, &'a Content)>, String> {
+        let newest = file.origin.flushes().first().copied();
+        if let Origin::Flush { writer, position } = file.origin {
+            let named = DataFilePath::parse(&file.path).map(|path| (path.writer, path.position));
+            ensure!(named == Some((writer, position)), "{}: its origin is {}", file.path, file.origin);
+        }
+        let parts = self.parts.get(&key_of(table, file));
+        let attribute = |(place, content): &'a (Place, Content)| {
+            let known = parts.and_then(|parts| parts.rows.get(place)).copied();
+            let flush = known.or(newest).ok_or_else(|| format!("{}: no flush is its origin", file.path))?;
+            Ok((place, flush, content))
+        };
+        rows.iter().map(attribute).collect()
+    }
+
+    /// The flushes that have rows in a file, and when the first of each were committed.
+    pub(super) fn flushes(&self, table: Table, file: &DataFile) -> BTreeMap<Flush, i64> {
+        match self.parts.get(&key_of(table, file)) {
+            Some(parts) => parts.flushes.clone(),
+            None => file.origin.flushes().into_iter().map(|flush| (flush, file.modification_time)).collect(),
+        }
     }
 }
 

@@ -9,9 +9,8 @@ use std::time::Duration;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use promarchive_archive::Archive;
-use promarchive_archive::log::{Definition, ModelLog, PutFault, TableLog};
+use promarchive_archive::log::{DataFile, Definition, ModelLog, PutFault, TableLog};
 use promarchive_archive::schema::Table;
-use promarchive_archive::store::{place, read};
 use promarchive_model::environment::{Clock, SeededEntropy};
 use promarchive_model::{DAY_MS, WriterId};
 use promarchive_testkit::hand_made::compressed;
@@ -20,6 +19,7 @@ use promarchive_wal::{Disk, Faults, LossyDisk, Options, Position};
 use super::ensure;
 use super::faults::{FaultyStore, ForgetfulLog};
 use super::model::{Model, Moment};
+use super::others::Others;
 use super::request::{Request, START};
 use super::tables::{Contents, Reader, label_columns};
 use crate::core::recovery::{self, OpenOptions};
@@ -72,6 +72,8 @@ pub(super) enum Step {
     Wait(i64),
     /// Memory is short.
     Relieve,
+    /// Somebody else changes a table.
+    Others(Table, Others),
 }
 
 /// A flush, and what goes wrong with it.
@@ -121,22 +123,24 @@ impl Clock for TestClock {
 
 pub(super) struct World {
     setup: Setup,
-    runtime: tokio::runtime::Runtime,
+    pub(super) runtime: tokio::runtime::Runtime,
     clock: Arc<TestClock>,
-    entropy: Arc<SeededEntropy>,
+    pub(super) entropy: Arc<SeededEntropy>,
     disks: [LossyDisk; WALS],
     /// The last position given out by each WAL in any way, at most.
     given: [u64; WALS],
     wal: usize,
-    store: Arc<FaultyStore>,
-    logs: BTreeMap<Table, ModelLog>,
+    pub(super) store: Arc<FaultyStore>,
+    pub(super) logs: BTreeMap<Table, ModelLog>,
     forgets: Arc<AtomicBool>,
     archive: Archive,
     /// What a new process makes its archive of.
     tables: Vec<(Table, Path, Arc<dyn TableLog>)>,
     core: Option<Arc<Core>>,
-    model: Model,
-    reader: Reader,
+    pub(super) model: Model,
+    pub(super) reader: Reader,
+    /// Files of other programs, of which the store has nothing.
+    pub(super) foreign: Vec<(Table, DataFile)>,
     sent: Vec<Request>,
     failed: FailedFlushes,
 }
@@ -183,10 +187,21 @@ impl World {
             core: None,
             model: Model::new(setup.keep.as_millis() as i64),
             reader: Reader::default(),
+            foreign: Vec::new(),
             sent: Vec::new(),
             failed: FailedFlushes::default(),
             setup,
         }
+    }
+
+    pub(super) fn now(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    /// The files of a table, as a reader finds them.
+    pub(super) fn files(&self, table: Table) -> Vec<DataFile> {
+        let log = &self.logs[&table];
+        self.runtime.block_on(async { log.load().await.unwrap().unwrap().files().await.unwrap() })
     }
 
     fn disk(&self) -> &LossyDisk {
@@ -397,20 +412,30 @@ impl World {
     }
 
     /// Reads all tables and holds them against the model.
-    fn check(&mut self) -> Result<(), String> {
-        let mut contents = Contents::default();
-        let Self { runtime, logs, store, reader, .. } = self;
-        for (&table, log) in logs.iter() {
-            for file in runtime.block_on(async { log.load().await.unwrap().unwrap().files().await.unwrap() }) {
-                let location = place(&Path::from(table.name()), &file.path);
-                let bytes = runtime.block_on(read(store.as_ref(), &location)).map_err(|e| e.to_string())?;
-                reader.add(&mut contents, table, &file, bytes)?;
-            }
-        }
+    pub(super) fn check(&mut self) -> Result<(), String> {
+        let contents = self.contents()?;
         let given = self.given[self.wal];
         let ahead = self.transactions().into_iter().find(|&transaction| transaction > given);
         ensure!(ahead.is_none(), "a table is at {ahead:?}, and {given} is the last position given out");
         self.model.check(&contents)
+    }
+
+    /// What the tables hold, but for files of which the store has nothing.
+    pub(super) fn contents(&mut self) -> Result<Contents, String> {
+        let mut contents = Contents::default();
+        let mut foreign = 0;
+        for table in Table::ALL {
+            for file in self.files(table) {
+                if self.foreign.contains(&(table, file.clone())) {
+                    foreign += 1;
+                    continue;
+                }
+                let bytes = self.bytes(table, &file)?;
+                self.reader.add(&mut contents, table, &file, bytes)?;
+            }
+        }
+        ensure!(foreign == self.foreign.len(), "a file of another program is gone: {:?}", self.foreign);
+        Ok(contents)
     }
 
     pub(super) fn step(&mut self, step: &Step) -> Result<(), String> {
@@ -439,6 +464,7 @@ impl World {
                 self.runtime.block_on(core.relieve());
                 self.model.relieved();
             }
+            Step::Others(table, change) => self.others(*table, *change)?,
         }
         // No two steps at one moment: the order of flushes of different writers is that of time.
         self.clock.now.fetch_add(1, Ordering::SeqCst);
@@ -449,6 +475,7 @@ impl World {
     pub(super) fn finish(&mut self) -> Result<(), String> {
         self.heal();
         self.settle()?;
+        self.merge_all()?;
         for wal in (0..WALS).chain(0..WALS) {
             self.step(&Step::Restart(Restart { power_loss: true, wal, die_at: None }))?;
             self.settle()?;

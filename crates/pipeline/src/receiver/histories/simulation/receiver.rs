@@ -58,8 +58,6 @@ pub(super) enum Work {
     Nothing,
     Opening {
         handle: JoinHandle<Opened>,
-        /// The number of the foreign commit whose file was there already.
-        foreign: Option<u64>,
     },
     /// A flush that began when this serial number was next.
     Flushing {
@@ -124,7 +122,6 @@ impl Receiver {
         (runtime, schedule): (&Runtime, &Schedule),
         tables: &Tables,
         entropy: &Arc<SeededEntropy>,
-        foreign: Option<u64>,
         lie: Lie,
     ) {
         if lie == Lie::Positions {
@@ -147,7 +144,7 @@ impl Receiver {
         let work = async move {
             recovery::open(archive, disk, environment, options, Arc::new(())).await.map(|(core, _)| core)
         };
-        self.work = Work::Opening { handle: schedule.spawn(runtime, self.actor, work), foreign };
+        self.work = Work::Opening { handle: schedule.spawn(runtime, self.actor, work) };
     }
 
     pub(super) fn flush(&mut self, (runtime, schedule): (&Runtime, &Schedule), serial: u64) {
@@ -173,7 +170,7 @@ impl Receiver {
         runtime.block_on(schedule.settled());
         match std::mem::replace(&mut self.work, Work::Nothing) {
             Work::Nothing => {}
-            Work::Opening { handle, .. } => drop(runtime.block_on(handle)),
+            Work::Opening { handle } => drop(runtime.block_on(handle)),
             Work::Flushing { handle, .. } => drop(runtime.block_on(handle)),
         }
         self.core = None;

@@ -1,28 +1,32 @@
-//! A writer beside the receivers that replaces files by equal ones, as a compaction would: it must lose races without harm.
+//! A writer beside the receivers that replaces files by equal ones, and merges those of a day, as a compaction would: it must lose races
+//! without harm.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
 use promarchive_archive::Archive;
 use promarchive_archive::commit::{CommitError, commit};
-use promarchive_archive::file::DataFilePath;
-use promarchive_archive::log::{Commit, DataFile, LogError, Put, TableLog};
+use promarchive_archive::file::{DataFilePath, EncodedFile, Origin};
+use promarchive_archive::log::{Commit, CommitKind, DataFile, LogError, Put, TableLog};
 use promarchive_archive::schema::Table;
 use promarchive_archive::store::{place, read};
-use promarchive_model::WriterId;
 use promarchive_model::environment::{Entropy, SeededEntropy};
 
-/// Its name in the tables.
-const WRITER: WriterId = WriterId::from_u128(0xcafe);
+use crate::receiver::histories::merging::{Merge, Merged, merges};
+use crate::receiver::histories::tables::Reader;
+
 /// How often it tries before it leaves a commit whose outcome it does not know.
 const TRIES: usize = 3;
+
+/// Files to add, and those that they replace.
+type Swap = (Vec<DataFile>, Vec<DataFile>);
 
 /// One job of it.
 pub(super) struct Rewrite {
     pub(super) archive: Archive,
     pub(super) entropy: Arc<SeededEntropy>,
-    /// Number of the job: its transaction.
-    pub(super) number: u64,
     pub(super) table: Table,
     /// Commits without a look at what is active by then: to show that this would be noticed.
     pub(super) careless: bool,
@@ -34,26 +38,62 @@ impl Rewrite {
         let (root, log) = self.archive.table(self.table).ok_or("no table")?;
         let snapshot = log.load().await.map_err(text)?.ok_or("no table")?;
         let files = snapshot.files().await.map_err(text)?;
-        let ours = |file: &&DataFile| DataFilePath::parse(&file.path).is_some();
-        let from = self.below(files.len().max(1));
-        let old: Vec<DataFile> = files.iter().filter(ours).skip(from).take(2).cloned().collect();
-        if old.is_empty() {
+        let mut possible = merges(&files);
+        let (add, remove) = match self.below(2) {
+            0 if !possible.is_empty() => self.merge(root, possible.swap_remove(self.below(possible.len()))).await?,
+            _ => self.copy(root, &files).await?,
+        };
+        if remove.is_empty() {
             return Ok("nothing to do".into());
         }
-        let mut add = Vec::new();
-        for file in &old {
-            let content = read(self.archive.store().as_ref(), &place(root, &file.path)).await.map_err(text)?;
-            let path = DataFilePath::parse(&file.path).ok_or("a strange name")?;
-            let path = DataFilePath { nonce: self.entropy.next_u64(), ..path }.to_string();
-            let put = self.archive.store().put(&place(root, &path), PutPayload::from(content)).await;
-            put.map_err(|e| e.to_string())?;
-            add.push(DataFile { path, ..file.clone() });
-        }
-        let change = Commit { transaction: (WRITER, self.number), add, remove: old, time: 0 };
+        let change = Commit { kind: CommitKind::Rewrite, add, remove, time: 0 };
         if self.careless {
             return self.commit_carelessly(log.as_ref(), &change).await;
         }
         self.commit(log.as_ref(), &change).await
+    }
+
+    /// Puts up to two files again under other names.
+    async fn copy(&self, root: &Path, files: &[DataFile]) -> Result<Swap, String> {
+        let ours = |file: &&DataFile| file.origin != Origin::Foreign;
+        let from = self.below(files.len().max(1));
+        let old: Vec<DataFile> = files.iter().filter(ours).skip(from).take(2).cloned().collect();
+        let mut add = Vec::new();
+        for file in &old {
+            let content = read(self.archive.store().as_ref(), &place(root, &file.path)).await.map_err(text)?;
+            let nonce = self.entropy.next_u64();
+            let path = match DataFilePath::parse(&file.path) {
+                Some(path) => DataFilePath { nonce, ..path }.to_string(),
+                None => format!("date={}/merge-{nonce:016x}.parquet", file.date),
+            };
+            self.put(root, &path, content).await?;
+            add.push(DataFile { path, ..file.clone() });
+        }
+        Ok((add, old))
+    }
+
+    /// Puts one file in the place of several.
+    async fn merge(&self, root: &Path, merge: Merge) -> Result<Swap, String> {
+        let (mut merged, mut reader) = (Merged::default(), Reader::default());
+        for file in &merge.files {
+            let content = read(self.archive.store().as_ref(), &place(root, &file.path)).await.map_err(text)?;
+            let rows = reader.rows(self.table, file, content)?;
+            for (place, flush, content) in reader.attributed(self.table, file, &rows)? {
+                merged.add(place.clone(), flush, content.clone());
+            }
+        }
+        let (path, modification_time) = (merge.path(self.entropy.next_u64()), merge.modification_time());
+        let Merge { date, files, origin } = merge;
+        let EncodedFile { bytes, stats } = merged.encode(self.table, &origin);
+        let (size, stats) = (bytes.len() as u64, Some(stats));
+        self.put(root, &path, bytes.into()).await?;
+        let file = DataFile { path, size, modification_time, date, stats, origin, checksum: None };
+        Ok((vec![file], files))
+    }
+
+    async fn put(&self, root: &Path, path: &str, content: Bytes) -> Result<(), String> {
+        let put = self.archive.store().put(&place(root, path), PutPayload::from(content)).await;
+        put.map(drop).map_err(|e| e.to_string())
     }
 
     fn below(&self, bound: usize) -> usize {
@@ -63,7 +103,7 @@ impl Rewrite {
     async fn commit(&self, log: &dyn TableLog, change: &Commit) -> Result<String, String> {
         let mut result = Err("no try".to_owned());
         for _ in 0..TRIES {
-            result = match commit(log, change, Some(self.number - 1)).await {
+            result = match commit(log, change, None).await {
                 Ok(committed) => return Ok(format!("{committed:?}")),
                 Err(CommitError::Stale(path)) => return Ok(format!("lost: {path} is gone")),
                 Err(error) => Err(error.to_string()),

@@ -37,15 +37,8 @@ impl fmt::Display for Operation {
         match self {
             Self::Load(table) => write!(f, "load {}", table.name()),
             Self::Commit(table, version, commit) => {
-                let (writer, position) = commit.transaction;
-                let files = (commit.add.len(), commit.remove.len());
-                write!(
-                    f,
-                    "commit {} version {version} of {writer} at {position}, +{} -{}",
-                    table.name(),
-                    files.0,
-                    files.1
-                )
+                let (table, added, removed) = (table.name(), commit.add.len(), commit.remove.len());
+                write!(f, "commit {table} version {version}, {:?}, +{added} -{removed}", commit.kind)
             }
             Self::Sync(table) => write!(f, "sync {}", table.name()),
             Self::Checkpoint(table) => write!(f, "checkpoint {}", table.name()),

@@ -15,13 +15,14 @@ impl World {
     pub(super) fn check(&mut self) -> Result<(), String> {
         let mut contents = Contents::default();
         let Self { runtime, logs, tables, reader, foreign, .. } = self;
+        let mut left = foreign.clone();
         for (&table, log) in logs.iter() {
             let loaded = runtime.block_on(async {
                 let snapshot = log.load().await?.ok_or_else(super::foreign::no_table)?;
                 snapshot.files().await
             });
             for file in loaded.map_err(|e| e.to_string())? {
-                if foreign.as_ref().is_some_and(|(_, strange)| strange.path == file.path) {
+                if left.take_if(|(_, strange)| strange.path == file.path).is_some() {
                     continue;
                 }
                 let location = place(&tables.place(table), &file.path);
@@ -29,6 +30,7 @@ impl World {
                 reader.add(&mut contents, table, &file, bytes)?;
             }
         }
+        ensure!(left.is_none(), "a file of another program is gone: {left:?}");
         self.ledger.check(&contents)
     }
 

@@ -163,10 +163,7 @@ impl World {
             receiver.flush(place, self.ledger.serial());
             self.note(format!("{number} flushes"));
         } else {
-            // A lagging listing may hide it, but none lags while a receiver opens.
-            let strange = self.foreign.as_ref().filter(|(table, _)| table.has_series());
-            let foreign = strange.map(|_| self.foreign_commits);
-            receiver.open(place, &self.tables, &self.entropy, foreign, self.setup.lie);
+            receiver.open(place, &self.tables, &self.entropy, self.setup.lie);
             self.note(format!("{number} opens"));
         }
         self.settle()
@@ -184,7 +181,7 @@ impl World {
         };
         let table = Table::ALL[self.chance.below(Table::ALL.len())];
         let careless = self.setup.lie == Lie::StaleRewrite;
-        let rewrite = Rewrite { archive, entropy: self.entropy.clone(), number: self.rewrites, table, careless };
+        let rewrite = Rewrite { archive, entropy: self.entropy.clone(), table, careless };
         self.rewriter = Some((gate, self.schedule.spawn(&self.runtime, Actor::Rewriter, rewrite.run())));
         self.note(format!("rewrite {} of {}", self.rewrites, table.name()));
         self.settle()
@@ -254,9 +251,9 @@ impl World {
         let work = std::mem::replace(&mut self.receivers[number].work, Work::Nothing);
         match work {
             Work::Nothing => {}
-            Work::Opening { handle, foreign } => {
+            Work::Opening { handle } => {
                 let opened = self.runtime.block_on(handle).unwrap();
-                self.opened(number, foreign, opened)?;
+                self.opened(number, opened)?;
             }
             Work::Flushing { handle, serial } => {
                 let flushed = self.runtime.block_on(handle).unwrap();
@@ -276,17 +273,15 @@ impl World {
         Ok(())
     }
 
-    fn opened(&mut self, number: usize, foreign: Option<u64>, opened: super::receiver::Opened) -> Result<(), String> {
+    fn opened(&mut self, number: usize, opened: super::receiver::Opened) -> Result<(), String> {
         match opened {
             Ok(core) => {
                 self.note(format!("{number} is open"));
-                ensure!(foreign != Some(self.foreign_commits), "opened beside a foreign file");
                 self.receivers[number].core = Some(core);
             }
             Err(error) => {
                 self.note(format!("{number} cannot open: {error}"));
-                let named = self.foreign.as_ref().is_some_and(|(_, file)| error.to_string().contains(&file.path));
-                ensure!(error.is_retryable() || named, "{number} refuses to open: {error}");
+                ensure!(error.is_retryable(), "{number} refuses to open: {error}");
             }
         }
         Ok(())

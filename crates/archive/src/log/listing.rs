@@ -1,7 +1,7 @@
-//! A table's `_delta_log` as it stands in the store, read without the Delta kernel: which files there are, what each commit says.
+//! A table's `_delta_log` as it stands in the store, read without the Delta kernel: which files there are, and how far the writers are.
 //!
-//! The kernel reads what a reader of the table needs. This reads all the rest: positions that go back, versions that are missing behind
-//! a checkpoint, files that were removed, checkpoints that no longer matter.
+//! The kernel reads what a reader of the table needs. This and [`super::raw`] read all the rest: positions that go back, versions that are
+//! missing behind a checkpoint, files that were removed, checkpoints that no longer matter.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,22 +14,23 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use promarchive_archive::log::{LogError, Version};
-use promarchive_archive::store::absolute;
 use promarchive_model::chain;
-use serde_json::Value;
+
+use crate::log::raw::parse_commit;
+use crate::log::{LogError, Version};
+use crate::store::absolute;
 
 /// The files of a log.
 #[derive(Debug, Default)]
-pub(super) struct LogListing {
+pub struct LogListing {
     /// Commits, by version.
-    pub(super) commits: BTreeMap<Version, ObjectMeta>,
+    pub commits: BTreeMap<Version, ObjectMeta>,
     /// Checkpoints, by version.
-    pub(super) checkpoints: BTreeMap<Version, ObjectMeta>,
+    pub checkpoints: BTreeMap<Version, ObjectMeta>,
 }
 
 /// Lists the log of the table at `root`.
-pub(super) async fn list(store: &dyn ObjectStore, root: &Path) -> Result<LogListing, LogError> {
+pub async fn list(store: &dyn ObjectStore, root: &Path) -> Result<LogListing, LogError> {
     let directory = root.clone().join("_delta_log");
     let failed = |e: object_store::Error| LogError::Store { place: absolute(&directory), cause: chain(&e) };
     let objects: Vec<ObjectMeta> = store.list(Some(&directory)).try_collect().await.map_err(failed)?;
@@ -46,8 +47,10 @@ pub(super) async fn list(store: &dyn ObjectStore, root: &Path) -> Result<LogList
 
 /// What a file in `_delta_log` is, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LogName {
+pub enum LogName {
+    /// A commit.
     Commit(Version),
+    /// A checkpoint.
     Checkpoint(Version),
     /// `_last_checkpoint`.
     Hint,
@@ -55,7 +58,7 @@ pub(super) enum LogName {
 
 impl LogName {
     /// `None` for a name that no log of ours has.
-    pub(super) fn parse(name: &str) -> Option<Self> {
+    pub fn parse(name: &str) -> Option<Self> {
         if name == "_last_checkpoint" {
             return Some(Self::Hint);
         }
@@ -70,95 +73,14 @@ impl LogName {
     }
 }
 
-/// A file that a commit adds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Added {
-    pub(super) path: String,
-    pub(super) size: u64,
-    pub(super) modification_time: i64,
-    /// The statistics, as text.
-    pub(super) stats: Option<String>,
-}
-
-/// What one commit says.
-#[derive(Debug, Default)]
-pub(super) struct RawCommit {
-    /// When, milliseconds since the epoch.
-    pub(super) time: Option<i64>,
-    pub(super) transactions: Vec<(String, i64)>,
-    pub(super) protocol: Option<Value>,
-    pub(super) metadata: Option<Value>,
-    pub(super) added: Vec<Added>,
-    pub(super) removed: Vec<String>,
-    /// Names of actions that this program never writes.
-    pub(super) foreign: Vec<String>,
-}
-
-/// A commit that cannot be read.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct BadCommit {
-    /// Where in the file, in bytes.
-    pub(super) offset: u64,
-    pub(super) problem: String,
-}
-
-/// Reads one commit.
-pub(super) fn parse_commit(bytes: &[u8]) -> Result<RawCommit, BadCommit> {
-    let mut commit = RawCommit::default();
-    let mut offset = 0;
-    for line in bytes.split_inclusive(|&byte| byte == b'\n') {
-        let bad = |problem: String| BadCommit { offset, problem };
-        if !line.trim_ascii().is_empty() {
-            let action: Value = serde_json::from_slice(line).map_err(|e| bad(e.to_string()))?;
-            let action = action.as_object().ok_or_else(|| bad("not an object".into()))?;
-            for (name, body) in action {
-                commit
-                    .action(name, body)
-                    .ok_or_else(|| bad(format!("action {name} lacks a field, or has one of another type")))?;
-            }
-        }
-        offset += line.len() as u64;
-    }
-    if bytes.trim_ascii().is_empty() {
-        return Err(BadCommit { offset: 0, problem: "there is nothing in it".into() });
-    }
-    Ok(commit)
-}
-
-impl RawCommit {
-    fn action(&mut self, name: &str, body: &Value) -> Option<()> {
-        match name {
-            "commitInfo" => self.time = body.get("timestamp").and_then(Value::as_i64),
-            "txn" => self.transactions.push((body.get("appId")?.as_str()?.to_owned(), body.get("version")?.as_i64()?)),
-            "protocol" => self.protocol = Some(body.clone()),
-            "metaData" => self.metadata = Some(body.clone()),
-            "add" => self.added.push(Added {
-                path: decoded_path(body)?,
-                size: body.get("size")?.as_u64()?,
-                modification_time: body.get("modificationTime")?.as_i64()?,
-                stats: body.get("stats").and_then(Value::as_str).map(str::to_owned),
-            }),
-            "remove" => self.removed.push(decoded_path(body)?),
-            other => self.foreign.push(other.to_owned()),
-        }
-        Some(())
-    }
-}
-
-/// Delta's paths are URL-encoded.
-fn decoded_path(body: &Value) -> Option<String> {
-    let path = body.get("path")?.as_str()?;
-    Some(Path::from_url_path(path).map_or_else(|_| path.to_owned(), String::from))
-}
-
 /// A whole object of the log.
-pub(super) async fn read(store: &dyn ObjectStore, object: &ObjectMeta) -> Result<Bytes, LogError> {
+pub async fn read_object(store: &dyn ObjectStore, object: &ObjectMeta) -> Result<Bytes, LogError> {
     let failed = |e: object_store::Error| LogError::Store { place: absolute(&object.location), cause: chain(&e) };
     store.get(&object.location).await.map_err(failed)?.bytes().await.map_err(failed)
 }
 
 /// Reads a whole checkpoint, and returns its transactions. Blocks; may panic on a damaged file.
-pub(super) fn read_checkpoint(file: Bytes) -> Result<Vec<(String, i64)>, parquet::errors::ParquetError> {
+pub fn read_checkpoint(file: Bytes) -> Result<Vec<(String, i64)>, parquet::errors::ParquetError> {
     for batch in ParquetRecordBatchReaderBuilder::try_new(file.clone())?.build()? {
         batch?;
     }
@@ -166,7 +88,7 @@ pub(super) fn read_checkpoint(file: Bytes) -> Result<Vec<(String, i64)>, parquet
 }
 
 /// The transactions in a checkpoint; reads nothing else of it. Blocks; may panic on a damaged file.
-pub(super) fn checkpoint_transactions(file: Bytes) -> Result<Vec<(String, i64)>, parquet::errors::ParquetError> {
+pub fn checkpoint_transactions(file: Bytes) -> Result<Vec<(String, i64)>, parquet::errors::ParquetError> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), ["txn.appId", "txn.version"]);
     let mut transactions = Vec::new();
@@ -185,25 +107,21 @@ pub(super) fn checkpoint_transactions(file: Bytes) -> Result<Vec<(String, i64)>,
 
 /// What a table's log says of its writers, from the newest checkpoint and what follows it.
 #[derive(Debug, Default)]
-pub(super) struct Writers {
+pub struct Writers {
     /// Last position and, if the log still says so, the time of its commit, by writer.
-    pub(super) positions: BTreeMap<String, (i64, Option<i64>)>,
+    pub positions: BTreeMap<String, (i64, Option<i64>)>,
     /// When the newest version was committed.
-    pub(super) last_commit: Option<i64>,
+    pub last_commit: Option<i64>,
 }
 
 /// Reads the log's end, up to `version`.
-pub(super) async fn read_writers(
-    store: &Arc<dyn ObjectStore>,
-    root: &Path,
-    version: Version,
-) -> Result<Writers, LogError> {
+pub async fn read_writers(store: &Arc<dyn ObjectStore>, root: &Path, version: Version) -> Result<Writers, LogError> {
     let listing = list(store.as_ref(), root).await?;
     let mut writers = Writers::default();
     let mut from = 0;
     if let Some((&at, checkpoint)) = listing.checkpoints.range(..=version).next_back() {
         let place = absolute(&checkpoint.location);
-        let bytes = read(store.as_ref(), checkpoint).await?;
+        let bytes = read_object(store.as_ref(), checkpoint).await?;
         let transactions = tokio::task::spawn_blocking(move || checkpoint_transactions(bytes)).await;
         let failed = |cause: String| LogError::Store { place, cause };
         let transactions = match transactions {
@@ -216,7 +134,7 @@ pub(super) async fn read_writers(
         from = at;
     }
     for (_, object) in listing.commits.range(from..=version.max(from)) {
-        let bytes = read(store.as_ref(), object).await?;
+        let bytes = read_object(store.as_ref(), object).await?;
         let commit = parse_commit(&bytes).map_err(|bad| LogError::Store {
             place: absolute(&object.location),
             cause: format!("{} at offset {}", bad.problem, bad.offset),
@@ -241,15 +159,5 @@ mod tests {
         for other in ["7.json", "00000000000000000007.json#1", "00000000000000000007.crc", "x"] {
             assert_eq!(LogName::parse(other), None, "{other}");
         }
-    }
-
-    #[test]
-    fn a_damaged_line_is_found_by_its_offset() {
-        let good = "{\"txn\":{\"appId\":\"w\",\"version\":3}}\n";
-        assert_eq!(parse_commit(good.as_bytes()).unwrap().transactions, [("w".to_owned(), 3)]);
-        let bad = parse_commit(format!("{good}{{\"txn\":{{}}}}\n").as_bytes()).unwrap_err();
-        assert_eq!(bad.offset, good.len() as u64);
-        assert!(parse_commit(b"").is_err());
-        assert!(parse_commit(format!("{good}{{").as_bytes()).is_err());
     }
 }
