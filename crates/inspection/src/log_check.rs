@@ -10,6 +10,7 @@ use promarchive_archive::log::listing::{LogListing, list, read_checkpoint, read_
 use promarchive_archive::log::raw::{Added, RawCommit, parse_commit};
 use promarchive_archive::log::{LogError, Version};
 use promarchive_archive::schema::{LabelColumns, Table};
+use promarchive_archive::store::StoredFile;
 use promarchive_model::{WriterId, chain};
 
 use super::finding::{Check, Finding};
@@ -59,8 +60,8 @@ pub(super) async fn check_log(
         state.version = Some(version);
     }
     for (version, object) in &listing.checkpoints {
-        let bytes = read_object(store.as_ref(), object).await?;
-        let problem = match tokio::task::spawn_blocking(move || read_checkpoint(bytes)).await {
+        let file = StoredFile::new(store.clone(), object.location.clone(), object.size);
+        let problem = match tokio::task::spawn_blocking(move || read_checkpoint(file)).await {
             Ok(Ok(_)) => continue,
             Ok(Err(e)) => chain(&e),
             Err(panic) => panic.to_string(),

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use parquet::basic::{Encoding, Type};
+use parquet::basic::{Compression, Encoding, Type};
 use parquet::column::page::Page;
 use parquet::errors::ParquetError;
 use parquet::file::FOOTER_SIZE;
@@ -18,7 +18,7 @@ use parquet::file::metadata::{
 use parquet::file::reader::ChunkReader;
 use parquet::file::serialized_reader::SerializedPageReader;
 
-use super::page_header::{DELTA_BINARY_PACKED, DICTIONARY, PLAIN, PageHeader, PageKind, RLE, parse};
+use super::page_header::{DELTA_BINARY_PACKED, DICTIONARY, PLAIN, PageHeader, PageKind, RLE, parse, schema_elements};
 
 /// Rows decoded at a time where nothing speaks against it.
 const BATCH_ROWS: u64 = 32 * 1024;
@@ -61,6 +61,21 @@ pub enum FootprintError {
         /// How large.
         bytes: u64,
     },
+    /// More elements than readers can bear, or not at the place where every writer puts it.
+    #[error(
+        "its schema cannot be that of a table: it has more than {MOST_SCHEMA_ELEMENTS} elements, or is not where it must be"
+    )]
+    Schema,
+    /// Its codec may make any length of a page.
+    #[error(
+        "column {column} is compressed with {codec}, and promarchive reads zstd, snappy and what is not compressed"
+    )]
+    Codec {
+        /// Which column.
+        column: String,
+        /// Its codec.
+        codec: String,
+    },
     /// There is no such row group.
     #[error("there is no row group {0}")]
     RowGroup(usize),
@@ -96,6 +111,9 @@ pub fn read_footer<R: ChunkReader>(file: &R, index: PageIndexPolicy) -> Result<A
         if length > MOST_FOOTER_BYTES {
             return Err(FootprintError::Footer { bytes: length as u64 });
         }
+        if let Some(start) = start.checked_sub(length as u64) {
+            check_schema(&file.get_bytes(start, length.min(SCHEMA_BYTES))?)?;
+        }
     }
     let footer = ParquetMetaDataReader::new().parse_and_finish(file)?;
     if index == PageIndexPolicy::Skip {
@@ -111,6 +129,19 @@ pub fn read_footer<R: ChunkReader>(file: &R, index: PageIndexPolicy) -> Result<A
     let mut reader = ParquetMetaDataReader::new_with_metadata(footer).with_page_index_policy(index);
     reader.read_page_indexes(file)?;
     Ok(Arc::new(reader.finish()?))
+}
+
+/// Where the number of a schema's elements stands in a footer: within so many bytes.
+const SCHEMA_BYTES: usize = 32;
+/// Elements of a schema: readers hold the path of each, and go down by recursion.
+const MOST_SCHEMA_ELEMENTS: u64 = 1024;
+
+/// A footer begins with the version of the format, an integer, and the schema, a list of structs (`FileMetaData` in `parquet.thrift`).
+fn check_schema(footer: &[u8]) -> Result<(), FootprintError> {
+    match schema_elements(footer) {
+        Some(elements) if elements <= MOST_SCHEMA_ELEMENTS => Ok(()),
+        _ => Err(FootprintError::Schema),
+    }
 }
 
 /// Offset and length of a column chunk, if it lies in the file. `ColumnChunkMetaData::byte_range` panics on damaged footers.
@@ -179,6 +210,12 @@ struct Chunk {
 
 impl Chunk {
     fn read<R: ChunkReader>(file: &R, chunk: &ColumnChunkMetaData) -> Result<Self, FootprintError> {
+        // Others are decompressed to their end, whatever the header says.
+        let known = [Compression::UNCOMPRESSED, Compression::SNAPPY].contains(&chunk.compression());
+        if !known && !matches!(chunk.compression(), Compression::ZSTD(_)) {
+            let (column, codec) = (chunk.column_path().to_string(), chunk.compression().to_string());
+            return Err(FootprintError::Codec { column, codec });
+        }
         let mut sum = Self::new(Shape::of(chunk));
         for_each_page(file, chunk, |offset, page| {
             if !sum.shape.may_have(page) {

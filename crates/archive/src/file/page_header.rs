@@ -63,12 +63,41 @@ pub(super) fn parse(bytes: &[u8]) -> Option<(PageHeader, u64)> {
     Some((header, (bytes.len() - thrift.rest.len()) as u64))
 }
 
+/// How many elements the schema of a footer has; none if it does not begin as each does.
+pub(super) fn schema_elements(footer: &[u8]) -> Option<u64> {
+    let mut thrift = Compact { rest: footer };
+    let mut last = 0;
+    (thrift.field(&mut last)? == Some((1, INTEGER))).then_some(())?;
+    thrift.integer()?;
+    (thrift.field(&mut last)? == Some((2, LIST))).then_some(())?;
+    match thrift.byte()? {
+        long if long == 0xf0 | STRUCT => thrift.varint(),
+        short if short & 0x0f == STRUCT => Some(u64::from(short >> 4)),
+        _ => None,
+    }
+}
+
+const BOOLEAN: u8 = 1;
 const INTEGER: u8 = 5;
+const LONG: u8 = 6;
+const BINARY: u8 = 8;
+const LIST: u8 = 9;
 const STRUCT: u8 = 12;
-/// Structs in structs that are passed over.
-const DEPTH: u8 = 4;
-/// The number of the last field of any struct in a header.
-const MOST_FIELDS: i64 = 8;
+
+/// Types of the fields of each struct, from field 1 on: readers take them for these, whatever type is declared.
+const DATA_PAGE: [u8; 5] = [INTEGER, INTEGER, INTEGER, INTEGER, STRUCT];
+const DICTIONARY_PAGE: [u8; 3] = [INTEGER, INTEGER, BOOLEAN];
+const DATA_PAGE_V2: [u8; 8] = [INTEGER, INTEGER, INTEGER, INTEGER, INTEGER, INTEGER, BOOLEAN, STRUCT];
+const STATISTICS: [u8; 9] = [BINARY, BINARY, LONG, LONG, BINARY, BINARY, BOOLEAN, BOOLEAN, LONG];
+/// The number of the last field of any of them.
+const MOST_FIELDS: i64 = 9;
+
+/// The type of a field, if it is the declared one. Of booleans 1 is true, and 2 is false.
+fn expected(types: &[u8], field: i64, declared: u8) -> Option<u8> {
+    let declared = if declared == 2 { BOOLEAN } else { declared };
+    let expected = types.get(usize::try_from(field - 1).ok()?)?;
+    (*expected == declared).then_some(declared)
+}
 
 /// Thrift's compact protocol, as far as headers need it.
 struct Compact<'a> {
@@ -106,18 +135,39 @@ impl Compact<'_> {
 
     /// Number of values and encoding, from the struct for one kind of page.
     fn counts(&mut self, of_kind: i64) -> Option<(u64, i64)> {
-        // A data page of version 2 has numbers of nulls and of rows between them.
-        let encoding_field = if of_kind == 8 { 4 } else { 2 };
+        let (types, encoding_field) = match of_kind {
+            5 => (&DATA_PAGE[..], 2),
+            7 => (&DICTIONARY_PAGE[..], 2),
+            _ => (&DATA_PAGE_V2[..], 4),
+        };
         let (mut values, mut encoding) = (None, None);
         let mut last = 0;
         while let Some((field, of)) = self.field(&mut last)? {
-            match (field, of) {
-                (1, INTEGER) => values = Some(self.size()?),
-                (field, INTEGER) if field == encoding_field => encoding = Some(self.integer()?),
-                _ => self.skip(of, DEPTH)?,
+            match (expected(types, field, of)?, field) {
+                (INTEGER, 1) => values = Some(self.size()?),
+                (INTEGER, field) if field == encoding_field => encoding = Some(self.integer()?),
+                (INTEGER, _) => drop(self.integer()?),
+                (STRUCT, _) => self.statistics()?,
+                // A boolean is in its type.
+                _ => {}
             }
         }
         Some((values?, encoding?))
+    }
+
+    fn statistics(&mut self) -> Option<()> {
+        let mut last = 0;
+        while let Some((field, of)) = self.field(&mut last)? {
+            match expected(&STATISTICS, field, of)? {
+                LONG => drop(self.varint()?),
+                BINARY => {
+                    let length = self.varint()?;
+                    self.rest = self.rest.get(usize::try_from(length).ok()?..)?;
+                }
+                _ => {}
+            }
+        }
+        Some(())
     }
 
     /// Number and type of the next field of a struct, which come in order; `Some(None)` at its end.
@@ -134,32 +184,6 @@ impl Compact<'_> {
         *last = field;
         (field <= MOST_FIELDS).then_some(Some((field, byte & 0x0f)))
     }
-
-    fn skip(&mut self, of: u8, depth: u8) -> Option<()> {
-        match of {
-            // A boolean field is in its type.
-            1 | 2 => Some(()),
-            3 => self.byte().map(drop),
-            4..=6 => self.varint().map(drop),
-            7 => self.pass(8),
-            8 => self.varint().and_then(|length| self.pass(length)),
-            STRUCT => {
-                let depth = depth.checked_sub(1)?;
-                let mut last = 0;
-                while let Some((_, of)) = self.field(&mut last)? {
-                    self.skip(of, depth)?;
-                }
-                Some(())
-            }
-            // No header has lists, sets or maps.
-            _ => None,
-        }
-    }
-
-    fn pass(&mut self, bytes: u64) -> Option<()> {
-        self.rest = self.rest.get(usize::try_from(bytes).ok()?..)?;
-        Some(())
-    }
 }
 
 #[cfg(test)]
@@ -169,7 +193,7 @@ mod tests {
     /// A data page of 3 values, plain, 24 bytes before compression and 20 after, with statistics and a checksum.
     const HEADER: [u8; 31] = [
         0x15, 0x00, 0x15, 0x30, 0x15, 0x28, 0x15, 0x0e, 0x1c, 0x15, 0x06, 0x15, 0x00, 0x15, 0x06, 0x15, 0x06, 0x1c,
-        0x18, 0x04, b'a', b'b', b'c', b'd', 0x16, 0x02, 0x11, 0x00, 0x00, 0x00, 0xff,
+        0x18, 0x04, b'a', b'b', b'c', b'd', 0x26, 0x02, 0x41, 0x00, 0x00, 0x00, 0xff,
     ];
 
     #[test]
@@ -179,6 +203,17 @@ mod tests {
         assert_eq!(parse(&HEADER), Some((expected, 30)), "what follows is the page");
         for end in 0..30 {
             assert_eq!(parse(&HEADER[..end]), None, "{end}");
+        }
+    }
+
+    #[test]
+    fn a_footer_tells_how_many_elements_its_schema_has() {
+        assert_eq!(schema_elements(&[0x15, 0x02, 0x19, 0x3c]), Some(3));
+        assert_eq!(schema_elements(&[0x15, 0x02, 0x19, 0xfc, 0x80, 0x08]), Some(1024));
+        for footer in
+            [&[0x15, 0x02, 0x19][..], &[0x15, 0x02, 0x19, 0x35], &[0x16, 0x02, 0x19, 0x3c], &[0x29, 0x3c], &[]]
+        {
+            assert_eq!(schema_elements(footer), None, "{footer:?}");
         }
     }
 
@@ -204,10 +239,27 @@ mod tests {
             ("field 65538, which is 2 in 16 bits", &[0x05, 0x84, 0x80, 0x08, 0x7e]),
             ("counts again, of a page of version 2", &[0x3c, 0x15, 0x02, 0x35, 0x00, 0x00]),
             ("a field that is unknown", &[0x45, 0x02]),
+            ("a field that is too far", &[0x05, 0x14, 0x02]),
         ] {
             assert_eq!(parse(&with(field)), None, "{what}");
         }
-        for (at, byte) in [(1, 0x02), (1, 0x04), (1, 0x06), (8, 0x2c), (8, 0x3c), (2, 0x16)] {
+        // Within the counts: an integer that is declared as text, and statistics that are one.
+        for (at, byte) in [
+            (9, 0x18),
+            (11, 0x18),
+            (13, 0x18),
+            (15, 0x18),
+            (17, 0x15),
+            (18, 0x15),
+            (24, 0x18),
+            (26, 0x15),
+            (1, 0x02),
+            (1, 0x04),
+            (1, 0x06),
+            (8, 0x2c),
+            (8, 0x3c),
+            (2, 0x16),
+        ] {
             let mut header = HEADER;
             header[at] = byte;
             assert_eq!(parse(&header), None, "{byte} at {at}");

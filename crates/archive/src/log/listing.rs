@@ -18,7 +18,7 @@ use promarchive_model::chain;
 
 use crate::log::raw::parse_commit;
 use crate::log::{LogError, Version};
-use crate::store::absolute;
+use crate::store::{StoredFile, absolute};
 
 /// The files of a log.
 #[derive(Debug, Default)]
@@ -80,7 +80,7 @@ pub async fn read_object(store: &dyn ObjectStore, object: &ObjectMeta) -> Result
 }
 
 /// Reads a whole checkpoint, and returns its transactions. Blocks; may panic on a damaged file.
-pub fn read_checkpoint(file: Bytes) -> Result<Vec<(String, i64)>, parquet::errors::ParquetError> {
+pub fn read_checkpoint(file: StoredFile) -> Result<Vec<(String, i64)>, parquet::errors::ParquetError> {
     for batch in ParquetRecordBatchReaderBuilder::try_new(file.clone())?.build()? {
         batch?;
     }
@@ -88,7 +88,7 @@ pub fn read_checkpoint(file: Bytes) -> Result<Vec<(String, i64)>, parquet::error
 }
 
 /// The transactions in a checkpoint; reads nothing else of it. Blocks; may panic on a damaged file.
-pub fn checkpoint_transactions(file: Bytes) -> Result<Vec<(String, i64)>, parquet::errors::ParquetError> {
+pub fn checkpoint_transactions(file: StoredFile) -> Result<Vec<(String, i64)>, parquet::errors::ParquetError> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), ["txn.appId", "txn.version"]);
     let mut transactions = Vec::new();
@@ -121,8 +121,8 @@ pub async fn read_writers(store: &Arc<dyn ObjectStore>, root: &Path, version: Ve
     let mut from = 0;
     if let Some((&at, checkpoint)) = listing.checkpoints.range(..=version).next_back() {
         let place = absolute(&checkpoint.location);
-        let bytes = read_object(store.as_ref(), checkpoint).await?;
-        let transactions = tokio::task::spawn_blocking(move || checkpoint_transactions(bytes)).await;
+        let file = StoredFile::new(store.clone(), checkpoint.location.clone(), checkpoint.size);
+        let transactions = tokio::task::spawn_blocking(move || checkpoint_transactions(file)).await;
         let failed = |cause: String| LogError::Store { place, cause };
         let transactions = match transactions {
             Ok(Ok(transactions)) => transactions,

@@ -35,10 +35,11 @@ pub(super) fn read_horizon(
 ) -> Result<Horizon, RecoveryError> {
     let mut horizon = Horizon::default();
     for (id, flush) in recent {
-        if horizon.heap_bytes() as u64 > memory / 2 {
+        let for_rows = memory.saturating_sub(index.heap_bytes() as u64);
+        if horizon.heap_bytes() as u64 > for_rows / 2 {
             horizon.shrink();
         }
-        let left = memory.saturating_sub(horizon.heap_bytes() as u64);
+        let left = for_rows.saturating_sub(horizon.heap_bytes() as u64);
         let mut rows = GenerationRows::new(Generation::new(id, flush.committed_at), left);
         for (table, file) in flush.files {
             rows.read(archive, index, table, &file)?;
@@ -78,7 +79,9 @@ impl GenerationRows {
         let failed = |cause: DecodeFileError| unreadable(file, cause);
         let mut finder = SeriesFinder { index, last: None, malformed: None };
         for batch in open_file(table, archive.label_columns(), file.clone(), None).map_err(failed)? {
+            let known = finder.index.heap_bytes();
             self.batch(table, &batch.map_err(failed)?, &mut finder).map_err(failed)?;
+            self.take(finder.index.heap_bytes().saturating_sub(known));
             if finder.malformed.is_some() || self.left == 0 {
                 break;
             }
@@ -104,20 +107,21 @@ impl GenerationRows {
                 if let Some(series) = finder.find(metric, labels) {
                     let rank = histogram_rank(&histogram);
                     self.generation.histograms.insert((series, histogram.timestamp), rank);
-                    self.take(size_of::<((SeriesRef, i64), HistogramRank)>());
+                    self.take(2 * size_of::<((SeriesRef, i64), HistogramRank)>());
                 }
             }),
             Table::Exemplars => for_each_exemplar(batch, |metric, labels, timestamp, value, own| {
                 if let Some(series) = finder.find(metric, labels) {
                     let row = ExemplarRow { series, timestamp, value, labels: own.to_owned() };
                     self.generation.exemplars.insert((series, exemplar_hash(&row)));
-                    self.take(size_of::<(SeriesRef, u128)>());
+                    self.take(2 * size_of::<(SeriesRef, u128)>());
                 }
             }),
             Table::Metadata => Ok(()),
         }
     }
 
+    /// Counts what is held. Tables of hashes take up to twice their entries.
     fn take(&mut self, bytes: usize) {
         self.left = self.left.saturating_sub(bytes as u64);
     }
@@ -196,4 +200,58 @@ pub(super) fn read_metadata(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use promarchive_archive::Location;
+    use promarchive_model::Protocol;
+    use promarchive_model::environment::{SystemClock, SystemEntropy};
+    use promarchive_wal::{Options, RealDisk};
+    use promarchive_wire::proto::v1;
+    use prost::Message;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::core::recovery::{OpenOptions, open};
+    use crate::core::{Core, Environment, Terms};
+
+    async fn start(directory: &TempDir, memory_bytes: u64) -> Result<Arc<Core>, RecoveryError> {
+        let location = Location::at(&directory.path().join("archive")).unwrap();
+        let environment = Environment { clock: Arc::new(SystemClock::default()), entropy: Arc::new(SystemEntropy) };
+        let (clock, entropy) = (environment.clock.clone(), environment.entropy.clone());
+        let archive = Archive::open_or_create(&location, None, clock.as_ref(), entropy.as_ref()).await.unwrap();
+        let disk = Arc::new(RealDisk::open(directory.path().join("wal")).unwrap());
+        let (keep, wal) = (Duration::ZERO, Options::default());
+        let options = OpenOptions { keep, flush_bytes: 1 << 30, memory_bytes, wal };
+        open(archive, disk, environment, options, Arc::new(())).await.map(|(core, _)| core)
+    }
+
+    /// A thousand series with a long label each, flushed.
+    async fn flush(core: &Arc<Core>) {
+        let label = |name: &str, value: String| v1::Label { name: name.to_owned(), value };
+        let series = (0..1000).map(|at| v1::TimeSeries {
+            labels: vec![label("__name__", "up".to_owned()), label("pod", format!("{at}{}", "x".repeat(1000)))],
+            samples: vec![v1::Sample { timestamp: 1_800_000_000_000, value: 1.0 }],
+            ..v1::TimeSeries::default()
+        });
+        let decoded = v1::WriteRequest { timeseries: series.collect(), ..Default::default() }.encode_to_vec();
+        let body = snap::raw::Encoder::new().compress_vec(&decoded).unwrap();
+        let accepted = core.accept(Protocol::V1, body.into(), &decoded, Terms::until(i64::MAX), &()).unwrap();
+        core.commit_group(&mut [accepted]).unwrap();
+        core.flush().await.unwrap();
+    }
+
+    /// Files in the archive may claim any number of rows and any labels.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_start_takes_no_more_memory_than_it_may() {
+        let directory = tempfile::tempdir().unwrap();
+        flush(&start(&directory, u64::MAX).await.unwrap()).await;
+        let refused = start(&directory, 512 << 10).await.err().unwrap();
+        assert!(matches!(refused, RecoveryError::Memory { .. }) && !refused.is_retryable(), "{refused}");
+        start(&directory, 8 << 20).await.unwrap();
+    }
 }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, new_null_array};
 use parquet::arrow::ArrowWriter;
-use parquet::basic::Encoding;
+use parquet::basic::{Compression, Encoding, GzipLevel, ZstdLevel};
 use parquet::file::metadata::ParquetMetaDataReader;
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
@@ -36,7 +36,8 @@ fn counts(file: Vec<u8>) -> Vec<usize> {
 
 /// A file of samples with these texts as labels, which another program has written.
 fn foreign(labels: &[&str], properties: fn(WriterPropertiesBuilder) -> WriterPropertiesBuilder) -> Vec<u8> {
-    foreign_with(labels, properties(WriterProperties::builder()))
+    let compression = Compression::ZSTD(ZstdLevel::default());
+    foreign_with(labels, properties(WriterProperties::builder().set_compression(compression)))
 }
 
 fn foreign_with(labels: &[&str], properties: WriterPropertiesBuilder) -> Vec<u8> {
@@ -53,9 +54,7 @@ fn foreign_with(labels: &[&str], properties: WriterPropertiesBuilder) -> Vec<u8>
         }
     });
     let batch = RecordBatch::try_new(schema.clone(), columns.collect()).unwrap();
-    let compression = parquet::basic::Compression::ZSTD(parquet::basic::ZstdLevel::default());
-    let properties = properties.set_compression(compression).build();
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties)).unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties.build())).unwrap();
     writer.write(&batch).unwrap();
     writer.into_inner().unwrap()
 }
@@ -135,5 +134,23 @@ fn texts_whose_length_only_decoding_tells_are_refused() {
             .set_column_dictionary_enabled(ColumnPath::from("labels"), false);
         let refused = refusal(foreign_with(&["a"; 3], properties)).to_string();
         assert!(refused.contains("column \"labels\" has pages of encoding"), "{refused}");
+    }
+}
+
+/// Some codecs decompress to the end of what is there, however long the header says that is.
+#[test]
+fn codecs_that_pass_over_the_size_of_a_page_are_refused() {
+    for (codec, wants) in [
+        (Compression::UNCOMPRESSED, true),
+        (Compression::SNAPPY, true),
+        (Compression::ZSTD(ZstdLevel::default()), true),
+        (Compression::GZIP(GzipLevel::default()), false),
+        (Compression::LZ4_RAW, false),
+    ] {
+        let file = foreign_with(&["a"; 3], WriterProperties::builder().set_compression(codec));
+        match wants {
+            true => assert_eq!(counts(file), [3], "{codec}"),
+            false => assert!(refusal(file).to_string().contains("is compressed with"), "{codec}"),
+        }
     }
 }
