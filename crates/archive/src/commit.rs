@@ -5,7 +5,8 @@
 //! the log is synced before it is believed. If the position there is neither that nor the one that the writer had last seen, a commit of an
 //! earlier process landed late, and some of these rows may be in it: nothing is committed. Else the next version is put if absent; when
 //! another commit took it, everything starts again. Files to remove must be active in the version that is built upon, or the change is
-//! stale and must be planned anew. A rewrite or a deletion carries no position: it has landed if the files that it adds are there. `docs/explanation/commit-protocol.md` gives the reasons.
+//! stale and must be planned anew. A rewrite or a deletion carries no position: it has landed if the files that it adds are there.
+//! `docs/explanation/commit-protocol.md` gives the reasons.
 
 use std::collections::HashSet;
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::{ProjectionMask, parquet_to_arrow_schema};
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use promarchive_archive::file::decode::{DecodeFileError, open_groups};
-use promarchive_archive::file::footprint::{FootprintError, batch_rows, chunk_range, read_footer};
+use promarchive_archive::file::footprint::{FootprintError, batch_rows, check_page_index, chunk_range, read_footer};
 use promarchive_archive::log::raw::Added;
 use promarchive_archive::log::{DataFile, FileStats};
 use promarchive_archive::schema::{Kind, LabelColumns, Table, arrow_schema, columns};
@@ -82,8 +82,7 @@ fn open(file: &StoredFile, size: u64) -> Result<Arc<ParquetMetaData>, Box<Findin
         let finding = Finding::new(Check::FileUnreadable, format!("the {what} cannot be read: {cause}"));
         Box::new(finding.offset(size.saturating_sub(8)))
     };
-    let footer =
-        guarded(|| Ok(read_footer(file, PageIndexPolicy::Skip)?)).map_err(|cause| unreadable("footer", cause))?;
+    let footer = guarded(|| Ok(read_footer(file)?)).map_err(|cause| unreadable("footer", cause))?;
     let chunks = footer.row_groups().iter().flat_map(RowGroupMetaData::columns);
     if chunks
         .into_iter()
@@ -91,7 +90,7 @@ fn open(file: &StoredFile, size: u64) -> Result<Arc<ParquetMetaData>, Box<Findin
     {
         return Err(unreadable("footer", "a column lies outside the file".into()));
     }
-    guarded(|| Ok(read_footer(file, PageIndexPolicy::Optional)?)).map_err(|cause| unreadable("page index", cause))?;
+    guarded(|| Ok(check_page_index(file, &footer)?)).map_err(|cause| unreadable("page index", cause))?;
     // Rows are read without it: pages then follow each other, and each is looked at before it is decompressed.
     Ok(footer)
 }
@@ -311,7 +310,7 @@ mod tests {
         let batch = RecordBatch::try_from_iter([("metric", metrics), ("timestamp", times)]).unwrap();
         let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
         writer.write(&batch).unwrap();
-        let footer = read_footer(&Bytes::from(writer.into_inner().unwrap()), PageIndexPolicy::Skip).unwrap();
+        let footer = read_footer(&Bytes::from(writer.into_inner().unwrap())).unwrap();
         let problem = |metric: (&str, &str), timestamp| {
             let metric = Some((metric.0.to_owned(), metric.1.to_owned()));
             group_problem(footer.row_group(0), &Bounds { metric, timestamp: Some(timestamp) })

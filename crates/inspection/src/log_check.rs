@@ -6,11 +6,11 @@ use std::sync::Arc;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use promarchive_archive::log::definition::{check_metadata, protocol_problem};
-use promarchive_archive::log::listing::{LogListing, list, read_checkpoint, read_object};
+use promarchive_archive::log::listing::{LogListing, list, read_checkpoint};
 use promarchive_archive::log::raw::{Added, RawCommit, parse_commit};
 use promarchive_archive::log::{LogError, Version};
 use promarchive_archive::schema::{LabelColumns, Table};
-use promarchive_archive::store::StoredFile;
+use promarchive_archive::store::{StoredFile, read};
 use promarchive_model::{WriterId, chain};
 
 use super::finding::{Check, Finding};
@@ -49,7 +49,7 @@ pub(super) async fn check_log(
     state.gaps(&listing);
     for (&version, object) in &listing.commits {
         let file = format!("_delta_log/{}", object.location.filename().unwrap_or_default());
-        match parse_commit(&read_object(store.as_ref(), object).await?) {
+        match parse_commit(&read(store.as_ref(), &object.location).await?) {
             Ok(commit) => state.apply(table, version, &file, commit),
             Err(bad) => {
                 state.complete = false;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use parquet::basic::Encoding;
 use parquet::column::page::{Page, PageReader};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, RowGroupMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 use parquet::file::serialized_reader::SerializedPageReader;
 use promarchive_archive::file::footprint::{FootprintError, check_chunk, chunk_range, read_footer};
 use promarchive_archive::store::StoredFile;
@@ -88,7 +88,7 @@ impl SeriesCount {
 
 /// Counts one file. Blocks.
 pub(super) fn count_file(file: &StoredFile) -> Result<FileCount, CountError> {
-    let footer = read_footer(file, PageIndexPolicy::Skip)?;
+    let footer = read_footer(file)?;
     let mut count = FileCount::default();
     for (row_group, group) in footer.row_groups().iter().enumerate() {
         count_group(file, row_group, group, &mut count)?;

@@ -14,7 +14,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::ChunkReader;
 use promarchive_model::{Counts, Histogram, ResetHint, STALE_NAN, Sample, Span};
 
@@ -45,7 +45,7 @@ pub fn open_file<R: ChunkReader + Clone + 'static>(
     file: R,
     row_group: Option<usize>,
 ) -> Result<Batches<R>, DecodeFileError> {
-    let footer = read_footer(&file, PageIndexPolicy::Skip)?;
+    let footer = read_footer(&file)?;
     open_groups(table, label_columns, file, footer, row_group)
 }
 

@@ -103,8 +103,8 @@ pub enum FootprintError {
 /// The most that a footer may take in the file, in bytes.
 const MOST_FOOTER_BYTES: usize = 64 << 20;
 
-/// Reads a footer, with the page index on request; both are refused if they are larger than they can be.
-pub fn read_footer<R: ChunkReader>(file: &R, index: PageIndexPolicy) -> Result<Arc<ParquetMetaData>, FootprintError> {
+/// Reads a footer, without the page index. One that is larger than it can be is refused.
+pub fn read_footer<R: ChunkReader>(file: &R) -> Result<Arc<ParquetMetaData>, FootprintError> {
     if let Some(start) = file.len().checked_sub(FOOTER_SIZE as u64) {
         let tail = file.get_bytes(start, FOOTER_SIZE)?;
         let length = FooterTail::try_from(&*tail)?.metadata_length();
@@ -115,10 +115,11 @@ pub fn read_footer<R: ChunkReader>(file: &R, index: PageIndexPolicy) -> Result<A
             check_schema(&file.get_bytes(start, length.min(SCHEMA_BYTES))?)?;
         }
     }
-    let footer = ParquetMetaDataReader::new().parse_and_finish(file)?;
-    if index == PageIndexPolicy::Skip {
-        return Ok(Arc::new(footer));
-    }
+    Ok(Arc::new(ParquetMetaDataReader::new().parse_and_finish(file)?))
+}
+
+/// Checks that the page index of a file can be read, if it has one. An index that is larger than it can be is refused.
+pub fn check_page_index<R: ChunkReader>(file: &R, footer: &ParquetMetaData) -> Result<(), FootprintError> {
     // Each part of the index belongs to one column, so together they fit into the file.
     let chunks = footer.row_groups().iter().flat_map(RowGroupMetaData::columns);
     let lengths = chunks.flat_map(|chunk| [chunk.column_index_length(), chunk.offset_index_length()]).flatten();
@@ -126,9 +127,9 @@ pub fn read_footer<R: ChunkReader>(file: &R, index: PageIndexPolicy) -> Result<A
     if bytes > file.len().min(MOST_PAGE_BYTES) {
         return Err(FootprintError::Footer { bytes });
     }
-    let mut reader = ParquetMetaDataReader::new_with_metadata(footer).with_page_index_policy(index);
-    reader.read_page_indexes(file)?;
-    Ok(Arc::new(reader.finish()?))
+    let reader = ParquetMetaDataReader::new_with_metadata(footer.clone());
+    reader.with_page_index_policy(PageIndexPolicy::Optional).read_page_indexes(file)?;
+    Ok(())
 }
 
 /// Where the number of a schema's elements stands in a footer: within so many bytes.
@@ -144,7 +145,7 @@ fn check_schema(footer: &[u8]) -> Result<(), FootprintError> {
     }
 }
 
-/// Offset and length of a column chunk, if it lies in the file. `ColumnChunkMetaData::byte_range` panics on damaged footers.
+/// Offset and length of a column chunk, as the footer says; none if one is negative. `ColumnChunkMetaData::byte_range` panics on damaged footers.
 pub fn chunk_range(chunk: &ColumnChunkMetaData) -> Option<(u64, u64)> {
     let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
     Some((u64::try_from(start).ok()?, u64::try_from(chunk.compressed_size()).ok()?))

@@ -8,17 +8,16 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
-use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{ObjectMeta, ObjectStore};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use promarchive_model::chain;
 
 use crate::log::raw::parse_commit;
-use crate::log::{LogError, Version};
-use crate::store::{StoredFile, absolute};
+use crate::log::{LogError, Version, store_error};
+use crate::store::{StoredFile, absolute, read};
 
 /// The files of a log.
 #[derive(Debug, Default)]
@@ -32,8 +31,8 @@ pub struct LogListing {
 /// Lists the log of the table at `root`.
 pub async fn list(store: &dyn ObjectStore, root: &Path) -> Result<LogListing, LogError> {
     let directory = root.clone().join("_delta_log");
-    let failed = |e: object_store::Error| LogError::Store { place: absolute(&directory), cause: chain(&e) };
-    let objects: Vec<ObjectMeta> = store.list(Some(&directory)).try_collect().await.map_err(failed)?;
+    let objects = store.list(Some(&directory)).try_collect().await;
+    let objects: Vec<ObjectMeta> = objects.map_err(|e| store_error(&directory, &e))?;
     let mut listing = LogListing::default();
     for object in objects {
         match LogName::parse(object.location.filename().unwrap_or_default()) {
@@ -71,12 +70,6 @@ impl LogName {
             _ => None,
         }
     }
-}
-
-/// A whole object of the log.
-pub async fn read_object(store: &dyn ObjectStore, object: &ObjectMeta) -> Result<Bytes, LogError> {
-    let failed = |e: object_store::Error| LogError::Store { place: absolute(&object.location), cause: chain(&e) };
-    store.get(&object.location).await.map_err(failed)?.bytes().await.map_err(failed)
 }
 
 /// Reads a whole checkpoint, and returns its transactions. Blocks; may panic on a damaged file.
@@ -134,7 +127,7 @@ pub async fn read_writers(store: &Arc<dyn ObjectStore>, root: &Path, version: Ve
         from = at;
     }
     for (_, object) in listing.commits.range(from..=version.max(from)) {
-        let bytes = read_object(store.as_ref(), object).await?;
+        let bytes = read(store.as_ref(), &object.location).await?;
         let commit = parse_commit(&bytes).map_err(|bad| LogError::Store {
             place: absolute(&object.location),
             cause: format!("{} at offset {}", bad.problem, bad.offset),

@@ -181,7 +181,7 @@ pub enum LogError {
     },
 }
 
-fn store_error(path: &Path, error: &object_store::Error) -> LogError {
+pub(crate) fn store_error(path: &Path, error: &object_store::Error) -> LogError {
     LogError::Store { place: absolute(path), cause: chain(error) }
 }
 

@@ -9,10 +9,9 @@ pub use local::{DIRECTORY, DurableLocal, create_root_durably};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 pub use place::{absolute, without_parents};
-use promarchive_model::chain;
 pub use stored_file::{LoadedRange, StoredFile};
 
-use crate::log::LogError;
+use crate::log::{LogError, store_error};
 
 /// Where a table's file stands in the store.
 pub fn place(root: &Path, name: &str) -> Path {
@@ -21,7 +20,7 @@ pub fn place(root: &Path, name: &str) -> Path {
 
 /// A whole object.
 pub async fn read(store: &dyn ObjectStore, location: &Path) -> Result<Bytes, LogError> {
-    let failed = |e: object_store::Error| LogError::Store { place: absolute(location), cause: chain(&e) };
+    let failed = |e: object_store::Error| store_error(location, &e);
     store.get(location).await.map_err(failed)?.bytes().await.map_err(failed)
 }
 
