@@ -12,5 +12,7 @@ pub mod log;
 pub mod merge;
 pub mod schema;
 pub mod store;
+mod upgrade;
 
 pub use archive::{Archive, ArchiveError, Location};
+pub use upgrade::{TableUpgrade, Upgraded, upgrade};

@@ -11,13 +11,15 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::Value;
 
-use crate::log::{LogError, Version, store_error};
+use crate::log::{LogError, TableProtocol, Version, store_error};
 
 /// One version, as far as commits need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     /// Which.
     pub(super) version: Version,
+    /// What the table asks of its writers.
+    pub(super) protocol: TableProtocol,
     /// The table's properties.
     pub(super) properties: BTreeMap<String, String>,
     /// Last positions of the writers that were asked for, or that have committed since the kernel read the log.

@@ -6,6 +6,13 @@ use std::path::{Path, PathBuf};
 
 use promarchive_wal::open_plain;
 
+/// Name of the lock file in the archive's directory.
+pub const ARCHIVE_LOCK_FILE: &str = ".promarchive.lock";
+/// Name of the other lock file there. Receivers that go on when the tables are upgraded hold it; those of earlier versions do not know it.
+const UPGRADE_LOCK_FILE: &str = ".promarchive.upgrade.lock";
+/// What the directory is, in messages.
+const ARCHIVE: &str = "archive";
+
 /// A directory is in use, or cannot be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
@@ -17,6 +24,12 @@ pub enum LockError {
         /// Which.
         directory: PathBuf,
     },
+    /// A receiver of an earlier version is running.
+    #[error(
+        "archive {} belongs to a running receiver of an earlier version of promarchive, which could not go on after the upgrade: start \
+         that receiver with this version first", .0.display()
+    )]
+    HeldByEarlier(PathBuf),
     /// The lock file cannot be made or locked.
     #[error("cannot lock {what} {}: {source}", .directory.display())]
     Io {
@@ -52,5 +65,63 @@ impl DirectoryLock {
             Err(TryLockError::WouldBlock) => Err(LockError::Held { what, directory: directory.to_path_buf() }),
             Err(TryLockError::Error(source)) => Err(failed(source)),
         }
+    }
+}
+
+/// Tells `promarchive upgrade` that this receiver goes on when the tables are upgraded.
+#[derive(Debug)]
+pub(super) struct KnowsUpgrades(#[expect(dead_code, reason = "held, not read")] Option<DirectoryLock>);
+
+impl KnowsUpgrades {
+    /// The receiver works without the lock, too: then the archive cannot be upgraded while it runs.
+    pub(super) fn take(archive: &Path) -> Self {
+        let lock = DirectoryLock::take(ARCHIVE, archive, UPGRADE_LOCK_FILE);
+        if let Err(error) = &lock {
+            tracing::warn!(%error, "promarchive upgrade will refuse to work beside this receiver");
+        }
+        Self(lock.ok())
+    }
+}
+
+/// An archive that may be upgraded, for as long as this lives: no receiver of an earlier version has it.
+#[derive(Debug)]
+pub struct ArchiveHold(#[expect(dead_code, reason = "held, not read")] Vec<DirectoryLock>);
+
+/// Makes sure that no receiver of an earlier version has the archive, and that none starts. One that goes on after an upgrade may run.
+///
+/// # Errors
+/// A receiver of an earlier version has it, or a lock file cannot be made.
+pub fn hold_for_upgrade(archive: &Path) -> Result<ArchiveHold, LockError> {
+    let take = |name| DirectoryLock::take(ARCHIVE, archive, name);
+    match (take(ARCHIVE_LOCK_FILE), take(UPGRADE_LOCK_FILE)) {
+        (Ok(archive), Ok(upgrade)) => Ok(ArchiveHold(vec![archive, upgrade])),
+        // A receiver that knows upgrades has both. If one of them is free, it is starting or ending.
+        (_, Err(LockError::Held { .. })) => Ok(ArchiveHold(Vec::new())),
+        (Err(LockError::Held { .. }), Ok(_)) => Err(LockError::HeldByEarlier(archive.to_path_buf())),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_of_an_earlier_version_keeps_an_upgrade_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let archive = directory.path();
+        let receiver = DirectoryLock::take(ARCHIVE, archive, ARCHIVE_LOCK_FILE).unwrap();
+        let refused = hold_for_upgrade(archive).unwrap_err();
+        assert!(matches!(refused, LockError::HeldByEarlier(_)), "{refused}");
+        // The refused one has left nothing locked.
+        let knows = KnowsUpgrades::take(archive);
+        drop(hold_for_upgrade(archive).unwrap());
+        drop((receiver, knows));
+        let hold = hold_for_upgrade(archive).unwrap();
+        drop(hold_for_upgrade(archive).unwrap());
+        let starting = DirectoryLock::take(ARCHIVE, archive, ARCHIVE_LOCK_FILE);
+        assert!(matches!(starting, Err(LockError::Held { .. })), "no receiver starts meanwhile");
+        drop(hold);
+        DirectoryLock::take(ARCHIVE, archive, ARCHIVE_LOCK_FILE).unwrap();
     }
 }

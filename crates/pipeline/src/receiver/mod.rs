@@ -41,13 +41,13 @@ pub use fair::Sender;
 pub use file_system::FileSystemError;
 pub use http::WriteTarget;
 pub use ingest::{FlushError, FlushReport, Ingest, WriteError, Written};
-pub use lock::LockError;
+pub use lock::{ARCHIVE_LOCK_FILE, ArchiveHold, LockError, hold_for_upgrade};
 pub use metrics::{
     BuildLabel, FileLabel, HttpLabels, Metrics, PathLabel, PositionLabel, ProtocolLabel, ReasonLabel, ResultLabel,
     SenderLabel, TableLabel, View,
 };
 pub use reserve::RESERVE_FILE;
-pub use run::{ARCHIVE_LOCK_FILE, ReceiverError, run};
+pub use run::{ReceiverError, run};
 pub use server::{ServeError, Server, serve};
 pub use supervisor::TASKS;
 pub use tls::TlsError;

@@ -25,7 +25,7 @@ use super::flusher::Flusher;
 use super::foreign_files;
 use super::health::{Health, Part};
 use super::ingest::{Channels, Ingest, Open};
-use super::lock::{DirectoryLock, LockError};
+use super::lock::{ARCHIVE_LOCK_FILE, DirectoryLock, KnowsUpgrades, LockError};
 use super::metrics::{Metrics, gauge};
 use super::odd_times;
 use super::reserve::Reserve;
@@ -37,8 +37,6 @@ use crate::core::recovery::{self, OpenOptions, RecoveryError};
 use crate::core::{Core, Environment};
 use crate::flush::Policy;
 
-/// Name of the lock file in the archive's directory.
-pub const ARCHIVE_LOCK_FILE: &str = ".promarchive.lock";
 /// Name of the lock file in the WAL directory.
 const WAL_LOCK_FILE: &str = "lock";
 /// What the directories are, in messages.
@@ -129,6 +127,7 @@ struct Opened {
     core: Arc<Core>,
     disk: Arc<dyn Disk>,
     _locks: Arc<[DirectoryLock; 2]>,
+    _knows_upgrades: KnowsUpgrades,
 }
 
 /// Runs a receiver until `shutdown` resolves and everything is put away.
@@ -180,6 +179,7 @@ pub async fn run(
     };
     start_log::warn_of_checksums(&location).await;
     foreign_files::warn(opened.core.archive()).await;
+    start_log::tell_of_upgrade(opened.core.archive(), &location).await;
     archive_size::count(opened.core.archive(), &metrics).await;
     let working = start(&settings, &environment, &opened, &ingest, &supervisor, &health, &metrics)?;
     control(&settings.wal, &ingest, &supervisor, stopped.clone());
@@ -271,6 +271,7 @@ async fn open(settings: &Settings, environment: &Environment) -> Result<Opened, 
     start_log::warn_of_readers(&settings.wal);
     let locks =
         Arc::new([take(ARCHIVE, location.directory(), ARCHIVE_LOCK_FILE)?, take(WAL, &settings.wal, WAL_LOCK_FILE)?]);
+    let knows_upgrades = KnowsUpgrades::take(location.directory());
     let (clock, entropy) = (environment.clock.as_ref(), environment.entropy.as_ref());
     let archive = Archive::open_or_create(&location, settings.label_columns.clone(), clock, entropy).await?;
     start_log::warn_of_label_columns(archive.label_columns());
@@ -286,7 +287,7 @@ async fn open(settings: &Settings, environment: &Environment) -> Result<Opened, 
     let opening = recovery::open(archive, disk.clone(), environment.clone(), options, locks.clone());
     let (core, recovery) = opening.await?;
     start_log::report(&recovery);
-    Ok(Opened { core, disk, _locks: locks })
+    Ok(Opened { core, disk, _locks: locks, _knows_upgrades: knows_upgrades })
 }
 
 /// Refuses to make an archive where the WAL knows of one that is not there.

@@ -1,0 +1,81 @@
+//! `promarchive upgrade`: guards the tables of an earlier version against writes of other programs.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use promarchive_archive::{Archive, ArchiveError, Location, TableUpgrade, Upgraded, upgrade};
+use promarchive_model::environment::SystemClock;
+use promarchive_pipeline::receiver::hold_for_upgrade;
+use serde_json::{Value, json};
+
+use super::output::{plain_table, print};
+use crate::arguments::{Output, UpgradeArguments};
+use crate::failure::Failure;
+
+/// Upgrades an archive, and prints what became of each table. Needs a multi-threaded Tokio runtime.
+pub(crate) async fn run(arguments: UpgradeArguments) -> Result<ExitCode, Failure> {
+    let location = Location::at(arguments.read.archive()).map_err(Failure::usage)?;
+    let archive = Archive::open(&location).await.map_err(|error| match error {
+        ArchiveError::Missing(_) => Failure::usage(error),
+        error => Failure::work("nothing was upgraded", error),
+    })?;
+    let directory = location.directory();
+    let hold = hold_for_upgrade(directory).map_err(|error| Failure::work("nothing was upgraded", error))?;
+    let upgrades = upgrade(&archive, &SystemClock::default()).await;
+    drop(hold);
+    print(&match arguments.read.output {
+        Output::Json => json(&directory.display().to_string(), &upgrades),
+        Output::Table => text(&directory.display().to_string(), &upgrades),
+    })?;
+    match upgrades.into_iter().find_map(|table| Some((table.table, table.result.err()?))) {
+        None => Ok(ExitCode::SUCCESS),
+        Some((table, error)) => {
+            Err(Failure::work("not all tables are upgraded, run it again", format!("{}: {error}", table.name())))
+        }
+    }
+}
+
+/// Whether all tables that there are have the new protocol.
+fn is_complete(upgrades: &[TableUpgrade]) -> bool {
+    upgrades.iter().all(|table| table.result.is_ok())
+}
+
+/// The stable word for what became of a table, its version if it has one, and what it is called in sentences.
+fn outcome(table: &TableUpgrade) -> (&'static str, Option<u64>, &'static str) {
+    match table.result {
+        Ok(Upgraded::Now(version)) => ("upgraded", Some(version), "upgraded"),
+        Ok(Upgraded::Before(version)) => ("guarded", Some(version), "was guarded before"),
+        Ok(Upgraded::Missing) => ("missing", None, "is not there; a receiver makes it when it starts"),
+        Err(_) => ("failed", None, "failed"),
+    }
+}
+
+fn json(archive: &str, upgrades: &[TableUpgrade]) -> String {
+    let table = |table: &TableUpgrade| -> Value {
+        let (result, version, _) = outcome(table);
+        let error = table.result.as_ref().err().map(ToString::to_string);
+        json!({"table": table.table.name(), "result": result, "version": version, "error": error})
+    };
+    let tables: Vec<Value> = upgrades.iter().map(table).collect();
+    format!("{:#}\n", json!({"archive": archive, "ok": is_complete(upgrades), "tables": tables}))
+}
+
+fn text(archive: &str, upgrades: &[TableUpgrade]) -> String {
+    let mut table = plain_table(&["TABLE", "VERSION", "RESULT"], 1);
+    if let Some(column) = table.column_mut(2) {
+        column.set_cell_alignment(comfy_table::CellAlignment::Left);
+    }
+    for upgraded in upgrades {
+        let (_, version, result) = outcome(upgraded);
+        let version = version.map_or_else(|| "-".to_owned(), |version| version.to_string());
+        table.add_row(vec![upgraded.table.name().to_owned(), version, result.to_owned()]);
+    }
+    let mut out = format!("Archive {archive}\n\n{}\n", table.trim_fmt());
+    if is_complete(upgrades) {
+        let _ = writeln!(
+            out,
+            "\nOther programs read these tables, and refuse to write to them. Earlier versions of promarchive refuse them, too."
+        );
+    }
+    out
+}
