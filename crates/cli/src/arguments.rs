@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -12,6 +12,10 @@ use promarchive_api::{
     ArchiveAccess, ArchiveLocation, ByteSize, LabelColumns, ReceiverConfig, SenderLabel, Timespan, UnknownTokens,
     parse_listen,
 };
+use promarchive_archive::Location;
+use promarchive_archive::store::Store;
+
+use crate::failure::Failure;
 
 /// Keeps every Prometheus sample, exactly as sent, as tables that any data tool opens.
 #[derive(Debug, Parser)]
@@ -181,9 +185,11 @@ pub(crate) struct ReadArguments {
 }
 
 impl ReadArguments {
-    /// Root directory of the archive; the position goes over flag and environment. One of them is given: clap sees to it.
-    pub(crate) fn archive(&self) -> &Path {
-        self.positional.as_ref().or(self.archive.as_ref()).map_or(Path::new(""), ArchiveLocation::directory)
+    /// The store of the archive; the position goes over flag and environment.
+    pub(crate) fn archive(&self) -> Result<Store, Failure> {
+        // One of them is given: clap sees to it.
+        let named = self.positional.as_ref().or(self.archive.as_ref()).ok_or_else(|| Failure::usage("no archive"))?;
+        Location::resolve(named).and_then(Store::open).map_err(Failure::usage)
     }
 }
 

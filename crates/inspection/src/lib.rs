@@ -8,13 +8,13 @@
 //! inspect   snapshot ─► footers ─► runs of (metric, series_id) ─► counts
 //! verify    log_check ─► data_file ─► rows ─┐
 //!           snapshot ──┘        duplicates ─┼─► findings
-//!                 directory, wal_tail ──────┘
+//!                 unlisted, wal_tail ───────┘
 //! ```
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+mod control_records;
 mod data_file;
-mod directory;
 mod duplicates;
 mod finding;
 mod footer;
@@ -26,7 +26,7 @@ mod runs;
 mod series_count;
 #[cfg(test)]
 mod tests;
-mod text_column;
+mod unlisted;
 mod verification;
 mod verify;
 mod wal_tail;

@@ -81,10 +81,10 @@ fn settle_sort_and_encode(criterion: &mut Criterion) {
                 let settled = settle(&mut memtable, &Horizon::default());
                 let view = index.series.view(settled.series().into_iter());
                 let plan = Plan::new(settled, view);
-                let files = plan.files(Table::Samples);
+                let files = plan.files(Table::SAMPLES);
                 let encode = |(&date, file)| {
                     let (file, rest) =
-                        plan.encode(Table::Samples, date, file, &columns, &Origin::Import).expect("it encodes");
+                        plan.encode(Table::SAMPLES, date, file, &columns, &Origin::Import).expect("it encodes");
                     assert!(rest.is_none(), "all of a load fits into one file");
                     file.bytes.len()
                 };

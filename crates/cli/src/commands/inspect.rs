@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use promarchive_archive::{ArchiveError, Location};
+use promarchive_archive::ArchiveError;
 use promarchive_inspection::{
     Inspection, InspectionError, SamplesInspection, TableInspection, WriterInspection, inspect,
 };
@@ -15,8 +15,8 @@ use crate::failure::Failure;
 /// Inspects an archive and prints a report. Needs a multi-threaded Tokio runtime.
 pub(crate) async fn run(arguments: ReadArguments) -> Result<ExitCode, Failure> {
     let bar = Bar::default();
-    let location = Location::at(arguments.archive()).map_err(Failure::usage)?;
-    let inspected = inspect(&location, &bar).await;
+    let store = arguments.archive()?;
+    let inspected = inspect(&store, &bar).await;
     bar.finish();
     let inspection = inspected.map_err(|error| match error {
         InspectionError::Archive(ArchiveError::Missing(_)) => Failure::usage(error),
@@ -122,12 +122,13 @@ fn samples(samples: &SamplesInspection) -> String {
 }
 
 fn writers(writers: &[WriterInspection]) -> String {
-    let mut table = plain_table(&["WRITER", "LAST POSITIONS", "COMMITTED"], 2);
+    let mut table = plain_table(&["WRITER", "LAST POSITIONS", "COMMITTED", "HORIZON EXPIRES"], 2);
     for writer in writers {
         let positions: Vec<String> =
             writer.positions.iter().map(|(table, position)| format!("{table} {position}")).collect();
         let time = writer.last_commit.map_or_else(|| "before the last checkpoint".to_owned(), |time| time.to_string());
-        table.add_row(vec![writer.writer.clone(), positions.join(", "), time]);
+        let horizon = writer.horizon_expires.map_or_else(|| "-".to_owned(), |time| time.to_string());
+        table.add_row(vec![writer.writer.clone(), positions.join(", "), time, horizon]);
     }
     table.trim_fmt()
 }

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use promarchive_archive::Location;
 use promarchive_inspection::{Finding, Verification, VerifyOptions, verify};
 use promarchive_model::environment::SystemClock;
 
@@ -18,9 +17,9 @@ const ERRORS: u8 = 1;
 pub(crate) async fn run(arguments: VerifyArguments) -> Result<ExitCode, Failure> {
     quiet_worker_panics();
     let bar = Bar::default();
-    let location = Location::at(arguments.read.archive()).map_err(Failure::usage)?;
+    let store = arguments.read.archive()?;
     let options = VerifyOptions { wal: arguments.wal };
-    let verified = verify(&location, &options, &SystemClock::default(), &bar).await;
+    let verified = verify(&store, &options, &SystemClock::default(), &bar).await;
     bar.finish();
     let verification = verified.map_err(Failure::usage)?;
     print(&render(&verification, arguments.read.output))?;

@@ -6,6 +6,7 @@ use std::path::Path;
 use promarchive_api::LabelColumns;
 use promarchive_archive::Location;
 use promarchive_archive::log::foreign_checksums;
+use promarchive_archive::store::Store;
 use promarchive_wal::Recovery;
 
 /// Why a start is tried again and again: each cause is told when it comes, not at each try.
@@ -28,7 +29,7 @@ pub(super) fn warn_of_path(location: &Location) {
         tracing::warn!(
             "the path {} has {hurdle} in it: Polars and Daft cannot read an archive there; DuckDB, Spark, pandas and deltalake can. Choose \
              a path of letters, digits, '.', '_' and '-' to keep all readers",
-            location.directory().display()
+            location
         );
     }
 }
@@ -55,8 +56,8 @@ pub(super) fn warn_of_label_columns(label_columns: &LabelColumns) {
 }
 
 /// Readers of the tables may use them, whatever is in them.
-pub(super) async fn warn_of_checksums(location: &Location) {
-    for found in foreign_checksums(location).await {
+pub(super) async fn warn_of_checksums(store: &Store) {
+    for found in foreign_checksums(store).await {
         tracing::warn!("{found}");
     }
 }

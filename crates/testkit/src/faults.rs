@@ -14,14 +14,16 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
     PutOptions, PutPayload, PutResult, Result,
 };
+use promarchive_archive::Location;
 use promarchive_archive::log::{
     Addition, Commit, DataFile, Definition, LogError, ModelLog, Put, PutFault, Snapshot, TableLog, Version,
 };
+use promarchive_archive::store::Store;
 use promarchive_model::WriterId;
 
 /// A store of which the n-th put from now fails, before or after it has happened, and listings may lag.
 #[derive(Debug)]
-pub(super) struct FaultyStore {
+pub struct FaultyStore {
     inner: Arc<dyn ObjectStore>,
     faults: Mutex<StoreFaults>,
 }
@@ -33,6 +35,11 @@ struct StoreFaults {
     lag: u64,
 }
 
+/// An archive's store over objects in memory.
+pub fn in_memory(objects: Arc<dyn ObjectStore>) -> Store {
+    Store::over(Location::in_memory().unwrap(), objects)
+}
+
 impl Default for FaultyStore {
     fn default() -> Self {
         Self::over(Arc::new(InMemory::new()))
@@ -40,15 +47,18 @@ impl Default for FaultyStore {
 }
 
 impl FaultyStore {
-    pub(super) fn over(inner: Arc<dyn ObjectStore>) -> Self {
+    /// Over another store.
+    pub fn over(inner: Arc<dyn ObjectStore>) -> Self {
         Self { inner, faults: Mutex::default() }
     }
 
-    pub(super) fn set_fault(&self, fault: Option<(u64, PutFault)>) {
+    /// The put that comes after so many others fails so; none for no fault.
+    pub fn set_fault(&self, fault: Option<(u64, PutFault)>) {
         self.faults.lock().unwrap().put = fault;
     }
 
-    pub(super) fn set_lag(&self, versions: u64) {
+    /// So many of the newest versions of a log are missing from listings.
+    pub fn set_lag(&self, versions: u64) {
         self.faults.lock().unwrap().lag = versions;
     }
 
@@ -69,7 +79,8 @@ impl fmt::Display for FaultyStore {
     }
 }
 
-pub(super) fn injected() -> object_store::Error {
+/// The error of a fault that a test has asked for.
+pub fn injected() -> object_store::Error {
     object_store::Error::Generic { store: "faulty store", source: "injected fault".into() }
 }
 
@@ -133,17 +144,22 @@ impl ObjectStore for FaultyStore {
 
 /// A log that says, while `forgets` is set, that nobody ever committed, and that can lie about its sync.
 #[derive(Clone, Debug)]
-pub(super) struct ForgetfulLog {
-    pub(super) inner: ModelLog,
-    pub(super) forgets: Arc<AtomicBool>,
-    pub(super) lies_about_sync: bool,
+pub struct ForgetfulLog {
+    /// What it is a handle of.
+    pub inner: ModelLog,
+    /// Whether it forgets.
+    pub forgets: Arc<AtomicBool>,
+    /// Whether a sync does nothing.
+    pub lies_about_sync: bool,
 }
 
 /// A snapshot that says so.
 #[derive(Debug)]
-pub(super) struct ForgetfulSnapshot {
-    pub(super) inner: Arc<dyn Snapshot>,
-    pub(super) forgets: Arc<AtomicBool>,
+pub struct ForgetfulSnapshot {
+    /// The version itself.
+    pub inner: Arc<dyn Snapshot>,
+    /// Whether it forgets.
+    pub forgets: Arc<AtomicBool>,
 }
 
 #[async_trait]

@@ -1,9 +1,10 @@
-//! Opening a file of ours by its name, and never another file in its place.
+//! Opening plain files, and nothing else in their place.
 //!
+//! A named pipe would hold up who opens it until somebody opens its other end, so files are opened without waiting and looked at afterwards.
 //! Who can make names in a directory of ours, or could once, must not choose by a symbolic link which file of this user is written
 //! to. Links on the way to the directory are the choice of whoever named it, and are followed.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -34,6 +35,39 @@ pub fn open_plain(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     }
 }
 
+/// Why no plain file was opened to be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// What the operating system said.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A directory.
+    #[error("it is a directory, and no plain file")]
+    Directory,
+    /// Anything else.
+    #[error("it is a pipe, a socket or a device, and no plain file: find out who made it, then remove it")]
+    Special,
+}
+
+/// Opens the plain file at `path`, which others may have put there, to read it. Links are followed.
+pub fn open_to_read(path: &Path) -> Result<(File, Metadata), Unreadable> {
+    let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
+    let file = match OpenOptions::new().read(true).custom_flags(nonblocking).open(path) {
+        Ok(file) => file,
+        // A socket cannot be opened at all.
+        Err(error) => {
+            let special = fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
+            return Err(if special { Unreadable::Special } else { error.into() });
+        }
+    };
+    let metadata = file.metadata()?;
+    match (metadata.is_file(), metadata.is_dir()) {
+        (true, _) => Ok((file, metadata)),
+        (_, true) => Err(Unreadable::Directory),
+        _ => Err(Unreadable::Special),
+    }
+}
+
 fn is_something_else(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|found| !found.is_file())
 }
@@ -54,7 +88,6 @@ fn no_plain_file(path: &Path) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;

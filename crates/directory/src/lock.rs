@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use promarchive_wal::open_plain;
+use crate::open_plain;
 
 /// A directory is in use, or cannot be locked.
 #[derive(Debug, thiserror::Error)]
@@ -38,11 +38,11 @@ impl LockError {
 
 /// A directory held by this process until it is dropped, or the process ends in whatever way.
 #[derive(Debug)]
-pub(super) struct DirectoryLock(#[expect(dead_code, reason = "held, not read")] File);
+pub struct DirectoryLock(#[expect(dead_code, reason = "held, not read")] File);
 
 impl DirectoryLock {
     /// Takes the lock, a file `name` in `directory`; does not wait.
-    pub(super) fn take(what: &'static str, directory: &Path, name: &str) -> Result<Self, LockError> {
+    pub(crate) fn take(what: &'static str, directory: &Path, name: &str) -> Result<Self, LockError> {
         let failed = |source| LockError::Io { what, directory: directory.to_path_buf(), source };
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true);

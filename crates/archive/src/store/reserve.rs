@@ -8,11 +8,12 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use promarchive_archive::schema::Table;
-use promarchive_wal::open_plain;
+use promarchive_directory::open_plain;
+
+use crate::schema::Table;
 
 /// Name of the file in the archive's directory.
 pub const RESERVE_FILE: &str = ".promarchive.reserve";
@@ -25,36 +26,40 @@ const LARGEST_SHARE: u64 = 8;
 
 /// The file, there or given up.
 #[derive(Debug)]
-pub(super) struct Reserve {
-    path: PathBuf,
+pub struct Reserve {
+    /// The archive's directory; none where nothing can run full.
+    directory: Option<PathBuf>,
     bytes: u64,
     held: AtomicBool,
 }
 
 impl Reserve {
-    /// Space of so many bytes in the archive's directory, less on a small disk; not taken yet.
-    pub(super) fn new(directory: &std::path::Path, bytes: u64) -> Self {
-        let share = rustix::fs::statvfs(directory)
+    /// Space of so many bytes in the archive's directory, less on a small disk; not taken yet. Without a directory none is needed.
+    pub(super) fn new(directory: Option<PathBuf>, bytes: u64) -> Self {
+        let Some(directory) = directory else { return Self { directory, bytes: 0, held: AtomicBool::new(false) } };
+        let share = rustix::fs::statvfs(&directory)
             .map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize) / LARGEST_SHARE);
         // A file system without a size has no blocks.
         let share = if share == 0 { u64::MAX } else { share };
         let bytes = bytes.min(share);
-        Self { path: directory.join(RESERVE_FILE), bytes, held: AtomicBool::new(false) }
+        Self { directory: Some(directory), bytes, held: AtomicBool::new(false) }
     }
 
     /// Whether the space is there.
-    pub(super) fn is_held(&self) -> bool {
+    pub fn is_held(&self) -> bool {
         self.held.load(Ordering::Acquire)
     }
 
     /// Takes the space, if it is not held.
-    pub(super) fn take(&self) -> io::Result<()> {
+    pub fn take(&self) -> io::Result<()> {
         if self.is_held() {
             return Ok(());
         }
-        if self.bytes > 0 {
+        if self.bytes > 0
+            && let Some(path) = self.path()
+        {
             // What is not our file to write to is not ours to remove either.
-            let file = self.open()?;
+            let file = open(&path)?;
             if let Err(error) = self.allocate(&file) {
                 self.give_up();
                 return Err(error);
@@ -64,17 +69,8 @@ impl Reserve {
         Ok(())
     }
 
-    /// Opens the file, or makes it. Its content will be lost, so it must have no other name.
-    fn open(&self) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        let file = open_plain(options.create(true).truncate(false).write(true), &self.path)?;
-        if file.metadata()?.nlink() > 1 {
-            let path = self.path.display();
-            return Err(io::Error::other(format!(
-                "{path} is a hard link to another file, which would be overwritten: find out who made it, then remove it"
-            )));
-        }
-        Ok(file)
+    fn path(&self) -> Option<PathBuf> {
+        self.directory.as_ref().map(|directory| directory.join(RESERVE_FILE))
     }
 
     fn allocate(&self, file: &File) -> io::Result<()> {
@@ -86,16 +82,15 @@ impl Reserve {
     }
 
     /// Bytes that are free on the archive's disk, without the space held back; none if the system does not say.
-    pub(super) fn free_bytes(&self) -> Option<u64> {
-        let directory = self.path.parent().unwrap_or(&self.path);
-        let disk = rustix::fs::statvfs(directory).ok().filter(|disk| disk.f_blocks > 0)?;
+    pub fn free_bytes(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(self.directory.as_ref()?).ok().filter(|disk| disk.f_blocks > 0)?;
         Some(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     /// Why nothing can be written to the archive, where its disk tells more than an error does.
-    pub(super) fn cause_of_failure(&self) -> Option<String> {
-        let directory = self.path.parent().unwrap_or(&self.path);
-        if !directory.join(Table::Samples.name()).join("_delta_log").is_dir() {
+    pub fn cause_of_failure(&self) -> Option<String> {
+        let directory = self.directory.as_ref()?;
+        if !directory.join(Table::SAMPLES.name()).join("_delta_log").is_dir() {
             return Some(format!(
                 "{} was removed, or its volume is not mounted any more: bring it back, or stop promarchive and begin a new archive",
                 directory.display()
@@ -107,14 +102,14 @@ impl Reserve {
     }
 
     /// Whether files of so much WAL fit into the free space and the space held back.
-    pub(super) fn fits_flush_of(&self, wal_bytes: u64) -> bool {
+    pub fn fits_flush_of(&self, wal_bytes: u64) -> bool {
         let held = if self.is_held() { self.bytes } else { 0 };
         let most = wal_bytes.saturating_mul(FILE_BYTES_PER_WAL_BYTE);
         self.free_bytes().is_none_or(|free| free.saturating_add(held) >= most)
     }
 
     /// Gives the space up to a flush of so much WAL, if the disk is so full that it may need it.
-    pub(super) fn give_up_if_needed(&self, wal_bytes: u64) {
+    pub fn give_up_if_needed(&self, wal_bytes: u64) {
         let most = wal_bytes.saturating_mul(FILE_BYTES_PER_WAL_BYTE).max(self.bytes);
         if self.is_held() && self.free_bytes().is_some_and(|free| free < most) {
             tracing::warn!(
@@ -127,12 +122,26 @@ impl Reserve {
 
     fn give_up(&self) {
         self.held.store(false, Ordering::Release);
-        if let Err(error) = std::fs::remove_file(&self.path)
+        let Some(path) = self.path() else { return };
+        if let Err(error) = std::fs::remove_file(&path)
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(%error, file = %self.path.display(), "cannot remove the file that holds space back");
+            tracing::warn!(%error, file = %path.display(), "cannot remove the file that holds space back");
         }
     }
+}
+
+/// Opens the file, or makes it. Its content will be lost, so it must have no other name.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let file = open_plain(options.create(true).truncate(false).write(true), path)?;
+    if file.metadata()?.nlink() > 1 {
+        let path = path.display();
+        return Err(io::Error::other(format!(
+            "{path} is a hard link to another file, which would be overwritten: find out who made it, then remove it"
+        )));
+    }
+    Ok(file)
 }
 
 /// Allocates blocks; a file system that cannot gets zeros written.
@@ -168,7 +177,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (file, victim) = (directory.path().join(RESERVE_FILE), directory.path().join("victim"));
         fs::write(&victim, "precious").unwrap();
-        let reserve = Reserve::new(directory.path(), 1 << 20);
+        let reserve = Reserve::new(Some(directory.path().to_path_buf()), 1 << 20);
         let make: [fn(&std::path::Path, &std::path::Path) -> io::Result<()>; 2] =
             [|a, b| symlink(a, b), |a, b| fs::hard_link(a, b)];
         for (make, kind) in make.into_iter().zip(["symbolic link", "hard link"]) {
@@ -180,5 +189,14 @@ mod tests {
         }
         reserve.take().unwrap();
         assert_eq!((reserve.is_held(), fs::metadata(&file).unwrap().len()), (true, 1 << 20));
+    }
+
+    #[test]
+    fn where_nothing_runs_full_everything_fits() {
+        let reserve = Reserve::new(None, 1 << 20);
+        reserve.take().unwrap();
+        assert!(reserve.is_held() && reserve.fits_flush_of(u64::MAX));
+        reserve.give_up_if_needed(u64::MAX);
+        assert_eq!((reserve.is_held(), reserve.free_bytes(), reserve.cause_of_failure()), (true, None, None));
     }
 }

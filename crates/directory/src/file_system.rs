@@ -4,14 +4,13 @@
 //! retry does not change.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use promarchive_wal::open_plain;
 use rustix::io::Errno;
 
-use super::lock::{DirectoryLock, LockError};
+use crate::{DirectoryLock, LockError, open_plain};
 
 /// Name of the file that is made, linked and removed again.
 const PROBE_FILE: &str = ".promarchive.probe";
@@ -49,7 +48,7 @@ fn list(lacks: &[Lack]) -> String {
 }
 
 /// Whether an error says that the file system cannot do it, and not that it could not this time.
-pub(super) fn is_unsupported(error: &io::Error) -> bool {
+pub(crate) fn is_unsupported(error: &io::Error) -> bool {
     const CANNOT: [Errno; 7] =
         [Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL, Errno::PERM, Errno::NOLCK, Errno::ISDIR, Errno::BADF];
     Errno::from_io_error(error).is_some_and(|errno| CANNOT.contains(&errno))
@@ -57,7 +56,7 @@ pub(super) fn is_unsupported(error: &io::Error) -> bool {
 
 /// Refuses a directory whose file system cannot do what is needed of it: sync files and directories, lock, and for an archive also make
 /// hard links. `locked` is how taking its lock went. Whatever else goes wrong is left to those who need it.
-pub(super) fn check(
+pub(crate) fn check(
     what: &'static str,
     directory: &Path,
     hard_links: bool,
@@ -85,7 +84,7 @@ pub(super) fn check(
         }
         clear();
     }
-    note("sync a directory", File::open(directory).and_then(|directory| directory.sync_all()));
+    note("sync a directory", crate::sync(directory));
     if lacks.is_empty() {
         return Ok(());
     }
