@@ -38,7 +38,7 @@ pub(crate) fn labels(archive: &str) -> Value {
     labels
 }
 
-/// The objects of an archive in the namespace `monitoring`, as crates/operator/src/build makes them.
+/// The objects of an archive in the namespace `monitoring`, as crates/operator/src/archive/build makes them.
 fn objects(archive: &str, uid: &str) -> Vec<Value> {
     let receiver = format!("{archive}-receiver");
     let pods = json!({"matchLabels": selector(archive)});

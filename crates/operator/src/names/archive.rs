@@ -1,0 +1,126 @@
+//! The name of an archive, and of what belongs to it.
+
+use std::fmt;
+
+use super::text::{PREFIX, is_label};
+
+/// An archive: its namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ArchiveName {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl ArchiveName {
+    /// Of these.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// Deployment, Service, ServiceAccount, ConfigMap, NetworkPolicy and PodMonitor.
+    pub fn receiver(&self) -> String {
+        format!("{}-receiver", self.name)
+    }
+
+    /// The claim that the operator makes.
+    pub fn claim(&self) -> String {
+        format!("{}-archive", self.name)
+    }
+
+    /// The ConfigMap with the entry to paste in mode Manual.
+    pub fn snippet(&self) -> String {
+        format!("{}-remote-write", self.name)
+    }
+
+    /// Manager of the archive's fields in a Secret that other archives have fields in too. At most 128 characters.
+    pub fn secret_manager(&self) -> String {
+        format!("promarchive/{}/{}", self.namespace, self.name)
+    }
+
+    /// What the archive's keys in a Secret begin with; neither namespaces nor archives have dots in their names.
+    pub fn secret_prefix(&self) -> String {
+        format!("{}.{}.", self.namespace, self.name)
+    }
+
+    /// The archive's key `what` in a Secret.
+    pub fn secret_key(&self, what: &str) -> String {
+        format!("{}{what}", self.secret_prefix())
+    }
+
+    /// Whether an archive can be named so: a Service is named after it.
+    pub fn is_valid(&self) -> bool {
+        let begins = self.name.starts_with(|c: char| c.is_ascii_lowercase());
+        is_label(&self.namespace, 63) && is_label(&self.name, 52) && begins
+    }
+
+    /// What the names of all entries of this archive begin with: `promarchive/<namespace>/<archive>/`.
+    pub fn entry_prefix(&self) -> String {
+        format!("{PREFIX}/{}/{}/", self.namespace, self.name)
+    }
+
+    /// Name of the receiver's Service: `<archive>-receiver`.
+    pub fn service(&self) -> String {
+        format!("{}-receiver", self.name)
+    }
+
+    /// Host name of the receiver, `<archive>-receiver.<namespace>.svc`: what its certificate is for.
+    pub fn host(&self) -> String {
+        format!("{}.{}.svc", self.service(), self.namespace)
+    }
+
+    /// Whether a Prometheus in `from` reaches this archive's Service by `host`: with or without the cluster's domain, and
+    /// by the short forms that the resolver completes.
+    pub(crate) fn is_reached_by(&self, host: &str, from: &str) -> bool {
+        let host = host.to_ascii_lowercase();
+        let host = host.strip_suffix('.').unwrap_or(&host);
+        let Some(rest) = host.strip_prefix(&self.service()) else { return false };
+        match rest.strip_prefix('.') {
+            None => rest.is_empty() && from == self.namespace,
+            Some(rest) => match rest.strip_prefix(&self.namespace) {
+                Some(domain) => domain.is_empty() || domain == ".svc" || domain.starts_with(".svc."),
+                None => false,
+            },
+        }
+    }
+}
+
+impl fmt::Display for ArchiveName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Key of an archive's certificate authority in the Secret [`SECRET_NAME`]: `<namespace>.<archive>.ca.crt`.
+pub fn ca_key(archive: &ArchiveName) -> String {
+    format!("{}.{}.ca.crt", archive.namespace, archive.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_has_several_names_and_others_look_like_them() {
+        let lab = ArchiveName::new("monitoring", "lab");
+        for (host, from, reached) in [
+            ("lab-receiver.monitoring.svc", "x", true),
+            ("LAB-receiver.Monitoring.svc", "x", true),
+            ("lab-receiver.monitoring.svc.cluster.local", "x", true),
+            ("lab-receiver.monitoring.svc.cluster.local.", "x", true),
+            ("lab-receiver.monitoring", "x", true),
+            ("lab-receiver", "monitoring", true),
+            ("lab-receiver", "x", false),
+            ("lab-receiver.monitoring.svc2", "x", false),
+            ("lab-receiver.monitoring2.svc", "x", false),
+            ("lab-receiver.monitoring.example.org", "x", false),
+            ("lab-receiver2.monitoring.svc", "x", false),
+            ("my.lab-receiver.monitoring.svc", "x", false),
+            ("10.0.0.1", "monitoring", false),
+            ("", "monitoring", false),
+        ] {
+            assert_eq!(lab.is_reached_by(host, from), reached, "{host} from {from}");
+        }
+    }
+}
