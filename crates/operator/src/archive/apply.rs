@@ -17,7 +17,7 @@ use crate::kubernetes::ApplyError;
 use crate::kubernetes::cache::{Caches, ReadError, Source, TooLong};
 use crate::kubernetes::drift::{correction, difference};
 use crate::kubernetes::kind::Kind;
-use crate::names::{APPLIED, ArchiveName, FIELD_MANAGER, patch_params};
+use crate::names::{APPLIED, ArchiveName, Component, FIELD_MANAGER, patch_params};
 
 /// Something that is changed back at once is not changed again before.
 const AFTER_NO_EFFECT: Duration = Duration::from_secs(300);
@@ -187,13 +187,15 @@ fn is_left_behind(live: &DynamicObject, archive: &ArchiveName, uid: &str) -> boo
 /// Objects of this archive that are not wanted any more. The claim is not among them: data goes only when the policy says so. Nor is
 /// the Deployment: it stays as it is while its claim may not be mounted anew.
 fn orphans(caches: &Caches, archive: &ArchiveName, uid: &str, desired: &[Desired]) -> Vec<(Kind, Arc<DynamicObject>)> {
-    let kinds = Kind::ALL.into_iter().filter(|kind| !matches!(kind, Kind::PersistentVolumeClaim | Kind::Deployment));
+    let kinds = Kind::ALL.into_iter().filter(|kind| kind.is_deleted() && *kind != Kind::PersistentVolumeClaim);
+    let components = Component::ALL.map(|component| archive.component(component));
+    let names: Vec<String> = components.into_iter().chain([archive.snippet()]).collect();
     let all = kinds.flat_map(|kind| caches.all(Source::Child(kind)).into_iter().map(move |object| (kind, object)));
     all.filter(|(kind, object)| {
         object.namespace().as_ref() == Some(&archive.namespace)
             && belongs(object, *kind, archive, uid)
             // The admission policy lets nothing go that has another name: somebody else gave it our owner.
-            && [archive.receiver(), archive.snippet()].contains(&object.name_any())
+            && names.contains(&object.name_any())
             && object.metadata.deletion_timestamp.is_none()
             && !desired.iter().any(|wanted| wanted.kind == *kind && wanted.name == object.name_any())
     })

@@ -23,7 +23,7 @@ use crate::archive::context::Context;
 use crate::archive::credentials::SecretData;
 use crate::archive::dereference::{self, Found, dereference};
 use crate::archive::status::{Finding, Findings};
-use crate::archive::validate::{Archive, Claim, Receiver};
+use crate::archive::validate::{Archive, Claim, Receiver, Storage};
 use crate::archive::{LookError, claims, secrets, status_writer};
 use crate::kubernetes::cache::Source;
 use crate::kubernetes::kind::Kind;
@@ -173,7 +173,7 @@ async fn finish(context: &Context, archive: &Archive, object: &DynamicObject) ->
             warn!(archive = %archive.id, namespace, %error, "the archive's keys stay in the Secret");
         }
     }
-    if let (DeletionPolicy::Delete, Claim::New { .. }) = (archive.deletion_policy, &archive.claim) {
+    if let (DeletionPolicy::Delete, Storage::Volume(Claim::New { .. })) = (archive.deletion_policy, &archive.storage) {
         delete_claim(context, archive, object).await?;
     }
     failpoint::reach(FailPoint::BeforeRelease);
@@ -219,7 +219,11 @@ pub async fn unreadable(context: &Context, id: &ArchiveName, object: &DynamicObj
     Ok(Archive {
         id: id.clone(),
         uid: object.uid().unwrap_or_default(),
-        claim: Claim::New { size: String::new(), storage_class: None, access_mode: AccessMode::default() },
+        storage: Storage::Volume(Claim::New {
+            size: String::new(),
+            storage_class: None,
+            access_mode: AccessMode::default(),
+        }),
         receiver: Receiver::unknown(if has_tls { TlsMode::SelfSigned } else { TlsMode::Disabled }),
         selections: Vec::new(),
         deletion_policy: DeletionPolicy::Retain,

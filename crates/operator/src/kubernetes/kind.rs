@@ -41,6 +41,11 @@ impl Kind {
         resource(group, version, kind, plural)
     }
 
+    /// Whether the operator deletes objects of the kind. The others go with their archive.
+    pub const fn is_deleted(self) -> bool {
+        matches!(self, Self::NetworkPolicy | Self::PersistentVolumeClaim | Self::ConfigMap)
+    }
+
     /// Whether the kind comes with a custom resource that may not be installed.
     pub const fn is_optional(self) -> bool {
         matches!(self, Self::PodMonitor)

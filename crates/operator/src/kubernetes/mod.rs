@@ -1,6 +1,7 @@
 //! What the operator knows of the API server: local copies, kinds, and whether the admission policies are in force. Knows archives and
 //! Prometheus objects by their names only.
 
+pub mod access;
 pub mod cache;
 pub mod drift;
 pub mod events;

@@ -19,11 +19,6 @@ impl ArchiveName {
         Self { namespace: namespace.into(), name: name.into() }
     }
 
-    /// Deployment, Service, ServiceAccount, ConfigMap, NetworkPolicy and PodMonitor.
-    pub fn receiver(&self) -> String {
-        format!("{}-receiver", self.name)
-    }
-
     /// The claim that the operator makes.
     pub fn claim(&self) -> String {
         format!("{}-archive", self.name)
@@ -59,31 +54,6 @@ impl ArchiveName {
     pub fn entry_prefix(&self) -> String {
         format!("{PREFIX}/{}/{}/", self.namespace, self.name)
     }
-
-    /// Name of the receiver's Service: `<archive>-receiver`.
-    pub fn service(&self) -> String {
-        format!("{}-receiver", self.name)
-    }
-
-    /// Host name of the receiver, `<archive>-receiver.<namespace>.svc`: what its certificate is for.
-    pub fn host(&self) -> String {
-        format!("{}.{}.svc", self.service(), self.namespace)
-    }
-
-    /// Whether a Prometheus in `from` reaches this archive's Service by `host`: with or without the cluster's domain, and
-    /// by the short forms that the resolver completes.
-    pub(crate) fn is_reached_by(&self, host: &str, from: &str) -> bool {
-        let host = host.to_ascii_lowercase();
-        let host = host.strip_suffix('.').unwrap_or(&host);
-        let Some(rest) = host.strip_prefix(&self.service()) else { return false };
-        match rest.strip_prefix('.') {
-            None => rest.is_empty() && from == self.namespace,
-            Some(rest) => match rest.strip_prefix(&self.namespace) {
-                Some(domain) => domain.is_empty() || domain == ".svc" || domain.starts_with(".svc."),
-                None => false,
-            },
-        }
-    }
 }
 
 impl fmt::Display for ArchiveName {
@@ -95,32 +65,4 @@ impl fmt::Display for ArchiveName {
 /// Key of an archive's certificate authority in the Secret [`SECRET_NAME`]: `<namespace>.<archive>.ca.crt`.
 pub fn ca_key(archive: &ArchiveName) -> String {
     format!("{}.{}.ca.crt", archive.namespace, archive.name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_service_has_several_names_and_others_look_like_them() {
-        let lab = ArchiveName::new("monitoring", "lab");
-        for (host, from, reached) in [
-            ("lab-receiver.monitoring.svc", "x", true),
-            ("LAB-receiver.Monitoring.svc", "x", true),
-            ("lab-receiver.monitoring.svc.cluster.local", "x", true),
-            ("lab-receiver.monitoring.svc.cluster.local.", "x", true),
-            ("lab-receiver.monitoring", "x", true),
-            ("lab-receiver", "monitoring", true),
-            ("lab-receiver", "x", false),
-            ("lab-receiver.monitoring.svc2", "x", false),
-            ("lab-receiver.monitoring2.svc", "x", false),
-            ("lab-receiver.monitoring.example.org", "x", false),
-            ("lab-receiver2.monitoring.svc", "x", false),
-            ("my.lab-receiver.monitoring.svc", "x", false),
-            ("10.0.0.1", "monitoring", false),
-            ("", "monitoring", false),
-        ] {
-            assert_eq!(lab.is_reached_by(host, from), reached, "{host} from {from}");
-        }
-    }
 }

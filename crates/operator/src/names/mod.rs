@@ -1,6 +1,7 @@
 //! Names of archives, of their entries and of Prometheus objects, and the labels and annotations of the objects that belong to an archive.
 
 mod archive;
+mod component;
 mod entry;
 mod prometheus;
 mod text;
@@ -8,6 +9,7 @@ mod text;
 use kube::core::params::PatchParams;
 
 pub use archive::{ArchiveName, ca_key};
+pub use component::Component;
 pub use entry::{EntryName, EntryNameError};
 pub use prometheus::PrometheusName;
 pub use text::short_hash;
@@ -34,8 +36,15 @@ pub const APPLIED: &str = "promarchive.dev/applied";
 pub const CONFIG_HASH: &str = "promarchive.dev/config-hash";
 /// Label of everything that the operator makes.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// Label with the name of the program.
+pub const NAME: &str = "app.kubernetes.io/name";
+/// Label with the component that an object belongs to.
+pub const COMPONENT: &str = "app.kubernetes.io/component";
 /// Label with the archive's name.
 pub const INSTANCE: &str = "app.kubernetes.io/instance";
+
+/// Labels of what the operator makes; pods and policies are found by them.
+pub const OWN_LABELS: [&str; 4] = [NAME, COMPONENT, INSTANCE, MANAGED_BY];
 
 /// Of every patch that is no server-side apply.
 pub fn patch_params() -> PatchParams {

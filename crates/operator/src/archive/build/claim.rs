@@ -1,16 +1,19 @@
 //! The claim of the volume.
 
+#![allow(clippy::indexing_slicing, reason = "by name, into JSON objects that are made right here")]
+
 use serde_json::json;
 
-use super::{Desired, Inputs, desired};
-use crate::archive::validate::{Archive, Claim};
+use super::inputs::Inputs;
+use super::object::{Desired, Part, desired};
+use crate::archive::validate::{Archive, Claim, Storage};
 use crate::kubernetes::kind::Kind;
 use crate::kubernetes::quantity;
 use crate::names::ARCHIVE_UID;
 
 pub(super) fn claim(archive: &Archive, inputs: &Inputs<'_>) -> Desired {
-    let Claim::New { size, storage_class, access_mode } = &archive.claim else {
-        return desired(archive, Kind::PersistentVolumeClaim, archive.id.claim(), json!({}));
+    let Storage::Volume(Claim::New { size, storage_class, access_mode }) = &archive.storage else {
+        return desired(archive, Part::Shared, Kind::PersistentVolumeClaim, archive.id.claim(), json!({}));
     };
     let mut spec = json!({
         "accessModes": [access_mode.as_str()],
@@ -19,7 +22,8 @@ pub(super) fn claim(archive: &Archive, inputs: &Inputs<'_>) -> Desired {
     if let Some(class) = storage_class {
         spec["storageClassName"] = json!(class);
     }
-    let mut claim = desired(archive, Kind::PersistentVolumeClaim, archive.id.claim(), json!({"spec": spec}));
+    let mut claim =
+        desired(archive, Part::Shared, Kind::PersistentVolumeClaim, archive.id.claim(), json!({"spec": spec}));
     // Not in the hash: it is found on the claim again, and differs with nothing that the archive asks for.
     if let Some(uid) = inputs.claim_made_for {
         claim.object["metadata"]["annotations"][ARCHIVE_UID] = json!(uid);
@@ -37,13 +41,7 @@ fn larger<'a>(asked: &'a str, found: Option<&'a str>) -> &'a str {
 
 /// Where the tables of `archive` are, for a person.
 pub fn store(archive: &Archive) -> String {
-    format!("pvc/{}", claim_name(archive))
-}
-
-/// The claim that the receiver mounts.
-pub(super) fn claim_name(archive: &Archive) -> String {
-    match &archive.claim {
-        Claim::Existing(name) => name.clone(),
-        Claim::New { .. } => archive.id.claim(),
+    match &archive.storage {
+        Storage::Volume(claim) => format!("pvc/{}", claim.name(&archive.id)),
     }
 }

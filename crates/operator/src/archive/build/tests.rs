@@ -1,6 +1,11 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
 use super::*;
 use crate::archive::validate::validate;
-use crate::names::{ArchiveName, CONFIG_HASH};
+use crate::kubernetes::kind::Kind;
+use crate::names::{APPLIED, ArchiveName, COMPONENT, CONFIG_HASH};
 
 fn archive(spec: Value) -> Archive {
     let archive = json!({
@@ -32,7 +37,7 @@ fn objects_if(archive: &Archive, may_mount: bool, claim_made_for: Option<&str>) 
         may_mount,
         ipv6: false,
         pod_monitors: true,
-        snippets: &BTreeMap::new(),
+        snippets: &BTreeMap::from([("prometheus.team.k8s.yaml".to_owned(), "remoteWrite: []".to_owned())]),
     };
     build(archive, &inputs)
 }
@@ -186,4 +191,38 @@ fn what_an_archive_asks_of_its_pod_stands_below_what_is_the_operators() {
     }
     let from = |all: &[Desired]| of(Kind::NetworkPolicy, all)["spec"]["ingress"][0]["from"].as_array().unwrap().clone();
     assert_eq!(from(&asked), [from(&plain), vec![peer]].concat());
+}
+
+#[test]
+fn every_object_says_which_component_it_is_of_and_what_is_shared_says_none() {
+    for Desired { kind, name, object } in &objects(&archive(json!({"storage": {"persistentVolume": {"size": "1Gi"}}})))
+    {
+        let component = match name.as_str() {
+            "lab-receiver" => json!("receiver"),
+            "lab-archive" | "lab-remote-write" => Value::Null,
+            _ => panic!("{kind:?} {name}"),
+        };
+        assert_eq!(object["metadata"]["labels"][COMPONENT], component, "{kind:?} {name}");
+    }
+}
+
+#[test]
+fn the_receivers_pods_are_selected_by_what_they_were_always_selected_by() {
+    let objects = objects(&archive(json!({"storage": {"persistentVolume": {"size": "1Gi"}}})));
+    // A Deployment's selector cannot be changed, and nothing else may lead to the pods of another component.
+    let selector = json!({
+        "app.kubernetes.io/name": "promarchive", "app.kubernetes.io/component": "receiver", "app.kubernetes.io/instance": "lab",
+    });
+    for (kind, path) in [
+        (Kind::Deployment, "/spec/selector/matchLabels"),
+        (Kind::Service, "/spec/selector"),
+        (Kind::NetworkPolicy, "/spec/podSelector/matchLabels"),
+        (Kind::PodMonitor, "/spec/selector/matchLabels"),
+    ] {
+        assert_eq!(of(kind, &objects).pointer(path), Some(&selector), "{kind:?}");
+    }
+    let labels = of(Kind::Deployment, &objects)["spec"]["template"]["metadata"]["labels"].clone();
+    for (key, value) in selector.as_object().unwrap() {
+        assert_eq!(&labels[key], value, "{key}");
+    }
 }

@@ -9,7 +9,7 @@ use crate::archive::LookError;
 use crate::archive::claims::{self, Contender, Refusal};
 use crate::archive::context::Context;
 use crate::archive::own::belongs;
-use crate::archive::validate::{Archive, Claim};
+use crate::archive::validate::{Archive, Claim, Storage};
 use crate::kubernetes::cache::{ReadError, Source};
 use crate::kubernetes::kind::Kind;
 use crate::names::ArchiveName;
@@ -18,7 +18,8 @@ use crate::names::ArchiveName;
 pub async fn claim(context: &Context, archive: &Archive) -> Result<Option<Arc<DynamicObject>>, LookError> {
     let kind = Kind::PersistentVolumeClaim;
     let namespace = archive.id.namespace.as_str();
-    let found = match &archive.claim {
+    let Storage::Volume(wanted) = &archive.storage;
+    let found = match wanted {
         // Without the operator's label: not in the cache.
         Claim::Existing(name) => context.caches.read_now(Source::Child(kind), namespace, name).await,
         Claim::New { .. } => {
@@ -26,7 +27,7 @@ pub async fn claim(context: &Context, archive: &Archive) -> Result<Option<Arc<Dy
             found.map(|found| found.filter(|found| belongs(found, kind, &archive.id, &archive.uid)))
         }
     };
-    match (found, &archive.claim) {
+    match (found, wanted) {
         (Ok(found), _) => Ok(found),
         // Somebody made it so. What it is like is not known, but whose it is.
         (Err(ReadError::TooLong(_)), Claim::New { .. }) => {
@@ -59,11 +60,8 @@ pub(super) async fn refusal(
     object: &DynamicObject,
     claim: Option<&DynamicObject>,
 ) -> Result<Option<Refusal>, LookError> {
-    let existing = match &archive.claim {
-        Claim::New { .. } => None,
-        Claim::Existing(name) => Some(name.clone()),
-    };
-    let name = claims::name_of(&archive.id, existing);
+    let Storage::Volume(wanted) = &archive.storage;
+    let name = wanted.name(&archive.id);
     let mut others = Vec::new();
     for (other, existing) in context.caches.archives_of(&archive.id.namespace) {
         let its = claims::name_of(&id_of(&other), existing);
@@ -72,7 +70,7 @@ pub(super) async fn refusal(
             others.push(contender(context, &other, &name, Some(&name)).await?);
         }
     }
-    Ok(match &archive.claim {
+    Ok(match wanted {
         Claim::New { .. } if others.is_empty() => None,
         Claim::New { .. } => claims::refusal_of_own(&contender(context, object, &name, None).await?, &name, &others),
         Claim::Existing(_) => claims::refusal(&contender(context, object, &name, None).await?, &name, claim, &others),

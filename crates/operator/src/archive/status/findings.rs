@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Finding, PrometheusFinding};
 use crate::archive::claims::Refusal;
 use crate::archive::receiver_client::ReceiverError;
-use crate::archive::validate::{Archive, Claim};
+use crate::archive::validate::{Archive, Claim, Storage};
 use crate::kubernetes::ApplyError;
 use crate::names::{ALLOW_ARCHIVES, ArchiveName};
 
@@ -69,16 +69,14 @@ impl Volume<'_> {
 /// The claim is bound, and the receiver reaches the archive in it.
 pub fn storage(archive: &Archive, volume: Volume<'_>, answer: Answer<'_>) -> Finding {
     let claim = volume.claim;
-    let name = match &archive.claim {
-        Claim::Existing(name) => name.clone(),
-        Claim::New { .. } => archive.id.claim(),
-    };
+    let Storage::Volume(wanted) = &archive.storage;
+    let name = wanted.name(&archive.id);
     if let Some(refused) = volume.refused(&archive.id, &name) {
         return refused;
     }
     let phase = claim.and_then(|claim| claim.data.pointer("/status/phase")).and_then(Value::as_str);
     match (claim, phase) {
-        (None, _) => match archive.claim {
+        (None, _) => match wanted {
             Claim::Existing(_) => {
                 Finding::bad(Reason::ClaimNotFound, format!("there is no claim \"{name}\" in this namespace: make it"))
             }

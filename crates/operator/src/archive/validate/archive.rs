@@ -23,7 +23,7 @@ pub struct Archive {
     /// Its uid.
     pub uid: String,
     /// Where its tables go.
-    pub claim: Claim,
+    pub storage: Storage,
     /// Its receiver.
     pub receiver: Receiver,
     /// Whose samples it keeps.
@@ -43,7 +43,14 @@ impl Archive {
     }
 }
 
-/// The volume.
+/// Where tables are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// In a volume.
+    Volume(Claim),
+}
+
+/// The claim of a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// A claim of somebody's.
@@ -57,6 +64,16 @@ pub enum Claim {
         /// How many may have it.
         access_mode: AccessMode,
     },
+}
+
+impl Claim {
+    /// Its name, for `archive`.
+    pub fn name(&self, archive: &ArchiveName) -> String {
+        match self {
+            Self::Existing(name) => name.clone(),
+            Self::New { .. } => archive.claim(),
+        }
+    }
 }
 
 /// The receiver.

@@ -9,7 +9,7 @@ mod receiver_pod;
 mod selection;
 mod storage;
 
-pub use archive::{Archive, Claim, Receiver, Selection, Target};
+pub use archive::{Archive, Claim, Receiver, Selection, Storage, Target};
 pub use invalid::Invalid;
 use invalid::invalid;
 use promarchive_api::metrics_archive::MetricsArchive;
@@ -32,13 +32,13 @@ pub fn validate(archive: &MetricsArchive) -> Result<Archive, Invalid> {
         ));
     }
     let spec = &archive.spec;
-    let claim = storage::claim(spec)?;
+    let storage = storage::storage(spec)?;
     let annotation = |name: &str| meta.annotations.as_ref().and_then(|all| all.get(name));
     // Of whatever length: it is kept in Secrets of other namespaces.
     let request = |name: &str| annotation(name).map(|text| short_hash(text.as_bytes())).unwrap_or_default();
     Ok(Archive {
-        receiver: receiver::receiver(spec, &claim)?,
-        claim,
+        receiver: receiver::receiver(spec, &storage)?,
+        storage,
         selections: selection::selections(spec, &id.namespace)?,
         deletion_policy: spec.deletion_policy,
         rotation: request(ROTATE_TOKENS),

@@ -5,7 +5,7 @@ use promarchive_api::metrics_archive::MetricsArchiveSpec;
 use promarchive_api::{ByteSize, LabelColumns, SenderLabel, Timespan};
 use serde_json::{Value, json};
 
-use super::archive::{Claim, LEAST_MEMORY_BYTES, MOST_WAL_BYTES, Receiver};
+use super::archive::{Claim, LEAST_MEMORY_BYTES, MOST_WAL_BYTES, Receiver, Storage};
 use super::invalid::{Invalid, invalid, timespan};
 use super::receiver_pod::receiver_pod;
 use crate::kubernetes::quantity;
@@ -16,7 +16,7 @@ const LEAST_PAST: Timespan = Timespan::from_secs(86_400);
 const LONGEST_PAST: Timespan = Timespan::from_secs(100 * 365 * 86_400);
 const FLUSH_INTERVALS: std::ops::RangeInclusive<Timespan> = Timespan::from_millis(100)..=Timespan::from_secs(86_400);
 
-pub(super) fn receiver(spec: &MetricsArchiveSpec, claim: &Claim) -> Result<Receiver, Invalid> {
+pub(super) fn receiver(spec: &MetricsArchiveSpec, storage: &Storage) -> Result<Receiver, Invalid> {
     let given = &spec.receiver;
     let flush_interval =
         given.flush_interval.as_deref().map(|text| timespan("spec.receiver.flushInterval", text)).transpose()?;
@@ -25,7 +25,7 @@ pub(super) fn receiver(spec: &MetricsArchiveSpec, claim: &Claim) -> Result<Recei
     }
     let wal_max_bytes = match &given.wal_max_bytes {
         Some(text) => text.parse().map_err(|e| invalid("spec.receiver.walMaxBytes", format!("{e}")))?,
-        None => default_wal(claim),
+        None => default_wal(storage),
     };
     if wal_max_bytes.0 < LEAST_WAL_BYTES {
         return Err(invalid("spec.receiver.walMaxBytes", "must be 64Mi or more"));
@@ -52,10 +52,10 @@ pub(super) fn receiver(spec: &MetricsArchiveSpec, claim: &Claim) -> Result<Recei
     })
 }
 
-fn default_wal(claim: &Claim) -> ByteSize {
-    let volume = match claim {
-        Claim::New { size, .. } => quantity::bytes(size),
-        Claim::Existing(_) => None,
+fn default_wal(storage: &Storage) -> ByteSize {
+    let volume = match storage {
+        Storage::Volume(Claim::New { size, .. }) => quantity::bytes(size),
+        Storage::Volume(Claim::Existing(_)) => None,
     };
     // A WAL that could fill the volume would leave no room for the tables that empty it.
     ByteSize(volume.map_or(MOST_WAL_BYTES, |bytes| (bytes / 4).clamp(LEAST_WAL_BYTES, MOST_WAL_BYTES)))

@@ -7,10 +7,8 @@ use k8s_openapi::api::networking::v1::{IPBlock, NetworkPolicyPeer};
 use promarchive_api::metrics_archive::{NetworkPolicyMode, ReceiverSpec};
 
 use super::invalid::{Invalid, invalid, is_object_name};
-use crate::names::{INSTANCE, MANAGED_BY};
+use crate::names::OWN_LABELS;
 
-/// Labels of everything that the operator makes; pods and policies are found by them.
-const OWN_LABELS: [&str; 4] = ["app.kubernetes.io/name", "app.kubernetes.io/component", INSTANCE, MANAGED_BY];
 const OWN_PREFIX: &str = "promarchive.dev/";
 const LONGEST_NAME: usize = 63;
 const LONGEST_PREFIX: usize = 253;

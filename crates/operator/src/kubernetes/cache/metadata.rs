@@ -13,8 +13,7 @@ use super::copy::ShortText;
 use super::source::Source;
 use crate::kubernetes::kind::Kind;
 use crate::names::{
-    ALLOW_ARCHIVES, APPLIED, ARCHIVE_UID, FIELD_MANAGER, FINALIZER, INSTANCE, MANAGED_BY, ROTATE_CERTIFICATES,
-    ROTATE_TOKENS,
+    ALLOW_ARCHIVES, APPLIED, ARCHIVE_UID, FIELD_MANAGER, FINALIZER, OWN_LABELS, ROTATE_CERTIFICATES, ROTATE_TOKENS,
 };
 
 /// Longest value of an annotation that is kept.
@@ -25,7 +24,6 @@ const LONGEST_LABELS: usize = 4 << 10;
 const MOST_OWNERS: usize = 8;
 
 const OUR_ANNOTATIONS: [&str; 5] = [ALLOW_ARCHIVES, ROTATE_TOKENS, ROTATE_CERTIFICATES, ARCHIVE_UID, APPLIED];
-const OUR_LABELS: [&str; 4] = ["app.kubernetes.io/name", "app.kubernetes.io/component", INSTANCE, MANAGED_BY];
 
 /// What is kept of an object's metadata.
 #[derive(Debug, Default, Deserialize)]
@@ -55,7 +53,7 @@ impl Metadata {
     pub(super) fn into_meta(mut self, source: Source) -> ObjectMeta {
         // A Prometheus is chosen by its labels, and a PodMonitor has those that its archive asks for.
         if !matches!(source, Source::Prometheus(_) | Source::Child(Kind::PodMonitor)) {
-            self.labels.retain(|name, _| OUR_LABELS.contains(&name.as_str()));
+            self.labels.retain(|name, _| OWN_LABELS.contains(&name.as_str()));
         }
         let written = self.managed_fields.map(|time| ManagedFieldsEntry {
             manager: Some(FIELD_MANAGER.to_owned()),
@@ -141,7 +139,7 @@ fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String,
     let mut left = LONGEST_LABELS;
     let fold = |all: &mut BTreeMap<String, String>, name: String, value: String| {
         let length = name.len() + value.len();
-        if OUR_LABELS.contains(&name.as_str()) {
+        if OWN_LABELS.contains(&name.as_str()) {
             all.insert(name, value);
         } else if all.len() < MOST_LABELS && length <= left {
             left -= length;

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use super::Policy;
 use crate::kubernetes::cache::{Caches, Source};
 use crate::kubernetes::kind::Kind;
-use crate::names::{FIELD_MANAGER, INSTANCE, MANAGED_BY, patch_params, short_hash};
+use crate::names::{
+    ArchiveName, COMPONENT, Component, FIELD_MANAGER, INSTANCE, MANAGED_BY, NAME, patch_params, short_hash,
+};
 use crate::process::{chain, random};
 use promarchive_api::metrics_archive::PrometheusKind;
 
@@ -56,10 +58,8 @@ impl Probe {
     /// A receiver with an image that is not the receivers'; the policy on own objects has nothing against it.
     pub fn receiver(namespace: &str) -> Self {
         let archive = format!("{CHECK}-{}", unforeseen());
-        let name = format!("{archive}-receiver");
-        let selector = json!({
-            "app.kubernetes.io/name": "promarchive", "app.kubernetes.io/component": "receiver", INSTANCE: archive,
-        });
+        let name = ArchiveName::new(namespace, archive.as_str()).receiver();
+        let selector = json!({NAME: "promarchive", COMPONENT: Component::Receiver.as_str(), INSTANCE: archive});
         let mut labels = selector.clone();
         if let Some(labels) = labels.as_object_mut() {
             labels.insert(MANAGED_BY.to_owned(), json!("promarchive-operator"));

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use promarchive_api::ReceiverConfig;
 use promarchive_api::metrics_archive::TlsMode;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
-use super::{Desired, Inputs, desired};
+use super::component::COMPONENT;
+use crate::archive::build::inputs::Inputs;
+use crate::archive::build::object::{Desired, Part, desired};
 use crate::archive::credentials::tokens_file;
 use crate::archive::validate::Archive;
 use crate::kubernetes::kind::Kind;
@@ -21,7 +23,7 @@ pub(super) const CONFIG_DIR: &str = "/etc/promarchive";
 pub(super) const TLS_DIR: &str = "/etc/promarchive-tls";
 
 /// The receiver's configuration, YAML.
-pub(super) fn receiver(archive: &Archive, inputs: &Inputs<'_>) -> String {
+pub(super) fn text(archive: &Archive, inputs: &Inputs<'_>) -> String {
     let any = if inputs.ipv6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
     let tls = archive.receiver.tls == TlsMode::SelfSigned;
     let config = ReceiverConfig {
@@ -46,11 +48,5 @@ pub(super) fn receiver(archive: &Archive, inputs: &Inputs<'_>) -> String {
 pub(super) fn config_map(archive: &Archive, inputs: &Inputs<'_>, config: &str) -> Desired {
     let tokens = tokens_file(&archive.id, inputs.operator_tokens, inputs.senders, inputs.carried);
     let data = json!({"receiver.yaml": config, "tokens": tokens});
-    desired(archive, Kind::ConfigMap, archive.id.receiver(), json!({"data": data}))
-}
-
-/// The entries to paste, for mode Manual.
-pub(super) fn snippets(archive: &Archive, inputs: &Inputs<'_>) -> Desired {
-    let data: Map<String, Value> = inputs.snippets.iter().map(|(name, text)| (name.clone(), json!(text))).collect();
-    desired(archive, Kind::ConfigMap, archive.id.snippet(), json!({"data": data}))
+    desired(archive, Part::of(COMPONENT), Kind::ConfigMap, archive.id.receiver(), json!({"data": data}))
 }

@@ -1,9 +1,13 @@
 //! How the receiver is reached, and by whom.
 
+#![allow(clippy::indexing_slicing, reason = "by name, into JSON objects that are made right here")]
+
 use promarchive_api::metrics_archive::{NetworkPolicyMode, TlsMode};
 use serde_json::{Value, json};
 
-use super::{Desired, Inputs, desired, selector};
+use super::component::COMPONENT;
+use crate::archive::build::inputs::Inputs;
+use crate::archive::build::object::{Desired, Part, desired, selector};
 use crate::archive::validate::Archive;
 use crate::kubernetes::kind::Kind;
 use crate::names::{RECEIVER_PORT, SECRET_NAME};
@@ -11,14 +15,14 @@ use crate::names::{RECEIVER_PORT, SECRET_NAME};
 pub(super) fn service(archive: &Archive) -> Desired {
     let mut spec = leads_to_receiver(archive);
     spec["ipFamilyPolicy"] = json!("PreferDualStack");
-    desired(archive, Kind::Service, archive.id.receiver(), json!({"spec": spec}))
+    desired(archive, Part::of(COMPONENT), Kind::Service, archive.id.receiver(), json!({"spec": spec}))
 }
 
 /// What the spec of a Service must have so that it leads to the receiver's pods, and nowhere else.
 pub fn leads_to_receiver(archive: &Archive) -> Value {
     json!({
         "type": "ClusterIP",
-        "selector": selector(archive),
+        "selector": selector(archive, COMPONENT),
         "ports": [{"name": "receiver", "port": RECEIVER_PORT, "targetPort": "receiver", "protocol": "TCP"}],
     })
 }
@@ -42,13 +46,13 @@ pub(super) fn policy(archive: &Archive, inputs: &Inputs<'_>) -> Option<Desired> 
     from.extend(inputs.sender_namespaces.iter().map(|namespace| pods_of(namespace, prometheus.clone())));
     from.extend(archive.receiver.pod.peers.iter().map(|peer| json!(peer)));
     let spec = json!({
-        "podSelector": {"matchLabels": selector(archive)},
+        "podSelector": {"matchLabels": selector(archive, COMPONENT)},
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [{"from": from, "ports": [{"port": RECEIVER_PORT, "protocol": "TCP"}]}],
         // Kubernetes leaves it out. It is here so that a rule which somebody adds is taken out.
         "egress": [],
     });
-    Some(desired(archive, Kind::NetworkPolicy, archive.id.receiver(), json!({"spec": spec})))
+    Some(desired(archive, Part::of(COMPONENT), Kind::NetworkPolicy, archive.id.receiver(), json!({"spec": spec})))
 }
 
 /// So that the Prometheus that selects it scrapes the receiver's own metrics.
@@ -61,6 +65,12 @@ pub(super) fn pod_monitor(archive: &Archive) -> Desired {
             "serverName": archive.id.host(),
         });
     }
-    let spec = json!({"selector": {"matchLabels": selector(archive)}, "podMetricsEndpoints": [endpoint]});
-    desired(archive, Kind::PodMonitor, archive.id.receiver(), json!({"spec": spec}))
+    let spec = json!({"selector": {"matchLabels": selector(archive, COMPONENT)}, "podMetricsEndpoints": [endpoint]});
+    desired(
+        archive,
+        Part::Of(COMPONENT, &archive.receiver.pod.monitor_labels),
+        Kind::PodMonitor,
+        archive.id.receiver(),
+        json!({"spec": spec}),
+    )
 }

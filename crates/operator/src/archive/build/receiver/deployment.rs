@@ -1,11 +1,15 @@
 //! The receiver's Deployment.
 
+#![allow(clippy::indexing_slicing, reason = "by name, into JSON objects that are made right here")]
+
 use promarchive_api::metrics_archive::TlsMode;
 use serde_json::{Value, json};
 
+use super::component::COMPONENT;
 use super::config::{CONFIG_DIR, DATA_DIR, TLS_DIR};
-use super::{Desired, Inputs, claim, desired, labels_with, selector};
-use crate::archive::validate::{Archive, Claim};
+use crate::archive::build::inputs::Inputs;
+use crate::archive::build::object::{Desired, Part, desired, labels, selector};
+use crate::archive::validate::{Archive, Claim, Storage};
 use crate::kubernetes::kind::Kind;
 use crate::names::{CONFIG_HASH, RECEIVER_PORT, SECRET_NAME, short_hash};
 
@@ -18,13 +22,13 @@ pub(super) fn deployment(archive: &Archive, inputs: &Inputs<'_>, config: &str) -
         // The volume is for one pod: the old one must be gone before the new one can start.
         "strategy": {"type": "Recreate"},
         "revisionHistoryLimit": 3,
-        "selector": {"matchLabels": selector(archive)},
+        "selector": {"matchLabels": selector(archive, COMPONENT)},
         "template": {
             "metadata": pod_metadata(archive, config),
             "spec": pod(archive, inputs),
         },
     });
-    desired(archive, Kind::Deployment, archive.id.receiver(), json!({"spec": spec}))
+    desired(archive, Part::of(COMPONENT), Kind::Deployment, archive.id.receiver(), json!({"spec": spec}))
 }
 
 /// What the archive asks for, and over that what is the operator's own.
@@ -33,14 +37,14 @@ fn pod_metadata(archive: &Archive, config: &str) -> Value {
     // Of the configuration only: tokens and certificates are taken up by the running receiver.
     let mut annotations = json!(pod.annotations);
     annotations[CONFIG_HASH] = json!(short_hash(config.as_bytes()));
-    json!({"labels": labels_with(archive, &pod.labels), "annotations": annotations})
+    json!({"labels": labels(archive, Part::Of(COMPONENT, &pod.labels)), "annotations": annotations})
 }
 
 fn pod(archive: &Archive, inputs: &Inputs<'_>) -> Value {
     let scheduling = &archive.receiver.scheduling;
     let mut security = json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}});
     // It changes the group and the mode of every file in the volume. The files in a claim of somebody's are not ours to change.
-    if let (Some(group), Claim::New { .. }) = (inputs.defaults.fs_group, &archive.claim) {
+    if let (Some(group), Storage::Volume(Claim::New { .. })) = (inputs.defaults.fs_group, &archive.storage) {
         security["fsGroup"] = json!(group);
         security["fsGroupChangePolicy"] = json!("OnRootMismatch");
     }
@@ -110,8 +114,11 @@ fn container(archive: &Archive, inputs: &Inputs<'_>) -> Value {
 }
 
 fn volumes(archive: &Archive) -> Vec<Value> {
+    let data = match &archive.storage {
+        Storage::Volume(claim) => json!({"claimName": claim.name(&archive.id)}),
+    };
     let mut volumes = vec![
-        json!({"name": "data", "persistentVolumeClaim": {"claimName": claim::claim_name(archive)}}),
+        json!({"name": "data", "persistentVolumeClaim": data}),
         json!({"name": "config", "configMap": {"name": archive.id.receiver()}}),
     ];
     if archive.receiver.tls == TlsMode::SelfSigned {
