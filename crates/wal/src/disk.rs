@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::plain_file::{PRIVATE_DIRECTORY, open_plain};
+use super::plain_file::{PRIVATE_DIRECTORY, open_directory, open_plain};
 
 /// One directory. Names are plain file names in it. Calls block.
 pub trait Disk: Send + Sync {
@@ -61,7 +61,7 @@ impl RealDisk {
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+    open_directory(path)?.sync_all()
 }
 
 impl Disk for RealDisk {

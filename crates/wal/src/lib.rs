@@ -81,7 +81,7 @@ pub use error::WalError;
 pub use log::{Options, Wal};
 #[cfg(any(test, feature = "simulation"))]
 pub use lossy::{Faults, LossyDisk};
-pub use plain_file::{PRIVATE_DIRECTORY, PRIVATE_FILE, open_plain};
+pub use plain_file::{PRIVATE_DIRECTORY, PRIVATE_FILE, open_directory, open_plain};
 pub use position::Position;
 pub use record::{MAX_BODY_BYTES, Record};
 pub use recovery::{Damage, Recovery, TornTail};

@@ -28,6 +28,7 @@ use crate::log::seen::{Advanced, Seen};
 use crate::log::{Addition, Commit, DataFile, Definition, LogError, Put, Snapshot, TableLog, Version, store_error};
 use crate::log::{actions, definition};
 use crate::store::place::absolute;
+use crate::store::sync_directory;
 
 type KernelEngine = DefaultEngine<TokioMultiThreadExecutor>;
 
@@ -120,7 +121,7 @@ impl DeltaLog {
         };
         let synced = tokio::task::spawn_blocking(move || {
             let log = root.join("_delta_log");
-            log.ancestors().take(3).try_for_each(|directory| std::fs::File::open(directory)?.sync_all())
+            log.ancestors().take(3).try_for_each(sync_directory)
         });
         let failed = |cause: String| LogError::Store { place: self.url.to_string(), cause };
         let synced = synced.await.map_err(|e| failed(e.to_string()))?;

@@ -9,7 +9,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path as FsPath, PathBuf};
@@ -134,6 +134,12 @@ fn check_no_link(file: &FsPath) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes durable which names a directory holds. Anything else in its place is an error: a named pipe would hold up who opens it as a file.
+pub(crate) fn sync_directory(directory: &FsPath) -> io::Result<()> {
+    let flags = i32::try_from(OFlags::DIRECTORY.bits()).map_err(io::Error::other)?;
+    OpenOptions::new().read(true).custom_flags(flags).open(directory)?.sync_all()
+}
+
 /// Permissions of new directories, of which the process's umask takes some away.
 pub const DIRECTORY: u32 = 0o777;
 
@@ -150,7 +156,7 @@ fn create_dir_durably(directory: &FsPath, mode: u32) -> io::Result<()> {
                 let fault = "it is no directory, or a link that leads to none";
                 return Err(io::Error::new(io::ErrorKind::NotADirectory, fault));
             }
-            _ => File::open(parent)?.sync_all()?,
+            _ => sync_directory(parent)?,
         }
     } else {
         DirBuilder::new().recursive(true).mode(mode).create(directory)?;
@@ -169,10 +175,10 @@ pub fn create_root_durably(directory: &FsPath, mode: u32) -> io::Result<()> {
         if fs::metadata(parent)?.dev() != device {
             break;
         }
-        match File::open(parent) {
+        match sync_directory(parent) {
             // One that only others may list, they have made.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-            opened => opened?.sync_all()?,
+            synced => synced?,
         }
     }
     Ok(())
@@ -189,7 +195,7 @@ impl DurableLocal {
                 create_dir_durably(&parent, DIRECTORY)?;
                 // Made by an earlier process that was killed before it synced: sync once all the same.
                 if let Some(above) = parent.parent() {
-                    File::open(above)?.sync_all()?;
+                    sync_directory(above)?;
                 }
                 known.lock().unwrap_or_else(PoisonError::into_inner).insert(parent);
             }
@@ -244,6 +250,8 @@ impl ObjectStore for DurableLocal {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use object_store::ObjectStoreExt;
     use rustix::fs::{CWD, FileType, Mode, mknodat};
 
@@ -271,6 +279,15 @@ mod tests {
         }
         let missing = Path::from_absolute_path(at("missing")).unwrap();
         assert!(matches!(store.get(&missing).await, Err(object_store::Error::NotFound { .. })));
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_a_directory_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        assert_eq!(sync_directory(&pipe).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        sync_directory(directory.path()).unwrap();
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ pub(crate) mod place;
 mod stored_file;
 
 use bytes::Bytes;
+pub(crate) use local::sync_directory;
 pub use local::{DIRECTORY, DurableLocal, create_root_durably};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};

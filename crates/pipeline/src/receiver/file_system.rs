@@ -4,11 +4,11 @@
 //! retry does not change.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use promarchive_wal::open_plain;
+use promarchive_wal::{open_directory, open_plain};
 use rustix::io::Errno;
 
 use super::lock::{DirectoryLock, LockError};
@@ -85,7 +85,7 @@ pub(super) fn check(
         }
         clear();
     }
-    note("sync a directory", File::open(directory).and_then(|directory| directory.sync_all()));
+    note("sync a directory", open_directory(directory).and_then(|directory| directory.sync_all()));
     if lacks.is_empty() {
         return Ok(());
     }
