@@ -13,7 +13,7 @@ RULE = {
     "wal": {"model"},
     "archive": {"api", "model"},
     "pipeline": BELOW_PIPELINE,
-    "inspection": BELOW_PIPELINE - {"wire"},
+    "inspection": BELOW_PIPELINE - {"wire"} | {"allocator"},
     "maintenance": BELOW_PIPELINE - {"wal"},
     "query": BELOW_PIPELINE - {"wal"},
     "cli": BELOW_PIPELINE | {"pipeline", "inspection", "maintenance", "query", "allocator"},

@@ -15,6 +15,7 @@ use promarchive_model::WriterId;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::finding::{Check, Finding};
+use super::reading;
 use super::text_column::TextColumn;
 use super::windows::{Window, windows};
 
@@ -104,7 +105,7 @@ fn merge(
     let mut cursors = Vec::new();
     for &place in &window.files {
         let Some(candidate) = files.get(place) else { continue };
-        cursors.push((place, Cursor::open(table, label_columns, &candidate.file)?));
+        cursors.push((place, Cursor::open(table, label_columns, candidate)?));
     }
     while let Some(series) = cursors.iter().filter_map(|(_, cursor)| cursor.series()).min().map(Series::from) {
         let mut keys: Vec<(Key, usize)> = Vec::new();
@@ -160,25 +161,29 @@ impl Series {
 /// A place in a file.
 struct Cursor {
     table: Table,
+    path: String,
     reader: Batches<StoredFile>,
     batch: Option<RecordBatch>,
     row: usize,
 }
 
 impl Cursor {
-    fn open(table: Table, label_columns: &LabelColumns, file: &StoredFile) -> Result<Self, DecodeFileError> {
+    fn open(table: Table, label_columns: &LabelColumns, candidate: &Candidate) -> Result<Self, DecodeFileError> {
+        let path = candidate.path.clone();
+        let _step = reading(table.name(), &path);
         let names: &[&str] = match table {
             Table::Exemplars => &["metric", "labels", "timestamp", "value", "exemplar_labels"],
             _ => &["metric", "labels", "timestamp"],
         };
-        let reader = open_file(table, label_columns, file.clone(), None)?.of_columns(names, BATCH_ROWS);
-        let mut cursor = Self { table, reader, batch: None, row: 0 };
+        let reader = open_file(table, label_columns, candidate.file.clone(), None)?.of_columns(names, BATCH_ROWS);
+        let mut cursor = Self { table, path, reader, batch: None, row: 0 };
         cursor.next_batch()?;
         Ok(cursor)
     }
 
     fn next_batch(&mut self) -> Result<(), DecodeFileError> {
         self.row = 0;
+        let _step = reading(self.table.name(), &self.path);
         loop {
             self.batch = self.reader.next().transpose()?;
             if self.batch.as_ref().is_none_or(|batch| batch.num_rows() > 0) {

@@ -28,7 +28,7 @@ use super::duplicates::{self, Candidate, Flush};
 use super::finding::{Check, Finding, Severity};
 use super::log_check::{LogState, check_log};
 use super::verification::{Leftover, TableVerification, Verification};
-use super::{Progress, directory, total, wal_tail};
+use super::{Progress, directory, phase, reading, total, wal_tail};
 
 /// Files read at a time.
 const FILES_AT_A_TIME: usize = 2;
@@ -127,6 +127,7 @@ impl Run<'_> {
         if listed.commits.is_empty() && listed.checkpoints.is_empty() {
             return Ok(None);
         }
+        phase(&format!("{}/_delta_log", table.name()));
         let newest = listed.commits.keys().next_back().copied();
         let kernel = DeltaLog::new(self.store.clone(), root.clone(), url);
         let snapshot = snapshot(&kernel).await;
@@ -190,6 +191,7 @@ impl Run<'_> {
             leftovers: Vec::new(),
         };
         if let Some(label_columns) = opened.log.label_columns.as_ref().or(label_columns) {
+            phase(&format!("the files of {}", table.name()));
             self.progress.begin(&format!("{}: reading", table.name()), report.files, report.bytes);
             let by_date = self.read_files(opened, label_columns, &mut report).await;
             if table.has_series() {
@@ -252,6 +254,9 @@ impl Run<'_> {
         let (candidates, sizes): (Vec<Candidate>, Vec<u64>) = candidates.into_iter().unzip();
         let (files, columns, horizon) = (candidates.clone(), label_columns.clone(), horizon.clone());
         let found = tokio::task::spawn_blocking(move || {
+            let first = files.first().map_or("", |file| &file.path);
+            let _step =
+                reading(table.name(), &format!("{first} and {} other files of its day", files.len().saturating_sub(1)));
             duplicates::find(table, &columns, &files).map(|found| (found.rows, found.findings(&files, &horizon)))
         });
         let found = match found.await {
@@ -275,6 +280,7 @@ impl Run<'_> {
     }
 
     async fn unlisted(&mut self, opened: &Opened) -> Vec<Leftover> {
+        phase(&format!("the directory {}", opened.table.name()));
         let directory = self.location.directory().join(opened.table.name());
         let walked = tokio::task::spawn_blocking(move || directory::walk(&directory)).await;
         let entries = match walked.map_err(|e| e.to_string()).and_then(|walked| walked.map_err(|e| e.to_string())) {
@@ -291,6 +297,7 @@ impl Run<'_> {
     }
 
     async fn wal(&mut self, directory: PathBuf, tables: &[Opened]) {
+        phase("the write-ahead log");
         self.progress.begin("write-ahead log", 0, 0);
         let read = tokio::task::spawn_blocking(move || wal_tail::read_tail(&directory)).await;
         let tail = match read {
@@ -357,8 +364,10 @@ async fn read_file(
             failed(Check::FileSize, format!("it has {} bytes, and the log says {}", found.size, file.size))
         }
         Ok(_) => {
-            let checked =
-                tokio::task::spawn_blocking(move || check_file(table, &label_columns, &file, added.as_ref(), &stored));
+            let checked = tokio::task::spawn_blocking(move || {
+                let _step = reading(table.name(), &file.path);
+                check_file(table, &label_columns, &file, added.as_ref(), &stored)
+            });
             checked.await.unwrap_or_else(|panic| failed(Check::FileUnreadable, panic.to_string()))
         }
         Err(object_store::Error::NotFound { .. }) => failed(Check::FileMissing, "it is not there".into()),
