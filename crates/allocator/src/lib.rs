@@ -36,34 +36,33 @@ pub struct Allocator;
 // SAFETY: every call goes to mimalloc as it came. What is added counts bytes: it neither allocates nor unwinds.
 #[expect(unsafe_code, reason = "an allocator is unsafe to write")]
 unsafe impl GlobalAlloc for Allocator {
-    #[inline]
+    #[inline(always)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        limit::take(layout.size());
         // SAFETY: as for this call.
-        limit::taken(unsafe { MiMalloc.alloc(layout) })
+        let alloc = || unsafe { MiMalloc.alloc(layout) };
+        if limit::is_set() { limit::counted(layout.size(), 0, alloc) } else { alloc() }
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        limit::take(layout.size());
         // SAFETY: as for this call.
-        limit::taken(unsafe { MiMalloc.alloc_zeroed(layout) })
+        let alloc = || unsafe { MiMalloc.alloc_zeroed(layout) };
+        if limit::is_set() { limit::counted(layout.size(), 0, alloc) } else { alloc() }
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
         // SAFETY: as for this call.
         unsafe { MiMalloc.dealloc(place, layout) };
-        limit::give(layout.size());
+        if limit::is_set() {
+            limit::give(layout.size());
+        }
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn realloc(&self, place: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        // While it is copied, both are held.
-        limit::take(new_size);
         // SAFETY: as for this call.
-        let moved = limit::taken(unsafe { MiMalloc.realloc(place, layout, new_size) });
-        limit::give(layout.size());
-        moved
+        let realloc = || unsafe { MiMalloc.realloc(place, layout, new_size) };
+        if limit::is_set() { limit::counted(new_size, layout.size(), realloc) } else { realloc() }
     }
 }

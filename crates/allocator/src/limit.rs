@@ -49,42 +49,31 @@ pub fn lift() {
 }
 
 /// Whether there is a limit.
-#[inline]
+#[inline(always)]
 pub(crate) fn is_set() -> bool {
     LIMIT.load(Ordering::Relaxed) != NONE
 }
 
-/// Counts bytes before they are asked for.
-#[inline]
-pub(crate) fn take(bytes: usize) {
-    if is_set() {
-        take_counted(bytes);
-    }
-}
-
-/// Counts bytes that were given back.
-#[inline]
-pub(crate) fn give(bytes: usize) {
-    if is_set() {
-        count(-(bytes.cast_signed()));
-    }
-}
-
-/// Ends the program if the system has no more memory, and there is a limit. Without one the caller decides.
-#[inline]
-pub(crate) fn taken(place: *mut u8) -> *mut u8 {
-    if place.is_null() && is_set() {
-        end();
-    }
-    place
-}
-
-#[inline(never)]
-fn take_counted(bytes: usize) {
+/// Asks for bytes if the limit allows it, in place of `before` bytes that are held until then. Also ends the program if the system has no
+/// more memory.
+#[cold]
+pub(crate) fn counted(bytes: usize, before: usize, ask: impl FnOnce() -> *mut u8) -> *mut u8 {
     let held = count(bytes.cast_signed());
     if held > LIMIT.load(Ordering::Relaxed).min(isize::MAX as usize).cast_signed() {
         end();
     }
+    let place = ask();
+    if place.is_null() {
+        end();
+    }
+    count(-before.cast_signed());
+    place
+}
+
+/// Counts bytes that were given back.
+#[cold]
+pub(crate) fn give(bytes: usize) {
+    count(-bytes.cast_signed());
 }
 
 /// Adds to what is held, in all and by the step of this thread.
