@@ -432,7 +432,7 @@ mod tests {
         named_long[1] =
             structure(&[field(3, INTEGER, &[0]), field(1, BINARY, &text(&long)), field(1, INTEGER, &varint(2000))]);
         let pairs = list(STRUCT, &vec![structure(&[field(1, BINARY, &[0])]); 2_000_000]);
-        let groups = list(STRUCT, &vec![structure(&[]); 1_000_000]);
+        let groups = list(STRUCT, &vec![structure(&[]); 2_000_000]);
         let plain = [root(1), column("a")];
         for (what, footer) in [
             ("a name in the path of each column", footer(&named_long, &[no_groups()])),
