@@ -14,7 +14,7 @@ RULE = {
     "wal": {"model", "directory"},
     "archive": {"api", "model", "directory"},
     "pipeline": BELOW_PIPELINE,
-    "inspection": BELOW_PIPELINE - {"wire"},
+    "inspection": BELOW_PIPELINE - {"wire"} | {"allocator"},
     "maintenance": BELOW_PIPELINE - {"wal"},
     "query": BELOW_PIPELINE - {"wal"},
     "cli": BELOW_PIPELINE | {"pipeline", "inspection", "maintenance", "query", "allocator"},

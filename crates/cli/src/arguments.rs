@@ -182,6 +182,10 @@ pub(crate) struct ReadArguments {
     /// How the answer is printed
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     pub(crate) output: Output,
+    /// Most memory that may be taken; when it is reached, the command says what it was reading and ends with exit code 3
+    /// [default: half of what is free, at most 1Gi]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory_limit: Option<ByteSize>,
 }
 
 impl ReadArguments {
@@ -196,7 +200,7 @@ impl ReadArguments {
 /// What `verify` is told.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
-Exit codes: 0 sound, 1 errors found, 2 wrong usage.
+Exit codes: 0 sound, 1 errors found, 2 wrong usage, 3 the memory limit was reached.
 
 Example:
   promarchive verify ./archive --wal ./archive.wal --output json")]

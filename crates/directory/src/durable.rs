@@ -1,24 +1,15 @@
 //! Directories that are still there after a power cut.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
-use rustix::fs::OFlags;
-
-use crate::SHARED_DIRECTORY;
-
-/// Opens a directory to sync it; a pipe in its place holds nobody up.
-fn open(directory: &Path) -> io::Result<File> {
-    let flags = OFlags::DIRECTORY | OFlags::NONBLOCK;
-    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
-    OpenOptions::new().read(true).custom_flags(flags).open(directory)
-}
+use crate::{SHARED_DIRECTORY, open_directory};
 
 /// Makes the names in a directory durable.
 pub fn sync(directory: &Path) -> io::Result<()> {
-    open(directory)?.sync_all()
+    open_directory(directory)?.sync_all()
 }
 
 /// Makes a directory with these permissions and its missing ancestors; each new one is synced into its parent.
@@ -53,11 +44,27 @@ pub fn create_root_durably(directory: &Path, mode: u32) -> io::Result<()> {
         if fs::metadata(parent)?.dev() != device {
             break;
         }
-        match open(parent) {
+        match open_directory(parent) {
             // One that only others may list, they have made.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
             opened => opened?.sync_all()?,
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn a_pipe_in_the_place_of_a_directory_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        assert_eq!(sync(&pipe).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        sync(directory.path()).unwrap();
+    }
 }

@@ -13,7 +13,7 @@ pub use durable::{create_durably, create_root_durably, sync};
 pub use file_system::FileSystemError;
 use file_system::is_unsupported;
 pub use lock::{DirectoryLock, LockError};
-pub use plain_file::{PRIVATE_DIRECTORY, PRIVATE_FILE, Unreadable, open_plain, open_to_read};
+pub use plain_file::{PRIVATE_DIRECTORY, PRIVATE_FILE, Unreadable, open_directory, open_plain, open_to_read};
 
 /// Permissions of a new directory that others may read, less what the process's umask takes away.
 pub const SHARED_DIRECTORY: u32 = 0o777;

@@ -68,6 +68,13 @@ pub fn open_to_read(path: &Path) -> Result<(File, Metadata), Unreadable> {
     }
 }
 
+/// Opens a directory, to sync it or to reach what is in it; an error if anything else stands there. A named pipe would hold up who opens it
+/// as a file.
+pub fn open_directory(path: &Path) -> io::Result<File> {
+    let flags = i32::try_from(OFlags::DIRECTORY.bits()).map_err(io::Error::other)?;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
 fn is_something_else(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|found| !found.is_file())
 }
@@ -110,6 +117,15 @@ mod tests {
         assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
         let missing = open_plain(OpenOptions::new().read(true), &directory.path().join("missing")).unwrap_err();
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_pipe_is_no_directory_and_holds_nobody_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert_eq!(open_directory(&pipe).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        open_directory(directory.path()).unwrap().sync_all().unwrap();
     }
 
     #[test]

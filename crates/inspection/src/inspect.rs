@@ -28,7 +28,7 @@ use serde::Serialize;
 
 use super::moment::Moment;
 use super::series_count::{SeriesCount, count_file};
-use super::{Progress, total};
+use super::{Progress, phase, reading, total};
 
 /// Files read at a time.
 const FILES_AT_A_TIME: usize = 4;
@@ -170,6 +170,7 @@ pub struct WriterInspection {
 /// # Errors
 /// The archive is not there, or a log cannot be read. A data file that cannot be read is a problem in the report.
 pub async fn inspect(store: &Store, progress: &dyn Progress) -> Result<Inspection, InspectionError> {
+    phase("the tables' logs");
     let archive = Archive::open(store.clone()).await?;
     let mut inspection = Inspection {
         archive: store.location().to_string(),
@@ -181,6 +182,7 @@ pub async fn inspect(store: &Store, progress: &dyn Progress) -> Result<Inspectio
     let mut writers: BTreeMap<String, WriterInspection> = BTreeMap::new();
     for table in Table::ALL {
         let Some((root, log)) = archive.table(table) else { continue };
+        phase(&format!("{}/_delta_log", table.name()));
         let Some(snapshot) = log.load().await? else {
             inspection
                 .problems
@@ -188,8 +190,10 @@ pub async fn inspect(store: &Store, progress: &dyn Progress) -> Result<Inspectio
             continue;
         };
         let files = snapshot.files().await?;
+        phase(&format!("the directory {}", table.name()));
         let mut found = from_log(table, snapshot.as_ref(), &files);
         add_unlisted(root, &files, &mut found).await?;
+        phase(&format!("{}/_delta_log", table.name()));
         let log = read_writers(root, snapshot.version()).await?;
         found.last_commit = log.last_commit.map(Moment);
         for (writer, (position, time)) in log.positions {
@@ -204,6 +208,7 @@ pub async fn inspect(store: &Store, progress: &dyn Progress) -> Result<Inspectio
             entry.last_commit = entry.last_commit.max(time.map(Moment));
         }
         if table.has_series() {
+            phase(&format!("the series of {}", table.name()));
             progress.begin(table.name(), found.files, found.bytes);
             let (rows, count, problems) = count_series(&archive, table, files, progress).await;
             found.series = problems.is_empty().then(|| count.series());
@@ -309,7 +314,12 @@ async fn count_series(
     let counts = stream::iter(files).map(|file| {
         let stored = root.file(&file);
         async move {
-            let count = tokio::task::spawn_blocking(move || count_file(&stored)).await;
+            let path = file.path.clone();
+            let counted = tokio::task::spawn_blocking(move || {
+                let _step = reading(table.name(), &path);
+                count_file(&stored)
+            });
+            let count = counted.await;
             let count = match count {
                 Ok(Ok(count)) => Ok(count),
                 Ok(Err(e)) => Err(e.to_string()),

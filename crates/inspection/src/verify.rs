@@ -25,7 +25,7 @@ use super::duplicates::{self, Candidate, Flush};
 use super::finding::{Check, Finding, Severity};
 use super::log_check::{LogState, check_log};
 use super::verification::{Leftover, TableVerification, Verification};
-use super::{Progress, control_records, total, unlisted, wal_tail};
+use super::{Progress, control_records, phase, reading, total, unlisted, wal_tail};
 
 /// Files read at a time.
 const FILES_AT_A_TIME: usize = 2;
@@ -121,6 +121,7 @@ impl Run<'_> {
         if listed.commits.is_empty() && listed.checkpoints.is_empty() {
             return Ok(None);
         }
+        phase(&format!("{}/_delta_log", table.name()));
         let newest = listed.commits.keys().next_back().copied();
         let kernel = DeltaLog::new(root.clone());
         let snapshot = snapshot(&kernel).await;
@@ -183,6 +184,7 @@ impl Run<'_> {
             leftovers: Vec::new(),
         };
         if let Some(label_columns) = opened.log.label_columns.as_ref().or(label_columns) {
+            phase(&format!("the files of {}", table.name()));
             self.progress.begin(&format!("{}: reading", table.name()), report.files, report.bytes);
             let by_date = self.read_files(opened, label_columns, &mut report).await;
             if table.has_series() {
@@ -247,6 +249,9 @@ impl Run<'_> {
         let (candidates, sizes): (Vec<Candidate>, Vec<u64>) = candidates.into_iter().unzip();
         let (files, columns, horizon) = (candidates.clone(), label_columns.clone(), horizon.clone());
         let found = tokio::task::spawn_blocking(move || {
+            let first = files.first().map_or("", |file| &file.path);
+            let _step =
+                reading(table.name(), &format!("{first} and {} other files of its day", files.len().saturating_sub(1)));
             duplicates::find(table, &columns, &files).map(|found| (found.rows, found.findings(&files, &horizon)))
         });
         let found = match found.await {
@@ -270,6 +275,7 @@ impl Run<'_> {
     }
 
     async fn unlisted(&mut self, opened: &Opened) -> Vec<Leftover> {
+        phase(&format!("the directory {}", opened.table.name()));
         let entries = match opened.root.walk().await {
             Ok(entries) => entries,
             Err(error) => {
@@ -284,6 +290,7 @@ impl Run<'_> {
     }
 
     async fn wal(&mut self, directory: PathBuf, tables: &[Opened]) {
+        phase("the write-ahead log");
         self.progress.begin("write-ahead log", 0, 0);
         let read = tokio::task::spawn_blocking(move || wal_tail::read_tail(&directory)).await;
         let tail = match read {
@@ -348,8 +355,10 @@ async fn read_file(
             failed(Check::FileSize, format!("it has {size} bytes, and the log says {}", file.size))
         }
         Ok(Some(_)) => {
-            let checked =
-                tokio::task::spawn_blocking(move || check_file(table, &label_columns, &file, added.as_ref(), &stored));
+            let checked = tokio::task::spawn_blocking(move || {
+                let _step = reading(table.name(), &file.path);
+                check_file(table, &label_columns, &file, added.as_ref(), &stored)
+            });
             checked.await.unwrap_or_else(|panic| failed(Check::FileUnreadable, panic.to_string()))
         }
         Ok(None) => failed(Check::FileMissing, "it is not there".into()),

@@ -2,6 +2,6 @@
 
 pub(crate) mod flush;
 pub(crate) mod inspect;
-mod output;
+pub(crate) mod output;
 pub(crate) mod receive;
 pub(crate) mod verify;
