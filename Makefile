@@ -72,13 +72,13 @@ test-all: test crash ## All tests, those that take long too; as root
 	archive=$$(IMAGE_PROFILE=ci scripts/image.sh) && scripts/image-buildah.sh "$$archive"
 
 .PHONY: bench
-bench: rust tools ## Measure promarchive beside Prometheus, 20 minutes (BENCH_ARGS="--load real --figure throughput")
+bench: rust tools ## Measure promarchive beside Prometheus, 40 minutes (BENCH_ARGS="--load real --figure throughput")
 	cargo build --locked --release -p promarchive -p promarchive-bench
 	"$(CARGO_TARGET_DIR)/release/promarchive-bench" --receiver "$(CARGO_TARGET_DIR)/release/promarchive" \
 		--receiver "$$(scripts/build-go-tools.sh)/prometheus" --dir "$(CARGO_TARGET_DIR)/bench" $(BENCH_ARGS)
 
 .PHONY: bench-loops
-bench-loops: rust ## Measure the two hot loops by themselves, on one core, with criterion
+bench-loops: rust ## Measure the hot loops by themselves, with criterion
 	cargo bench --locked -p promarchive-bench
 
 .PHONY: fuzz

@@ -3,17 +3,18 @@
 import json, pathlib, re, subprocess, sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-BELOW_PIPELINE = {"api", "model", "wire", "wal", "archive"}
+BELOW_PIPELINE = {"api", "model", "directory", "wire", "wal", "archive"}
 # What a crate may depend on, as `crates/<name>`; all others may depend on nothing of ours.
 RULE = {
     "api": set(),
     "model": set(),
     "allocator": set(),
+    "directory": set(),
     "wire": {"model"},
-    "wal": {"model"},
-    "archive": {"api", "model"},
+    "wal": {"model", "directory"},
+    "archive": {"api", "model", "directory"},
     "pipeline": BELOW_PIPELINE,
-    "inspection": BELOW_PIPELINE - {"wire"},
+    "inspection": BELOW_PIPELINE - {"wire"} | {"allocator"},
     "maintenance": BELOW_PIPELINE - {"wal"},
     "query": BELOW_PIPELINE - {"wal"},
     "cli": BELOW_PIPELINE | {"pipeline", "inspection", "maintenance", "query", "allocator"},

@@ -26,3 +26,15 @@ metadata:
   labels:
     {{- include "promarchive.labels" .root | nindent 4 }}
 {{- end -}}
+
+{{/* The kinds that a policy is asked about, from the list of kinds: (dict "policy" … "operations" … "subresources" …). */}}
+{{- define "promarchive.guardedKinds" -}}
+{{- range include "promarchive.kinds" . | fromYamlArray }}
+{{- if and (has $.policy .policies) (not (contains "/" .resource)) }}
+- apiGroups: [{{ .group | quote }}]
+  apiVersions: ["*"]
+  operations: [{{ join ", " $.operations }}]
+  resources: [{{ .resource }}{{ if $.subresources }}, {{ .resource }}/*{{ end }}]
+{{- end }}
+{{- end }}
+{{- end -}}

@@ -1,44 +1,13 @@
-{{/* What the operator does in a namespace of archives or of Prometheus objects. */}}
+{{/* What the operator does in a namespace of archives or of Prometheus objects. The admission policies allow it less. */}}
 {{- define "promarchive.operatorRules" -}}
-- apiGroups: [promarchive.dev]
-  resources: [metricsarchives]
-  verbs: [get, list, watch, patch]
-- apiGroups: [promarchive.dev]
-  resources: [metricsarchives/status]
-  verbs: [patch]
-# The admission policy allows changes of remoteWrite alone.
-- apiGroups: [monitoring.coreos.com]
-  resources: [prometheuses, prometheusagents]
-  verbs: [get, list, watch, patch]
-# The admission policy allows changes of the operator's own objects alone, in all of the following kinds.
-# What an archive owns goes with it; only what it may stop wanting before is deleted by the operator.
-- apiGroups: [monitoring.coreos.com]
-  resources: [podmonitors]
-  verbs: [get, list, watch, create, patch]
-- apiGroups: [""]
-  resources: [services, serviceaccounts]
-  verbs: [get, list, watch, create, patch]
-- apiGroups: [""]
-  resources: [configmaps, persistentvolumeclaims]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [apps]
-  resources: [deployments]
-  verbs: [get, list, watch, create, patch]
-- apiGroups: [networking.k8s.io]
-  resources: [networkpolicies]
-  verbs: [get, list, watch, create, patch, delete]
-# No other Secret can be read. Server-side apply creates it, since a plain create carries no name.
-- apiGroups: [""]
-  resources: [secrets]
-  resourceNames: [promarchive-remote-write]
-  verbs: [get, list, watch, create, patch, delete]
-# Which pods of a Prometheus must have delivered before its entry goes.
-- apiGroups: [""]
-  resources: [pods]
-  verbs: [list]
-- apiGroups: [events.k8s.io]
-  resources: [events]
-  verbs: [create, patch]
+{{- range include "promarchive.kinds" . | fromYamlArray }}
+- apiGroups: [{{ .group | quote }}]
+  resources: [{{ .resource }}]
+  {{- with .name }}
+  resourceNames: [{{ . }}]
+  {{- end }}
+  verbs: [{{ join ", " .verbs }}]
+{{- end }}
 {{- end -}}
 
 {{/* What the removal Job does in a namespace of archives or of Prometheus objects. */}}

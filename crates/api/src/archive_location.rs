@@ -42,9 +42,10 @@ pub enum ArchiveLocationError {
 }
 
 impl ArchiveLocation {
-    /// The directory of the archive, as given: relative to the working directory if it is relative.
-    pub fn directory(&self) -> &Path {
-        &self.directory
+    /// The directory of the archive, as given: relative to the working directory if it is relative. None for an archive that is in none; there
+    /// are only directories today.
+    pub fn directory(&self) -> Option<&Path> {
+        Some(&self.directory)
     }
 }
 
@@ -115,7 +116,7 @@ mod tests {
             ("/home/~me", "/home/~me"),
             ("./file:x", "./file:x"),
         ] {
-            assert_eq!(text.parse::<ArchiveLocation>().unwrap().directory(), Path::new(directory), "{text}");
+            assert_eq!(text.parse::<ArchiveLocation>().unwrap().directory(), Some(Path::new(directory)), "{text}");
         }
     }
 

@@ -1,27 +1,16 @@
 //! An archive: one root with its tables.
 
-use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
-use object_store::ObjectStore;
-use object_store::path::Path;
-use promarchive_api::{ArchiveLocation, ArchiveLocationError};
+use promarchive_api::ArchiveLocationError;
 use promarchive_model::environment::{Clock, Entropy};
-use url::Url;
 
+use crate::Location;
 use crate::log::DeltaLog;
 use crate::log::forward::ForwardLog;
 use crate::log::{Definition, LogError, TableLog};
-use crate::schema::{
-    LABEL_COLUMNS_PROPERTY, LabelColumns, LabelColumnsError, SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, Table,
-};
-use crate::store::{DurableLocal, place};
-
-/// Where an archive is: a directory, for now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Location {
-    directory: PathBuf,
-}
+use crate::schema::{LABEL_COLUMNS_PROPERTY, LabelColumns, LabelColumnsError, SCHEMA_VERSION_PROPERTY, Table};
+use crate::store::{Root, Store};
 
 /// Why an archive cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -40,13 +29,15 @@ pub enum ArchiveError {
     Log(#[from] LogError),
     /// Written by another version of this program.
     #[error(
-        "{table}: schema version {found}, and this program writes {SCHEMA_VERSION}; use the program that wrote the archive, or a newer one"
+        "{table}: schema version {found}, and this program writes {known}; use the program that wrote the archive, or a newer one"
     )]
     SchemaVersion {
         /// Which table.
         table: &'static str,
         /// Its version.
         found: String,
+        /// The one that this program knows.
+        known: u32,
     },
     /// Other label columns than asked for.
     #[error(
@@ -64,6 +55,11 @@ pub enum ArchiveError {
 }
 
 impl ArchiveError {
+    /// There is none at this location.
+    pub fn missing(location: &Location) -> Self {
+        Self::Missing(location.to_string())
+    }
+
     /// Whether another try may succeed by itself.
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -78,94 +74,46 @@ impl ArchiveError {
     }
 }
 
-impl Location {
-    /// A directory's path or a `file://` URL.
-    pub fn parse(text: &str) -> Result<Self, ArchiveError> {
-        Self::at(text.parse::<ArchiveLocation>()?.directory())
-    }
-
-    /// A directory.
-    pub fn at(directory: &FsPath) -> Result<Self, ArchiveError> {
-        let refuse = |why: String| ArchiveError::Place(directory.display().to_string(), why);
-        let place = place::without_parents(directory).map_err(|e| refuse(e.to_string()))?;
-        if let Some(why) = place::fault(&place) {
-            return Err(refuse(why.to_owned()));
-        }
-        Ok(Self { directory: place })
-    }
-
-    /// Characters of the path that keep some readers out; none if there are none.
-    pub fn hurdle_for_readers(&self) -> Option<String> {
-        place::hurdle_for_readers(&self.directory)
-    }
-
-    /// The absolute path.
-    pub fn directory(&self) -> &FsPath {
-        &self.directory
-    }
-
-    /// Whether there are tables.
-    pub fn has_tables(&self) -> std::io::Result<bool> {
-        self.directory.join(Table::Samples.name()).join("_delta_log").try_exists()
-    }
-
-    fn table(&self, table: Table) -> Result<(Path, Url), ArchiveError> {
-        let directory = self.directory.join(table.name());
-        let refuse = |why: String| ArchiveError::Place(directory.display().to_string(), why);
-        let path = Path::from_absolute_path(&directory).map_err(|e| refuse(e.to_string()))?;
-        let url = Url::from_directory_path(&directory).map_err(|()| refuse("not an absolute path".into()))?;
-        Ok((path, url))
-    }
-}
-
 /// The tables of one archive and the store that they are on.
 #[derive(Clone, Debug)]
 pub struct Archive {
-    store: Arc<dyn ObjectStore>,
-    tables: Vec<(Table, Path, Arc<dyn TableLog>)>,
+    store: Store,
+    tables: Vec<(Table, Root, Arc<dyn TableLog>)>,
     label_columns: LabelColumns,
 }
 
 impl Archive {
     /// An archive over given logs, as a simulation needs it.
-    pub fn new(
-        store: Arc<dyn ObjectStore>,
-        tables: Vec<(Table, Path, Arc<dyn TableLog>)>,
-        label_columns: LabelColumns,
-    ) -> Self {
-        let forward = |(table, path, log)| (table, path, Arc::new(ForwardLog::new(table, log)) as Arc<dyn TableLog>);
-        let tables = tables.into_iter().map(forward).collect();
+    pub fn new(store: Store, logs: Vec<(Table, Arc<dyn TableLog>)>, label_columns: LabelColumns) -> Self {
+        let table =
+            |(table, log)| (table, store.table(table), Arc::new(ForwardLog::new(table, log)) as Arc<dyn TableLog>);
+        let tables = logs.into_iter().map(table).collect();
         Self { store, tables, label_columns }
     }
 
-    fn at(location: &Location) -> Result<Self, ArchiveError> {
-        let store: Arc<dyn ObjectStore> = Arc::new(DurableLocal::default());
-        let mut tables: Vec<(Table, Path, Arc<dyn TableLog>)> = Vec::new();
-        for table in Table::ALL {
-            let (path, url) = location.table(table)?;
-            tables.push((table, path.clone(), Arc::new(DeltaLog::new(store.clone(), path, url))));
-        }
-        Ok(Self::new(store, tables, LabelColumns::default()))
+    fn at(store: Store) -> Self {
+        let log = |table| (table, Arc::new(DeltaLog::new(store.table(table))) as Arc<dyn TableLog>);
+        let logs = Table::ALL.into_iter().map(log).collect();
+        Self::new(store, logs, LabelColumns::default())
     }
 
     /// Opens an archive to read it.
-    pub async fn open(location: &Location) -> Result<Self, ArchiveError> {
-        let mut archive = Self::at(location)?;
+    pub async fn open(store: Store) -> Result<Self, ArchiveError> {
+        let mut archive = Self::at(store);
         let columns = archive.existing_label_columns().await?;
-        archive.label_columns =
-            columns.ok_or_else(|| ArchiveError::Missing(location.directory.display().to_string()))?;
+        archive.label_columns = columns.ok_or_else(|| ArchiveError::missing(archive.store.location()))?;
         Ok(archive)
     }
 
     /// Opens an archive to write to it; tables that are missing are made. `wanted` are the label columns asked for by the
     /// configuration, if it says anything.
     pub async fn open_or_create(
-        location: &Location,
+        store: Store,
         wanted: Option<LabelColumns>,
         clock: &dyn Clock,
         entropy: &dyn Entropy,
     ) -> Result<Self, ArchiveError> {
-        let mut archive = Self::at(location)?;
+        let mut archive = Self::at(store);
         archive.label_columns = match (archive.existing_label_columns().await?, wanted) {
             (Some(found), Some(wanted)) if found != wanted => {
                 let (found, wanted) = (found.names().join(","), wanted.names().join(","));
@@ -201,10 +149,11 @@ impl Archive {
             let Some(snapshot) = log.load().await? else { continue };
             let property = |name: &str| snapshot.properties().get(name).cloned().unwrap_or_default();
             let version = property(SCHEMA_VERSION_PROPERTY);
-            if version != SCHEMA_VERSION.to_string() {
-                return Err(ArchiveError::SchemaVersion { table: table.name(), found: version });
+            let known = table.version();
+            if version != known.to_string() {
+                return Err(ArchiveError::SchemaVersion { table: table.name(), found: version, known });
             }
-            if *table == Table::Samples {
+            if *table == Table::SAMPLES {
                 let columns = property(LABEL_COLUMNS_PROPERTY);
                 let names = columns.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
                 found = Some(LabelColumns::new(names)?);
@@ -219,17 +168,17 @@ impl Archive {
     }
 
     /// The store that the tables are on.
-    pub fn store(&self) -> &Arc<dyn ObjectStore> {
+    pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// Each table with the place of its files in the store and its log, in the order of commits.
-    pub fn tables(&self) -> impl Iterator<Item = (Table, &Path, &Arc<dyn TableLog>)> {
-        self.tables.iter().map(|(table, path, log)| (*table, path, log))
+    /// Each table with its files and its log, in the order of commits.
+    pub fn tables(&self) -> impl Iterator<Item = (Table, &Root, &Arc<dyn TableLog>)> {
+        self.tables.iter().map(|(table, root, log)| (*table, root, log))
     }
 
-    /// One table's place and log.
-    pub fn table(&self, table: Table) -> Option<(&Path, &Arc<dyn TableLog>)> {
-        self.tables.iter().find(|(other, ..)| *other == table).map(|(_, path, log)| (path, log))
+    /// One table's files and log.
+    pub fn table(&self, table: Table) -> Option<(&Root, &Arc<dyn TableLog>)> {
+        self.tables.iter().find(|(other, ..)| *other == table).map(|(_, root, log)| (root, log))
     }
 }

@@ -7,12 +7,16 @@
 
 mod archive;
 pub mod commit;
+pub mod control;
 pub mod file;
+mod location;
 pub mod log;
 pub mod merge;
+pub mod scan;
 pub mod schema;
 pub mod store;
 mod upgrade;
 
-pub use archive::{Archive, ArchiveError, Location};
+pub use archive::{Archive, ArchiveError};
+pub use location::Location;
 pub use upgrade::{TableUpgrade, Upgraded, upgrade};

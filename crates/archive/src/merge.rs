@@ -8,11 +8,12 @@ use arrow::datatypes::TimestampMillisecondType;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::file::metadata::ParquetMetaDataReader;
+use parquet::file::reader::ChunkReader;
 use promarchive_model::WriterId;
 
-use crate::file::decode::{DecodeFileError, Text, open_file};
+use crate::file::decode::{DecodeFileError, Text, open_file, open_groups};
 use crate::file::encode::{EncodeError, mark_doubles_for_every_reader, writer_properties};
+use crate::file::footprint::read_footer;
 use crate::file::{EncodedFile, Origin};
 use crate::log::FileStats;
 use crate::schema::{LabelColumns, Table, arrow_schema};
@@ -88,14 +89,18 @@ impl Replacement {
 
     /// A file of this origin with each row replaced that has the same place as one of those for its flushes; order and row groups stay, and so does
     /// its origin. None if there is no such row.
-    pub fn rewrite(&mut self, origin: &Origin, file: Bytes) -> Result<Option<Vec<u8>>, RewriteError> {
+    pub fn rewrite<R: ChunkReader + Clone + 'static>(
+        &mut self,
+        origin: &Origin,
+        file: R,
+    ) -> Result<Option<Vec<u8>>, RewriteError> {
         let concerned: Vec<bool> =
             self.flushes.iter().map(|&(writer, position)| origin.has(writer, position)).collect();
-        let groups = ParquetMetaDataReader::new().parse_and_finish(&file)?.num_row_groups();
+        let footer = read_footer(&file).map_err(DecodeFileError::from)?;
         let mut writer = self.writer(origin)?;
         let mut replaced = 0;
-        for group in 0..groups {
-            for batch in open_file(self.table, &self.label_columns, file.clone(), Some(group))? {
+        for group in 0..footer.num_row_groups() {
+            for batch in open_groups(self.table, &self.label_columns, file.clone(), footer.clone(), Some(group))? {
                 let (batch, rows) = self.patch(&batch?, &concerned)?;
                 writer.write(&batch)?;
                 replaced += rows;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -12,6 +12,10 @@ use promarchive_api::{
     ArchiveAccess, ArchiveLocation, ByteSize, LabelColumns, ReceiverConfig, SenderLabel, Timespan, UnknownTokens,
     parse_listen,
 };
+use promarchive_archive::Location;
+use promarchive_archive::store::Store;
+
+use crate::failure::Failure;
 
 /// Keeps every Prometheus sample, exactly as sent, as tables that any data tool opens.
 #[derive(Debug, Parser)]
@@ -180,19 +184,25 @@ pub(crate) struct ReadArguments {
     /// How the answer is printed
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     pub(crate) output: Output,
+    /// Most memory that may be taken; when it is reached, the command says what it was reading and ends with exit code 3
+    /// [default: half of what is free, at most 1Gi]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory_limit: Option<ByteSize>,
 }
 
 impl ReadArguments {
-    /// Root directory of the archive; the position goes over flag and environment. One of them is given: clap sees to it.
-    pub(crate) fn archive(&self) -> &Path {
-        self.positional.as_ref().or(self.archive.as_ref()).map_or(Path::new(""), ArchiveLocation::directory)
+    /// The store of the archive; the position goes over flag and environment.
+    pub(crate) fn archive(&self) -> Result<Store, Failure> {
+        // One of them is given: clap sees to it.
+        let named = self.positional.as_ref().or(self.archive.as_ref()).ok_or_else(|| Failure::usage("no archive"))?;
+        Location::resolve(named).and_then(Store::open).map_err(Failure::usage)
     }
 }
 
 /// What `verify` is told.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
-Exit codes: 0 sound, 1 errors found, 2 wrong usage.
+Exit codes: 0 sound, 1 errors found, 2 wrong usage, 3 the memory limit was reached.
 
 Example:
   promarchive verify ./archive --wal ./archive.wal --output json")]

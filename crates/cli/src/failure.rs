@@ -4,6 +4,8 @@ use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
 
+use promarchive_model::quote::visible;
+
 /// Why it ends; told in one line, with causes.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -49,7 +51,7 @@ impl Failure {
             }
             cause = error.source();
         }
-        line.replace('\n', " ")
+        visible(&line.replace('\n', " ")).into_owned()
     }
 
     /// Prints the line to stderr; the exit code is 2 for a wrong usage, 1 for the rest. Without a reader it says nothing.

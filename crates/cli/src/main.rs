@@ -4,6 +4,7 @@ mod arguments;
 mod commands;
 mod failure;
 mod logging;
+mod memory_limit;
 mod new_files;
 mod open_files;
 mod signals;
@@ -12,12 +13,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use promarchive_allocator::Allocator;
 
 use crate::arguments::{Arguments, Command};
 use crate::failure::Failure;
 
 /// How long the end of the program waits for file calls that nobody needs any more.
 const LEFT_BEHIND: Duration = Duration::from_secs(1);
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
     promarchive_allocator::give_back_early();

@@ -5,17 +5,18 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{AsArray, PrimitiveArray, RecordBatch};
 use arrow::datatypes::{Float64Type, TimestampMillisecondType};
 use promarchive_archive::file::Origin;
-use promarchive_archive::file::decode::{Batches, DecodeFileError, open_file};
+use promarchive_archive::file::decode::{DecodeFileError, Text};
+use promarchive_archive::scan::{Part, SeriesMerge};
 use promarchive_archive::schema::{LabelColumns, Table};
 use promarchive_archive::store::StoredFile;
 use promarchive_model::WriterId;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::finding::{Check, Finding};
-use super::text_column::TextColumn;
+use super::reading;
 use super::windows::{Window, windows};
 
 /// Files open at once, unless more overlap at one moment.
@@ -101,26 +102,22 @@ fn merge(
     window: &Window,
     duplicates: &mut Duplicates,
 ) -> Result<(), DecodeFileError> {
-    let mut cursors = Vec::new();
-    for &place in &window.files {
-        let Some(candidate) = files.get(place) else { continue };
-        cursors.push((place, Cursor::open(table, label_columns, &candidate.file)?));
-    }
-    while let Some(series) = cursors.iter().filter_map(|(_, cursor)| cursor.series()).min().map(Series::from) {
+    let places: Vec<usize> = window.files.iter().copied().filter(|&place| place < files.len()).collect();
+    let open = places.iter().filter_map(|&place| files.get(place)).map(|candidate| &candidate.file);
+    let key: Vec<&str> = table.key().collect();
+    let first = places.first().and_then(|&place| files.get(place)).map_or("", |candidate| candidate.path.as_str());
+    let _step = reading(table.name(), &format!("{first} and {} files more of its day", places.len().saturating_sub(1)));
+    let mut merge = SeriesMerge::open(table, label_columns, open, &key, BATCH_ROWS)?;
+    loop {
         let mut keys: Vec<(Key, usize)> = Vec::new();
-        let holders =
-            cursors.iter().filter(|(_, cursor)| cursor.series().is_some_and(|found| series.is(found))).count();
-        for (place, cursor) in &mut cursors {
-            if cursor.series().is_none_or(|found| !series.is(found)) {
-                continue;
-            }
+        let series = merge.next_series(|part| {
             // Alone in its file: passed over.
-            cursor.take_series(&series, |key| {
-                if holders > 1 && window.contains(key.timestamp) {
-                    keys.push((key, *place));
-                }
-            })?;
-        }
+            if let Some(&place) = places.get(part.file).filter(|_| part.files > 1) {
+                let of_window = keys_of(table, &part).filter(|key| window.contains(key.timestamp));
+                keys.extend(of_window.map(|key| (key, place)));
+            }
+        })?;
+        let Some(series) = series else { return Ok(()) };
         keys.sort_unstable();
         keys.dedup();
         for same in keys.chunk_by(|(a, _), (b, _)| a == b).filter(|same| same.len() > 1) {
@@ -129,7 +126,6 @@ fn merge(
             duplicates.add(&places, || format!("{}{} at {timestamp} ms", series.metric, series.labels));
         }
     }
-    Ok(())
 }
 
 /// What makes a row of a series the same as another.
@@ -140,89 +136,21 @@ struct Key {
     content: u128,
 }
 
-struct Series {
-    metric: String,
-    labels: String,
-}
-
-impl From<(&str, &str)> for Series {
-    fn from((metric, labels): (&str, &str)) -> Self {
-        Self { metric: metric.to_owned(), labels: labels.to_owned() }
-    }
-}
-
-impl Series {
-    fn is(&self, (metric, labels): (&str, &str)) -> bool {
-        self.metric == metric && self.labels == labels
-    }
-}
-
-/// A place in a file.
-struct Cursor {
-    table: Table,
-    reader: Batches<StoredFile>,
-    batch: Option<RecordBatch>,
-    row: usize,
-}
-
-impl Cursor {
-    fn open(table: Table, label_columns: &LabelColumns, file: &StoredFile) -> Result<Self, DecodeFileError> {
-        let names: &[&str] = match table {
-            Table::Exemplars => &["metric", "labels", "timestamp", "value", "exemplar_labels"],
-            _ => &["metric", "labels", "timestamp"],
-        };
-        let reader = open_file(table, label_columns, file.clone(), None)?.of_columns(names, BATCH_ROWS);
-        let mut cursor = Self { table, reader, batch: None, row: 0 };
-        cursor.next_batch()?;
-        Ok(cursor)
-    }
-
-    fn next_batch(&mut self) -> Result<(), DecodeFileError> {
-        self.row = 0;
-        loop {
-            self.batch = self.reader.next().transpose()?;
-            if self.batch.as_ref().is_none_or(|batch| batch.num_rows() > 0) {
-                return Ok(());
-            }
-        }
-    }
-
-    /// The series of the current row; none at the end.
-    fn series(&self) -> Option<(&str, &str)> {
-        let batch = self.batch.as_ref()?;
-        let text = |name| TextColumn::of(batch, name).and_then(|column| column.get(self.row)).unwrap_or_default();
-        Some((text("metric"), text("labels")))
-    }
-
-    /// Hands out the keys of the current series' rows, and goes on to the next series.
-    fn take_series(&mut self, series: &Series, mut each: impl FnMut(Key)) -> Result<(), DecodeFileError> {
-        while self.series().is_some_and(|found| series.is(found)) {
-            let Some(batch) = &self.batch else { return Ok(()) };
-            let text = |name| TextColumn::of(batch, name).ok_or(DecodeFileError::Column(name));
-            let (metric, labels) = (text("metric")?, text("labels")?);
-            let timestamps =
-                batch.column_by_name("timestamp").and_then(|c| c.as_primitive_opt::<TimestampMillisecondType>());
-            let timestamps = timestamps.ok_or(DecodeFileError::Column("timestamp"))?;
-            let entry = |row| (metric.key(row), labels.key(row));
-            let first = entry(self.row);
-            // One entry of the dictionaries is one series; the loop around sees to a series with several.
-            while self.row < batch.num_rows() && entry(self.row) == first {
-                let content = if self.table == Table::Exemplars { exemplar_hash(batch, self.row) } else { 0 };
-                each(Key { timestamp: timestamps.value(self.row), content });
-                self.row += 1;
-            }
-            if self.row >= batch.num_rows() {
-                self.next_batch()?;
-            }
-        }
-        Ok(())
-    }
+/// The keys of some rows of one series.
+fn keys_of<'a>(table: Table, part: &'a Part<'_>) -> impl Iterator<Item = Key> + 'a {
+    let timestamps = part.batch.column_by_name("timestamp");
+    let timestamps = timestamps.and_then(|column| column.as_primitive_opt::<TimestampMillisecondType>());
+    let key = move |(timestamps, row): (&PrimitiveArray<TimestampMillisecondType>, usize)| Key {
+        timestamp: timestamps.value(row),
+        content: if table == Table::EXEMPLARS { exemplar_hash(part.batch, row) } else { 0 },
+    };
+    timestamps.into_iter().flat_map(move |timestamps| part.rows.clone().map(move |row| key((timestamps, row))))
 }
 
 /// Which exemplar of its series and timestamp a row is: a hash of value and labels.
 pub(super) fn exemplar_hash(batch: &RecordBatch, row: usize) -> u128 {
     let values = batch.column_by_name("value").and_then(|values| values.as_primitive_opt::<Float64Type>());
-    let labels = TextColumn::of(batch, "exemplar_labels").and_then(|labels| labels.get(row));
+    let labels = Text::find(batch, "exemplar_labels").and_then(|labels| labels.get(row));
     let mut hash = Xxh3::new();
     hash.update(&values.map_or(0, |values| values.value(row).to_bits()).to_le_bytes());
     hash.update(labels.unwrap_or_default().as_bytes());

@@ -99,6 +99,8 @@ checks! {
     FileUnreadable "file-unreadable" Error RESTORE;
     /// A file's columns are not the documented ones.
     FileSchema "file-schema" Error FOREIGN;
+    /// A listed file was not written by promarchive.
+    FileOrigin "file-origin" Warning "find out which program changed the table: promarchive must be the only one that writes to it. The receiver leaves the file as it is";
     /// Statistics do not match the rows: readers skip rows that they should see.
     Statistics "statistics" Error FOREIGN;
     /// A listed file has no statistics.
@@ -131,6 +133,8 @@ checks! {
     Removed "removed" Note "readers do not see them; older versions of the table need them";
     /// A file that nothing of promarchive puts there.
     UnexpectedFile "unexpected-file" Warning "readers do not see it; move it away if nothing else needs it";
+    /// A control record that is not whole.
+    ControlRecord "control-record" Warning "remove it: promarchive writes another one where it needs one";
     /// A directory or file that cannot be looked at.
     DirectoryUnreadable "directory-unreadable" Error "check the permissions, and run verify again";
     /// A table holds positions that the WAL has never given out.

@@ -15,21 +15,20 @@
 //! 20 bytes a series of one table at a time, and two columns of four files.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use futures::{StreamExt, stream};
+use promarchive_archive::control::{self, Horizon, Records};
 use promarchive_archive::log::listing::{LogName, read_writers};
 use promarchive_archive::log::{DataFile, LogError, Snapshot, TableProtocol, foreign_checksums};
 use promarchive_archive::schema::{LABEL_COLUMNS_PROPERTY, SCHEMA_VERSION_PROPERTY, Table};
-use promarchive_archive::store::{StoredFile, place};
-use promarchive_archive::{Archive, ArchiveError, Location};
+use promarchive_archive::store::{Entry, Root, Store};
+use promarchive_archive::{Archive, ArchiveError};
 use promarchive_model::Date;
 use serde::Serialize;
 
-use super::directory::{self, Entry};
 use super::moment::Moment;
 use super::series_count::{SeriesCount, count_file};
-use super::{Progress, total};
+use super::{Progress, phase, reading, total};
 
 /// Files read at a time.
 const FILES_AT_A_TIME: usize = 4;
@@ -185,16 +184,19 @@ pub struct WriterInspection {
     pub positions: BTreeMap<&'static str, i64>,
     /// When it last committed, as far back as the newest checkpoint.
     pub last_commit: Option<Moment>,
+    /// Until when maintenance leaves its last files alone, if its receiver has said so.
+    pub horizon_expires: Option<Moment>,
 }
 
 /// Looks at an archive.
 ///
 /// # Errors
 /// The archive is not there, or a log cannot be read. A data file that cannot be read is a problem in the report.
-pub async fn inspect(location: &Location, progress: &dyn Progress) -> Result<Inspection, InspectionError> {
-    let archive = Archive::open(location).await?;
+pub async fn inspect(store: &Store, progress: &dyn Progress) -> Result<Inspection, InspectionError> {
+    phase("the tables' logs");
+    let archive = Archive::open(store.clone()).await?;
     let mut inspection = Inspection {
-        archive: location.directory().display().to_string(),
+        archive: store.location().to_string(),
         tables: Vec::new(),
         samples: None,
         writers: Vec::new(),
@@ -203,6 +205,7 @@ pub async fn inspect(location: &Location, progress: &dyn Progress) -> Result<Ins
     let mut writers: BTreeMap<String, WriterInspection> = BTreeMap::new();
     for table in Table::ALL {
         let Some((root, log)) = archive.table(table) else { continue };
+        phase(&format!("{}/_delta_log", table.name()));
         let Some(snapshot) = log.load().await? else {
             inspection
                 .problems
@@ -210,21 +213,29 @@ pub async fn inspect(location: &Location, progress: &dyn Progress) -> Result<Ins
             continue;
         };
         let files = snapshot.files().await?;
+        phase(&format!("the directory {}", table.name()));
         let mut found = from_log(table, snapshot.as_ref(), &files);
-        add_unlisted(location, &files, &mut found).await?;
-        let log = read_writers(archive.store(), root, snapshot.version()).await?;
+        add_unlisted(root, &files, &mut found).await?;
+        phase(&format!("{}/_delta_log", table.name()));
+        let log = read_writers(root, snapshot.version()).await?;
         found.last_commit = log.last_commit.map(Moment);
         for (writer, (position, time)) in log.positions {
-            let new = || WriterInspection { writer: writer.clone(), positions: BTreeMap::new(), last_commit: None };
+            let new = || WriterInspection {
+                writer: writer.clone(),
+                positions: BTreeMap::new(),
+                last_commit: None,
+                horizon_expires: None,
+            };
             let entry = writers.entry(writer.clone()).or_insert_with(new);
             entry.positions.insert(table.name(), position);
             entry.last_commit = entry.last_commit.max(time.map(Moment));
         }
         if table.has_series() {
+            phase(&format!("the series of {}", table.name()));
             progress.begin(table.name(), found.files, found.bytes);
             let (rows, count, problems) = count_series(&archive, table, files, progress).await;
             found.series = problems.is_empty().then(|| count.series());
-            if table == Table::Samples && problems.is_empty() && rows > 0 {
+            if table == Table::SAMPLES && problems.is_empty() && rows > 0 {
                 inspection.samples = Some(samples(rows, found.bytes, &count));
             }
             inspection.problems.extend(problems);
@@ -232,8 +243,23 @@ pub async fn inspect(location: &Location, progress: &dyn Progress) -> Result<Ins
         inspection.tables.push(found);
     }
     inspection.writers = writers.into_values().collect();
-    inspection.problems.extend(foreign_checksums(location).await.iter().map(ToString::to_string));
+    add_horizons(store, &mut inspection).await;
+    inspection.problems.extend(foreign_checksums(store).await.iter().map(ToString::to_string));
     Ok(inspection)
+}
+
+/// Until when each receiver may write its last files again.
+async fn add_horizons(store: &Store, inspection: &mut Inspection) {
+    let known = match control::subjects::<Horizon>(store).await {
+        Ok(known) => known,
+        Err(error) => return inspection.problems.push(format!("the control records cannot be listed: {error}")),
+    };
+    for writer in inspection.writers.iter_mut().filter(|writer| known.contains(&writer.writer)) {
+        match Records::<Horizon>::about(store, &writer.writer).newest().await {
+            Ok(newest) => writer.horizon_expires = newest.map(|newest| Moment(newest.record.expires)),
+            Err(error) => inspection.problems.push(error.to_string()),
+        }
+    }
 }
 
 fn samples(samples: u64, bytes: u64, count: &SeriesCount) -> SamplesInspection {
@@ -290,15 +316,8 @@ fn before_2000(files: &[DataFile]) -> Option<DaysBefore2000> {
     })
 }
 
-async fn add_unlisted(
-    location: &Location,
-    files: &[DataFile],
-    found: &mut TableInspection,
-) -> Result<(), InspectionError> {
-    let directory = location.directory().join(found.table);
-    let entries = tokio::task::spawn_blocking(move || directory::walk(&directory)).await;
-    let entries = entries.map_err(|e| InspectionError::Directory(e.to_string()))?;
-    let entries = entries.map_err(|e| InspectionError::Directory(e.to_string()))?;
+async fn add_unlisted(root: &Root, files: &[DataFile], found: &mut TableInspection) -> Result<(), InspectionError> {
+    let entries = root.walk().await.map_err(|e| InspectionError::Directory(e.to_string()))?;
     let listed: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
     let of_the_log = |entry: &Entry| entry.path.strip_prefix("_delta_log/").and_then(LogName::parse).is_some();
     let unlisted = entries.iter().filter(|entry| !listed.contains(entry.path.as_str()) && !of_the_log(entry));
@@ -318,9 +337,14 @@ async fn count_series(
 ) -> (u64, SeriesCount, Vec<String>) {
     let Some((root, _)) = archive.table(table) else { return Default::default() };
     let counts = stream::iter(files).map(|file| {
-        let stored = StoredFile::new(Arc::clone(archive.store()), place(root, &file.path), file.size);
+        let stored = root.file(&file);
         async move {
-            let count = tokio::task::spawn_blocking(move || count_file(&stored)).await;
+            let path = file.path.clone();
+            let counted = tokio::task::spawn_blocking(move || {
+                let _step = reading(table.name(), &path);
+                count_file(&stored)
+            });
+            let count = counted.await;
             let count = match count {
                 Ok(Ok(count)) => Ok(count),
                 Ok(Err(e)) => Err(e.to_string()),

@@ -1,5 +1,8 @@
 //! Archive → what is in it, and whether it holds: for people and scripts, beside a running receiver or without one. Nothing here writes.
 //!
+//! Files of an archive may have been made to do harm. Each is bounded by itself in what it takes to be read, and what many take together is
+//! bounded by the program's memory limit ([`promarchive_allocator::limit`]): what is being read is said there, so that the program can name it.
+//!
 //! [`inspect`] reads the tables' logs, the files' footers and, of the samples, the columns `metric` and `series_id` as runs: no
 //! values, and nothing that grows with the samples of a series. [`verify`] reads every byte that a reader of the tables would, and reports each
 //! promise that does not hold as a [`Finding`].
@@ -8,13 +11,13 @@
 //! inspect   snapshot ─► footers ─► runs of (metric, series_id) ─► counts
 //! verify    log_check ─► data_file ─► rows ─┐
 //!           snapshot ──┘        duplicates ─┼─► findings
-//!                 directory, wal_tail ──────┘
+//!                 unlisted, wal_tail ───────┘
 //! ```
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+mod control_records;
 mod data_file;
-mod directory;
 mod duplicates;
 mod finding;
 mod footer;
@@ -26,7 +29,7 @@ mod runs;
 mod series_count;
 #[cfg(test)]
 mod tests;
-mod text_column;
+mod unlisted;
 mod verification;
 mod verify;
 mod wal_tail;
@@ -38,6 +41,8 @@ pub use inspect::{
     WriterInspection, inspect,
 };
 pub use moment::Moment;
+use promarchive_allocator::limit;
+use promarchive_model::quote::visible;
 pub use verification::{Leftover, TableVerification, Verification};
 pub use verify::{VerifyOptions, verify};
 
@@ -53,6 +58,16 @@ pub trait Progress: Send + Sync {
 impl Progress for () {
     fn begin(&self, _what: &str, _files: u64, _bytes: u64) {}
     fn advance(&self, _files: u64, _bytes: u64) {}
+}
+
+/// What the program does from now on: said if the memory limit is reached.
+fn phase(what: &str) {
+    limit::phase(&visible(what));
+}
+
+/// What this thread reads until the step is dropped: said if the memory limit is reached.
+fn reading(table: &str, path: &str) -> limit::Step {
+    limit::step(&visible(&format!("{table}/{path}")))
 }
 
 /// The sum of what a log or a file says, which may be anything.

@@ -1,16 +1,13 @@
 //! Whether a table's log holds together: versions without a gap, readable commits, the documented schema, positions that never go back.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 
-use object_store::ObjectStore;
-use object_store::path::Path;
 use promarchive_archive::log::definition::check_metadata;
 use promarchive_archive::log::listing::{LogListing, list, read_checkpoint};
 use promarchive_archive::log::raw::{Added, RawCommit, parse_commit};
 use promarchive_archive::log::{LogError, TableProtocol, Version};
 use promarchive_archive::schema::{LabelColumns, Table};
-use promarchive_archive::store::{StoredFile, read};
+use promarchive_archive::store::{Root, StoredFile};
 use promarchive_model::{WriterId, chain};
 
 use super::finding::{Check, Finding};
@@ -38,20 +35,15 @@ pub(super) struct LogState {
     pub(super) findings: Vec<Finding>,
 }
 
-/// Reads and checks the log in the store, up to `limit`.
-pub(super) async fn check_log(
-    store: &Arc<dyn ObjectStore>,
-    root: &Path,
-    table: Table,
-    limit: Option<Version>,
-) -> Result<LogState, LogError> {
-    let mut listing = list(store.as_ref(), root).await?;
+/// Reads and checks the log of the table at `root`, up to `limit`.
+pub(super) async fn check_log(root: &Root, table: Table, limit: Option<Version>) -> Result<LogState, LogError> {
+    let mut listing = list(root).await?;
     listing.commits.retain(|&version, _| limit.is_none_or(|limit| version <= limit));
     let mut state = LogState { complete: true, ..LogState::default() };
     state.gaps(&listing);
     for (&version, object) in &listing.commits {
         let file = format!("_delta_log/{}", object.location.filename().unwrap_or_default());
-        match parse_commit(&read(store.as_ref(), &object.location).await?) {
+        match parse_commit(&root.store().read(&object.location).await?) {
             Ok(commit) => state.apply(table, version, &file, commit),
             Err(bad) => {
                 state.complete = false;
@@ -62,7 +54,7 @@ pub(super) async fn check_log(
         state.version = Some(version);
     }
     for (version, object) in &listing.checkpoints {
-        let file = StoredFile::new(store.clone(), object.location.clone(), object.size);
+        let file = StoredFile::new(root.store().clone(), object.location.clone(), object.size);
         let problem = match tokio::task::spawn_blocking(move || read_checkpoint(file)).await {
             Ok(Ok(_)) => continue,
             Ok(Err(e)) => chain(&e),

@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, HashSet};
 
 use arrow::array::{Array, AsArray, PrimitiveArray, RecordBatch};
 use arrow::datatypes::{ArrowPrimitiveType, Float64Type, Int64Type, TimestampMillisecondType};
-use promarchive_archive::file::decode::{DecodeFileError, for_each_histogram};
-use promarchive_archive::schema::{LabelColumns, Table};
+use promarchive_archive::file::decode::{DecodeFileError, Text, for_each_histogram};
+use promarchive_archive::schema::{LabelColumns, Raw, Table};
 use promarchive_model::{DAY_MS, Date, METRIC_NAME, STALE_NAN, labels_text, parse_labels_text, series_id};
 
 use super::duplicates::exemplar_hash;
 use super::finding::{Check, Finding};
-use super::text_column::TextColumn;
 
 /// Smallest and largest of what was seen.
 #[derive(Clone, Debug, Default)]
@@ -160,10 +159,10 @@ impl<'a> RowChecks<'a> {
             self.row += 1;
         }
         self.row = first;
-        match self.table {
-            Table::Samples => self.samples(batch)?,
-            Table::Histograms => self.histograms(batch)?,
-            Table::Exemplars | Table::Metadata => {}
+        match self.table.raw() {
+            Some(Raw::Samples) => self.samples(batch)?,
+            Some(Raw::Histograms) => self.histograms(batch)?,
+            Some(Raw::Exemplars | Raw::Metadata) | None => {}
         }
         self.row = first + batch.num_rows() as u64;
         Ok(())
@@ -171,12 +170,12 @@ impl<'a> RowChecks<'a> {
 
     fn same_series(&mut self, batch: &RecordBatch, row: usize, timestamp: i64) {
         let before = self.last_timestamp;
-        match self.table {
-            Table::Metadata => return,
+        match self.table.raw() {
+            Some(Raw::Metadata) => return,
             _ if timestamp < before => {
                 self.fail(Check::RowOrder, || format!("timestamp {timestamp} ms after {before} ms"))
             }
-            Table::Samples | Table::Histograms if timestamp == before => {
+            Some(Raw::Samples | Raw::Histograms) if timestamp == before => {
                 self.fail(Check::DuplicateInFlush, || format!("timestamp {timestamp} ms of one series twice"));
             }
             _ => {}
@@ -188,7 +187,7 @@ impl<'a> RowChecks<'a> {
     }
 
     fn exemplar(&mut self, batch: &RecordBatch, row: usize) {
-        if self.table != Table::Exemplars {
+        if self.table != Table::EXEMPLARS {
             return;
         }
         let identity = exemplar_hash(batch, row);
@@ -313,19 +312,19 @@ impl<'a> RowChecks<'a> {
 
 /// The columns that say whose a row is.
 struct KeyColumns<'a> {
-    metric: TextColumn<'a>,
-    labels: Option<TextColumn<'a>>,
-    label_columns: Vec<TextColumn<'a>>,
+    metric: Text<'a>,
+    labels: Option<Text<'a>>,
+    label_columns: Vec<Text<'a>>,
     ids: Option<&'a PrimitiveArray<Int64Type>>,
     timestamps: &'a PrimitiveArray<TimestampMillisecondType>,
 }
 
 impl<'a> KeyColumns<'a> {
     fn of(batch: &'a RecordBatch, table: Table, label_columns: &LabelColumns) -> Result<Self, DecodeFileError> {
-        let text = |name: &'static str| TextColumn::of(batch, name).ok_or(DecodeFileError::Column(name));
+        let text = |name: &'static str| Text::of(batch, name);
         let series = table.has_series();
         let names = label_columns.names().iter().filter(|_| series);
-        let label_columns = names.map(|name| TextColumn::of(batch, name).ok_or(DecodeFileError::Column("of a label")));
+        let label_columns = names.map(|name| Text::find(batch, name).ok_or(DecodeFileError::Column("of a label")));
         Ok(Self {
             metric: text("metric")?,
             labels: series.then(|| text("labels")).transpose()?,

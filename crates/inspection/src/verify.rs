@@ -9,26 +9,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use promarchive_archive::ArchiveError;
 use promarchive_archive::commit::MIN_GENERATIONS;
 use promarchive_archive::file::Origin;
 use promarchive_archive::log::listing::list;
 use promarchive_archive::log::raw::Added;
 use promarchive_archive::log::{DataFile, DeltaLog, LogError, Snapshot, TableLog, checksum_names};
 use promarchive_archive::schema::{LabelColumns, Table};
-use promarchive_archive::store::{DurableLocal, StoredFile, place};
-use promarchive_archive::{ArchiveError, Location};
+use promarchive_archive::store::{Root, Store, StoredFile};
 use promarchive_model::environment::Clock;
 use promarchive_model::{Date, chain};
-use url::Url;
 
 use super::data_file::{CheckedFile, check_file};
 use super::duplicates::{self, Candidate, Flush};
 use super::finding::{Check, Finding, Severity};
 use super::log_check::{LogState, check_log};
 use super::verification::{Leftover, TableVerification, Verification};
-use super::{Progress, directory, total, wal_tail};
+use super::{Progress, control_records, phase, reading, total, unlisted, wal_tail};
 
 /// Files read at a time.
 const FILES_AT_A_TIME: usize = 2;
@@ -45,20 +42,19 @@ pub struct VerifyOptions {
 /// # Errors
 /// There is no archive. All that is wrong with one that is there is a finding.
 pub async fn verify(
-    location: &Location,
+    store: &Store,
     options: &VerifyOptions,
     clock: &dyn Clock,
     progress: &dyn Progress,
 ) -> Result<Verification, ArchiveError> {
-    let store: Arc<dyn ObjectStore> = Arc::new(DurableLocal::default());
-    let mut run = Run { store, location, findings: Vec::new(), now: clock.now_ms(), progress };
+    let mut run = Run { store, findings: Vec::new(), now: clock.now_ms(), progress };
     let mut opened = Vec::new();
     for table in Table::ALL {
         match run.open(table).await? {
             Some(found) => opened.push(found),
             // A log that cannot be listed has been told.
-            None if table == Table::Samples && run.findings.is_empty() => {
-                return Err(ArchiveError::Missing(location.directory().display().to_string()));
+            None if table == Table::SAMPLES && run.findings.is_empty() => {
+                return Err(ArchiveError::missing(store.location()));
             }
             None if run.findings.iter().any(|finding| finding.table == Some(table.name())) => {}
             None => run.find(table, Finding::new(Check::TableMissing, "the table is not there")),
@@ -70,6 +66,8 @@ pub async fn verify(
     for table in &opened {
         tables.push(run.table(table, label_columns.as_ref(), &horizon).await);
     }
+    let control = control_records::check(store, run.now).await;
+    run.findings.extend(control);
     if let Some(wal) = &options.wal {
         run.wal(wal.clone(), &opened).await;
     }
@@ -78,7 +76,7 @@ pub async fn verify(
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count() as u64;
     let errors = count(Severity::Error);
     Ok(Verification {
-        archive: location.directory().display().to_string(),
+        archive: store.location().to_string(),
         ok: errors == 0,
         errors,
         warnings: count(Severity::Warning),
@@ -91,15 +89,14 @@ pub async fn verify(
 /// A table whose log has been read.
 struct Opened {
     table: Table,
-    root: Path,
+    root: Root,
     log: LogState,
     version: Option<u64>,
     files: Vec<DataFile>,
 }
 
 struct Run<'a> {
-    store: Arc<dyn ObjectStore>,
-    location: &'a Location,
+    store: &'a Store,
     findings: Vec<Finding>,
     /// Milliseconds since the epoch.
     now: i64,
@@ -113,11 +110,8 @@ impl Run<'_> {
 
     /// Reads a table's log twice: as readers do, and commit by commit. None if there is no log.
     async fn open(&mut self, table: Table) -> Result<Option<Opened>, ArchiveError> {
-        let directory = self.location.directory().join(table.name());
-        let refuse = |why: String| ArchiveError::Place(directory.display().to_string(), why);
-        let root = Path::from_absolute_path(&directory).map_err(|e| refuse(e.to_string()))?;
-        let url = Url::from_directory_path(&directory).map_err(|()| refuse("not an absolute path".into()))?;
-        let listed = match list(self.store.as_ref(), &root).await {
+        let root = self.store.table(table);
+        let listed = match list(&root).await {
             Ok(listed) => listed,
             Err(e) => {
                 self.find(table, Finding::unreadable_log(e.to_string(), None));
@@ -127,13 +121,14 @@ impl Run<'_> {
         if listed.commits.is_empty() && listed.checkpoints.is_empty() {
             return Ok(None);
         }
+        phase(&format!("{}/_delta_log", table.name()));
         let newest = listed.commits.keys().next_back().copied();
-        let kernel = DeltaLog::new(self.store.clone(), root.clone(), url);
+        let kernel = DeltaLog::new(root.clone());
         let snapshot = snapshot(&kernel).await;
         let version = snapshot.as_ref().ok().map(|(snapshot, _)| snapshot.version());
         // What is committed from now on is not looked at; what a damaged log hides from readers is.
         let limit = version.filter(|&version| Some(version) >= newest);
-        let log = match check_log(&self.store, &root, table, limit).await {
+        let log = match check_log(&root, table, limit).await {
             Ok(log) => log,
             Err(e) => LogState { findings: vec![Finding::unreadable_log(e.to_string(), None)], ..LogState::default() },
         };
@@ -162,8 +157,7 @@ impl Run<'_> {
             }
             Err(e) => {
                 if !broken {
-                    let log = self.location.directory().join(table.name()).join("_delta_log");
-                    let names = tokio::task::spawn_blocking(move || checksum_names(&log)).await.unwrap_or_default();
+                    let names = checksum_names(&self.store.table(table)).await;
                     let message = format!("readers cannot open the table: {e}");
                     self.find(table, Finding::unreadable_log(message, names.last().cloned()));
                 }
@@ -190,6 +184,7 @@ impl Run<'_> {
             leftovers: Vec::new(),
         };
         if let Some(label_columns) = opened.log.label_columns.as_ref().or(label_columns) {
+            phase(&format!("the files of {}", table.name()));
             self.progress.begin(&format!("{}: reading", table.name()), report.files, report.bytes);
             let by_date = self.read_files(opened, label_columns, &mut report).await;
             if table.has_series() {
@@ -213,13 +208,11 @@ impl Run<'_> {
         report: &mut TableVerification,
     ) -> BTreeMap<Date, Vec<(Candidate, u64)>> {
         let checks = opened.files.iter().map(|file| {
-            let stored = StoredFile::new(self.store.clone(), place(&opened.root, &file.path), file.size);
+            let stored = opened.root.file(file);
             let added = opened.log.active.get(&file.path).cloned();
-            let (table, label_columns, store) = (opened.table, label_columns.clone(), self.store.clone());
-            let location = place(&opened.root, &file.path);
+            let (table, label_columns) = (opened.table, label_columns.clone());
             async move {
-                let checked =
-                    read_file(table, label_columns, store, location, file.clone(), added, stored.clone()).await;
+                let checked = read_file(table, label_columns, file.clone(), added, stored.clone()).await;
                 (file, stored, checked)
             }
         });
@@ -228,6 +221,10 @@ impl Run<'_> {
         let mut by_date: BTreeMap<Date, Vec<(Candidate, u64)>> = BTreeMap::new();
         let mut findings = Vec::new();
         while let Some((file, stored, checked)) = checks.next().await {
+            if file.origin == Origin::Foreign {
+                let message = "promarchive has not written this file, or a later version has";
+                findings.push(Finding::new(Check::FileOrigin, message).file(&file.path));
+            }
             report.rows = report.rows.saturating_add(checked.rows);
             findings.extend(checked.findings.into_iter().map(|finding| finding.file(&file.path)));
             if let Some(timestamps) = checked.timestamps.filter(|_| checked.mergeable) {
@@ -252,6 +249,9 @@ impl Run<'_> {
         let (candidates, sizes): (Vec<Candidate>, Vec<u64>) = candidates.into_iter().unzip();
         let (files, columns, horizon) = (candidates.clone(), label_columns.clone(), horizon.clone());
         let found = tokio::task::spawn_blocking(move || {
+            let first = files.first().map_or("", |file| &file.path);
+            let _step =
+                reading(table.name(), &format!("{first} and {} other files of its day", files.len().saturating_sub(1)));
             duplicates::find(table, &columns, &files).map(|found| (found.rows, found.findings(&files, &horizon)))
         });
         let found = match found.await {
@@ -275,22 +275,22 @@ impl Run<'_> {
     }
 
     async fn unlisted(&mut self, opened: &Opened) -> Vec<Leftover> {
-        let directory = self.location.directory().join(opened.table.name());
-        let walked = tokio::task::spawn_blocking(move || directory::walk(&directory)).await;
-        let entries = match walked.map_err(|e| e.to_string()).and_then(|walked| walked.map_err(|e| e.to_string())) {
+        phase(&format!("the directory {}", opened.table.name()));
+        let entries = match opened.root.walk().await {
             Ok(entries) => entries,
-            Err(cause) => {
-                self.find(opened.table, Finding::new(Check::DirectoryUnreadable, cause));
+            Err(error) => {
+                self.find(opened.table, Finding::new(Check::DirectoryUnreadable, error.to_string()));
                 return Vec::new();
             }
         };
         let listed: BTreeSet<&str> = opened.files.iter().map(|file| file.path.as_str()).collect();
-        let unlisted = directory::sort_out(&entries, &listed, &opened.log.removed, self.now);
+        let unlisted = unlisted::sort_out(&entries, &listed, &opened.log.removed, self.now);
         unlisted.findings.into_iter().for_each(|finding| self.find(opened.table, finding));
         unlisted.leftovers
     }
 
     async fn wal(&mut self, directory: PathBuf, tables: &[Opened]) {
+        phase("the write-ahead log");
         self.progress.begin("write-ahead log", 0, 0);
         let read = tokio::task::spawn_blocking(move || wal_tail::read_tail(&directory)).await;
         let tail = match read {
@@ -349,25 +349,25 @@ async fn difference(log: &LogState, snapshot: &dyn Snapshot, files: &[DataFile])
 async fn read_file(
     table: Table,
     label_columns: LabelColumns,
-    store: Arc<dyn ObjectStore>,
-    location: Path,
     file: DataFile,
     added: Option<Added>,
     stored: StoredFile,
 ) -> CheckedFile {
     let failed =
         |check, message: String| CheckedFile { findings: vec![Finding::new(check, message)], ..CheckedFile::default() };
-    match store.head(&location).await {
-        Ok(found) if found.size != file.size => {
-            failed(Check::FileSize, format!("it has {} bytes, and the log says {}", found.size, file.size))
+    match stored.size_there().await {
+        Ok(Some(size)) if size != file.size => {
+            failed(Check::FileSize, format!("it has {size} bytes, and the log says {}", file.size))
         }
-        Ok(_) => {
-            let checked =
-                tokio::task::spawn_blocking(move || check_file(table, &label_columns, &file, added.as_ref(), &stored));
+        Ok(Some(_)) => {
+            let checked = tokio::task::spawn_blocking(move || {
+                let _step = reading(table.name(), &file.path);
+                check_file(table, &label_columns, &file, added.as_ref(), &stored)
+            });
             checked.await.unwrap_or_else(|panic| failed(Check::FileUnreadable, panic.to_string()))
         }
-        Err(object_store::Error::NotFound { .. }) => failed(Check::FileMissing, "it is not there".into()),
-        Err(e) => failed(Check::FileUnreadable, chain(&e)),
+        Ok(None) => failed(Check::FileMissing, "it is not there".into()),
+        Err(e) => failed(Check::FileUnreadable, e.to_string()),
     }
 }
 

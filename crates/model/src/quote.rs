@@ -1,6 +1,7 @@
 //! Text of strangers, made fit for one line of an answer or a log.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 /// Bytes shown of one string.
 const SHOWN: usize = 64;
@@ -16,6 +17,45 @@ pub fn quote(bytes: &[u8]) -> String {
         }
         _ => format!("{:?}", String::from_utf8_lossy(bytes)),
     }
+}
+
+/// The text with control and invisible characters escaped as Rust does: fit for one line of an answer or a log, whatever it is.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    escaped(text, |_| false, |character, out| out.extend(character.escape_default()))
+}
+
+/// Lines of text: as [`visible`], but line ends stay.
+pub fn visible_lines(text: &str) -> Cow<'_, str> {
+    escaped(text, |character| character == '\n', |character, out| out.extend(character.escape_default()))
+}
+
+/// A JSON document without control and invisible characters: there they stand in strings, and any character of a string may be escaped.
+pub fn visible_json(json: &str) -> Cow<'_, str> {
+    let escape = |character: char, out: &mut String| {
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            let _ = write!(out, "\\u{unit:04x}");
+        }
+    };
+    escaped(json, |character| character == '\n', escape)
+}
+
+fn escaped(text: &str, stays: fn(char) -> bool, escape: impl Fn(char, &mut String)) -> Cow<'_, str> {
+    let is_hidden = |character: char| is_hidden(character) && !stays(character);
+    if !text.contains(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 64);
+    for character in text.chars() {
+        if is_hidden(character) { escape(character, &mut out) } else { out.push(character) }
+    }
+    Cow::Owned(out)
+}
+
+/// Whether a terminal may act on a character, or show nothing of it, or turn the text around it: control and format characters.
+fn is_hidden(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(character, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// A metric or label name: bare where PromQL allows it, else quoted.
@@ -53,6 +93,14 @@ mod tests {
         assert_eq!(name(b"node_cpu:rate5m"), "node_cpu:rate5m");
         assert_eq!(name("service.name".as_bytes()), "\"service.name\"");
         assert_eq!(name(b""), "\"\"");
+    }
+
+    #[test]
+    fn nothing_hidden_stays() {
+        assert!(matches!(visible("date=2026-11-30/é “x” 日本 \u{928}\u{93f}"), Cow::Borrowed(_)));
+        assert_eq!(visible("\x1b[31mx\u{9b}\n\u{202e}"), r"\u{1b}[31mx\u{9b}\n\u{202e}");
+        assert_eq!(visible_lines("a\nb\r\n"), "a\nb\\r\n");
+        assert_eq!(visible_json("{\n\"a\u{9b}\u{e0041}\": 1}"), "{\n\"a\\u009b\\udb40\\udc41\": 1}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 use promarchive_api::Timespan;
-use promarchive_operator::scope::Scope;
+use promarchive_operator::kubernetes::scope::Scope;
 
 /// Runs archives for Prometheus: custom resources to receivers, and entries in remoteWrite.
 #[derive(Debug, Parser)]

@@ -7,7 +7,7 @@ use kube::api::{Api, PostParams};
 use promarchive_api::metrics_archive::MetricsArchive;
 use serde_json::json;
 
-use crate::cache::chain;
+use crate::process::chain;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -6,10 +6,9 @@
 
 use kube::ResourceExt;
 
-use crate::cache::{Changed, Mentions, Source};
-use crate::entry::ArchiveName;
-use crate::names::INSTANCE;
-use crate::queue::Haste;
+use crate::kubernetes::cache::{Changed, Mentions, Source};
+use crate::names::{ArchiveName, INSTANCE};
+use crate::process::queue::Haste;
 
 /// The archives that `changed` asks for. `all` gives every archive that is known.
 pub fn concerned(changed: &Changed, all: impl FnOnce() -> Vec<ArchiveName>) -> Vec<(ArchiveName, Haste)> {
@@ -91,7 +90,7 @@ mod tests {
     #[test]
     fn what_belongs_to_an_archive_asks_for_it_at_once_and_a_prometheus_elsewhere_later() {
         assert_eq!(asked(Source::Archive, "b", only(&[])), ["b/x Soon"]);
-        assert_eq!(asked(Source::Child(crate::kind::Kind::Deployment), "b", only(&[])), ["b/lab Soon"]);
+        assert_eq!(asked(Source::Child(crate::kubernetes::kind::Kind::Deployment), "b", only(&[])), ["b/lab Soon"]);
         let prometheus = Source::Prometheus(PrometheusKind::Prometheus);
         let all = ["a/lab Later", "a/other Later", "b/lab Soon", "c/lab Later"];
         assert_eq!(asked(prometheus, "b", only(&[("a", "lab")])), all);

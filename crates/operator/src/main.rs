@@ -9,16 +9,20 @@ use std::process::ExitCode;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
+use promarchive_allocator::Allocator;
 use promarchive_api::log_output::LogOutput;
-use promarchive_operator::build::ReceiverDefaults;
-use promarchive_operator::cache::chain;
+use promarchive_operator::archive::build::ReceiverDefaults;
 use promarchive_operator::crd::crd_yaml;
+use promarchive_operator::process::chain;
 use promarchive_operator::uninstall::{self, Removal};
 use promarchive_operator::{check, run};
 use tracing_subscriber::EnvFilter;
 
 /// What a shell says of a program that SIGPIPE has ended: 128 and the signal's number.
 const NO_READER: u8 = 141;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
     promarchive_allocator::give_back_early();

@@ -14,19 +14,19 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{debug, info};
 
-use crate::build::ReceiverDefaults;
-use crate::cache::{Caches, Changed, Source};
+use crate::archive::build::ReceiverDefaults;
+use crate::archive::context::Context;
+use crate::archive::orphans;
+use crate::archive::reconcile::reconcile;
+use crate::archive::withdrawal::withdraw_now;
 use crate::concern::concerned;
-use crate::context::Context;
-use crate::entry::ArchiveName;
-use crate::guard::{Guard, Standing};
-use crate::queue::{Haste, Trigger, queue};
-use crate::reconcile::reconcile;
-use crate::scope::Scope;
-use crate::server::Health;
-use crate::supervisor::{Supervisor, Task};
-use crate::withdrawal::withdraw_now;
-use crate::{orphans, server};
+use crate::kubernetes::cache::{Caches, Changed, Source};
+use crate::kubernetes::guard::{Guard, Standing};
+use crate::kubernetes::scope::Scope;
+use crate::names::ArchiveName;
+use crate::process::queue::{Haste, Trigger, queue};
+use crate::process::supervisor::{Supervisor, Task};
+use crate::process::{Health, server};
 
 /// Name of the Lease.
 pub const LEASE: &str = "promarchive-operator";
@@ -66,14 +66,9 @@ pub enum RunError {
         "no way to the API server: {0}. In a pod, its ServiceAccount is used; elsewhere KUBECONFIG or ~/.kube/config"
     )]
     Client(String),
-    /// The address is taken.
-    #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// Where.
-        address: std::net::SocketAddr,
-        /// Why not.
-        source: std::io::Error,
-    },
+    /// Health and metrics cannot be served.
+    #[error(transparent)]
+    Listen(#[from] crate::process::server::ListenError),
     /// Another one works now.
     #[error(
         "the Lease {LEASE} was lost: another operator works now, or the API server was away for too long; starting anew"
@@ -123,7 +118,7 @@ async fn lead(
     supervisor: &Supervisor,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), RunError> {
-    let client = Client::try_default().await.map_err(|e| RunError::Client(crate::cache::chain(&e)))?;
+    let client = Client::try_default().await.map_err(|e| RunError::Client(crate::process::chain(&e)))?;
     server::start(settings.listen, health.clone(), supervisor).await?;
     let lease = lease(&client, &settings).await?;
     health.set_started();
@@ -157,7 +152,7 @@ async fn lease(client: &Client, settings: &Settings) -> Result<LeaseManager, Run
         .with_identity(&settings.identity)
         .with_duration(LEASE_SECONDS)
         .with_grace(LEASE_GRACE_SECONDS);
-    lease.build().await.map_err(|e| RunError::Lease(crate::cache::chain(&e)))
+    lease.build().await.map_err(|e| RunError::Lease(crate::process::chain(&e)))
 }
 
 /// Waits for the Lease. A manager that has seen it with somebody else does not look again before it runs out, though whoever stops
@@ -167,7 +162,7 @@ async fn take(mut lease: LeaseManager, client: &Client, settings: &Settings) -> 
         let until = tokio::time::Instant::now() + LOOK_AT_LEASE;
         match tokio::time::timeout_at(until, lease.changed()).await {
             Ok(Ok(true)) => return lease,
-            Ok(Err(error)) => debug!(error = %crate::cache::chain(&error), "the Lease cannot be looked at"),
+            Ok(Err(error)) => debug!(error = %crate::process::chain(&error), "the Lease cannot be looked at"),
             Ok(Ok(false)) | Err(_) => {}
         }
         tokio::time::sleep_until(until).await;
@@ -195,16 +190,8 @@ async fn work(client: Client, settings: Settings, health: Arc<Health>, superviso
     };
     // Archives that need what cannot be listed say so in their status.
     let _ = tokio::time::timeout(FIRST_LIST, caches.wait()).await;
-    let guard = Guard::new(settings.policies_required);
-    let context = Arc::new(Context::new(
-        client,
-        caches.clone(),
-        withdraw,
-        settings.scope,
-        settings.receivers,
-        settings.overlap,
-        guard,
-    ));
+    let guard = Arc::new(Guard::new(settings.policies_required));
+    let context = Arc::new(Context::new(client, caches.clone(), withdraw, settings.receivers, settings.overlap, guard));
     let every = settings.policies_checked_every.duration();
     supervisor.task(Task::Policies, watch_policies(context.clone(), health.clone(), every));
     for archive in all(&caches) {
@@ -229,7 +216,7 @@ async fn sweep(context: Arc<Context>) {
 /// A policy is in force a moment after it was written, so a fault is looked at again soon.
 async fn watch_policies(context: Arc<Context>, health: Arc<Health>, every: Duration) {
     loop {
-        let fault = match context.guard.look(&context).await {
+        let fault = match context.guard.look(&context.caches, &context.defaults.operator_namespace).await {
             Standing::Fault(fault) => Some(fault),
             Standing::Unasked | Standing::InForce => None,
         };
@@ -269,7 +256,13 @@ impl Fingerprints {
 }
 
 /// Asks for every archive that `changed` may concern.
-fn ask(trigger: &Trigger, withdraw: &Trigger, caches: Option<&Caches>, fingerprints: &Fingerprints, changed: &Changed) {
+fn ask(
+    trigger: &Trigger<ArchiveName>,
+    withdraw: &Trigger<ArchiveName>,
+    caches: Option<&Caches>,
+    fingerprints: &Fingerprints,
+    changed: &Changed,
+) {
     let may_consent = matches!(changed.source, Source::Prometheus(_) | Source::Namespace);
     if may_consent {
         if changed.gone {

@@ -11,16 +11,17 @@ use kube::api::{Api, DeleteParams, DynamicObject, ListParams};
 use kube::{Client, ResourceExt};
 use tracing::{info, warn};
 
-use crate::build::ReceiverDefaults;
-use crate::cache::{Caches, Source, chain};
-use crate::context::Context;
-use crate::dereference::{records_with_entry, with_content_now};
-use crate::entry::{self, ArchiveName};
-use crate::guard::Guard;
-use crate::names::FINALIZER;
-use crate::removal;
-use crate::scope::Scope;
-use crate::supervisor::Supervisor;
+use crate::archive::build::ReceiverDefaults;
+use crate::archive::context::Context;
+use crate::archive::removal;
+use crate::kubernetes::cache::{Caches, Source};
+use crate::kubernetes::guard::Guard;
+use crate::kubernetes::scope::Scope;
+use crate::names::{ArchiveName, FINALIZER};
+use crate::process::chain;
+use crate::process::supervisor::Supervisor;
+use crate::senders::entry;
+use crate::senders::records::{records_with_entry, with_content_now};
 
 const STEP: Duration = Duration::from_secs(1);
 
@@ -92,7 +93,7 @@ async fn take_out(removal: Removal, supervisor: &Supervisor) -> Result<(), Remov
     if tokio::time::timeout(left, caches.wait()).await.is_err() {
         return Err(RemovalError::NotSeen { seconds: removal.timeout.as_secs(), missing: caches.unseen() });
     }
-    let context = Arc::new(context(client, caches, removal.scope));
+    let context = Arc::new(context(client, caches));
     loop {
         let entries = take_entries_out(&context).await;
         let finalizers = take_finalizers_off(&context).await;
@@ -107,7 +108,7 @@ async fn take_out(removal: Removal, supervisor: &Supervisor) -> Result<(), Remov
     }
 }
 
-fn context(client: Client, caches: Caches, scope: Scope) -> Context {
+fn context(client: Client, caches: Caches) -> Context {
     let defaults = ReceiverDefaults {
         image: String::new(),
         pull_policy: String::new(),
@@ -116,7 +117,14 @@ fn context(client: Client, caches: Caches, scope: Scope) -> Context {
     };
     // Its own rights end with it, and entries must go whatever is missing.
     // Nobody listens: every consent is looked at by the removal itself.
-    Context::new(client, caches, crate::queue::queue().0, scope, defaults, crate::delivery::OVERLAP, Guard::new(false))
+    Context::new(
+        client,
+        caches,
+        crate::process::queue::queue().0,
+        defaults,
+        crate::senders::delivery::OVERLAP,
+        Arc::new(Guard::new(false)),
+    )
 }
 
 /// Deletes the operator's Deployment and waits until its pods are gone.
@@ -145,14 +153,14 @@ async fn end_operator(client: &Client, namespace: &str, name: &str, end: Instant
 
 /// How many objects had entries of ours.
 async fn take_entries_out(context: &Context) -> usize {
-    let all = records_with_entry(context, |_| true);
+    let all = records_with_entry(&context.caches, |_| true);
     for record in &all {
-        let Some(prometheus) = with_content_now(context, record).await else { continue };
+        let Some(prometheus) = with_content_now(&context.caches, record).await else { continue };
         let names: std::collections::BTreeSet<ArchiveName> =
             entry::names(prometheus.remote_write().unwrap_or_default()).map(|name| name.archive().clone()).collect();
         // One a round: each patch needs the resource version that the one before made.
         if let Some(archive) = names.first() {
-            removal::take_out(context, archive, &prometheus).await;
+            context.patcher.take_out(archive, &prometheus).await;
         }
     }
     all.len()

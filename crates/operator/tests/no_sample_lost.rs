@@ -8,10 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use promarchive_api::metrics_archive::{PrometheusKind, RemoteWriteSettings, TlsMode};
 use promarchive_api::{Deliveries, Delivery, Oldest, Timespan};
-use promarchive_operator::delivery::{self, OVERLAP, Pod, Sender};
-use promarchive_operator::entry::{
-    ArchiveName, Capabilities, Entry, EntryName, Operation, Plan, PrometheusName, State, plan,
-};
+use promarchive_operator::names::{ArchiveName, EntryName, PrometheusName};
+use promarchive_operator::senders::delivery::{self, OVERLAP, Pod, Sender};
+use promarchive_operator::senders::entry::{Capabilities, Entry, Operation, Plan, State, plan};
 use serde_json::{Value, json};
 
 /// Seconds of simulated time with changes, and then without.

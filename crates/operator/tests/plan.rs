@@ -7,9 +7,8 @@ mod cases;
 use std::collections::BTreeSet;
 
 use promarchive_api::metrics_archive::{PrometheusKind, RemoteWriteSettings, TlsMode};
-use promarchive_operator::entry::{
-    ArchiveName, Capabilities, Entry, EntryName, Plan, PrometheusName, State, json_patch as patch_of, orphans, plan,
-};
+use promarchive_operator::names::{ArchiveName, EntryName, PrometheusName};
+use promarchive_operator::senders::entry::{Capabilities, Entry, Plan, State, json_patch as patch_of, orphans, plan};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

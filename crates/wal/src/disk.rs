@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::plain_file::{PRIVATE_DIRECTORY, open_plain};
+use promarchive_directory::{PRIVATE_DIRECTORY, open_plain, sync};
 
 /// One directory. Names are plain file names in it. Calls block.
 pub trait Disk: Send + Sync {
@@ -50,7 +50,7 @@ impl RealDisk {
             DirBuilder::new().recursive(true).mode(PRIVATE_DIRECTORY).create(&directory)?;
             // The new entry is in the parent; further missing parents are the caller's to make durable.
             let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
-            sync_directory(parent.unwrap_or(Path::new(".")))?;
+            sync(parent.unwrap_or(Path::new(".")))?;
         }
         Ok(Self { directory })
     }
@@ -58,10 +58,6 @@ impl RealDisk {
     fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 impl Disk for RealDisk {
@@ -100,7 +96,7 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        sync_directory(&self.directory)
+        sync(&self.directory)
     }
 }
 

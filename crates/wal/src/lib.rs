@@ -66,7 +66,6 @@ mod error;
 mod log;
 #[cfg(any(test, feature = "simulation"))]
 mod lossy;
-mod plain_file;
 mod position;
 mod record;
 mod recovery;
@@ -81,7 +80,6 @@ pub use error::WalError;
 pub use log::{Options, Wal};
 #[cfg(any(test, feature = "simulation"))]
 pub use lossy::{Faults, LossyDisk};
-pub use plain_file::{PRIVATE_DIRECTORY, PRIVATE_FILE, open_plain};
 pub use position::Position;
 pub use record::{MAX_BODY_BYTES, Record};
 pub use recovery::{Damage, Recovery, TornTail};

@@ -24,6 +24,7 @@ pub fn bytes_per_sample(load: &Load, parts: usize) -> Result<f64> {
     for part in 0..parts {
         let (mut index, mut memtable, mut decoded) = (Index::new(1), Memtable::default(), Vec::new());
         for request in load.part(part, parts).into_iter().flatten() {
+            let request = request?;
             decoded.clear();
             let unreadable = |error: &dyn std::fmt::Display| Error::Load(error.to_string());
             decompress(&request.body, MAX_BODY, &mut decoded).map_err(|e| unreadable(&e))?;

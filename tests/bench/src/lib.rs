@@ -6,8 +6,10 @@
 
 pub mod error;
 pub mod floor;
+pub mod http;
 pub mod load;
 pub mod measure;
+pub mod neighbours;
 pub mod process;
 pub mod receiver;
 pub mod report;

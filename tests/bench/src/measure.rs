@@ -1,6 +1,7 @@
 //! What is measured: throughput with memory and size, the time of an answer, the time of a restart.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -9,9 +10,11 @@ use reqwest::blocking::Client;
 use serde::Serialize;
 
 use crate::Result;
+use crate::load::generated::on_the_fly;
 use crate::load::{Load, Name};
-use crate::process::{Process, free_port};
-use crate::receiver::{FLUSH_PATH, Receiver, WRITE_PATH};
+use crate::neighbours::Neighbours;
+use crate::process::{Process, busy_seconds, free_port};
+use crate::receiver::{FLUSH_PATH, Receiver};
 use crate::sender::{Answers, send};
 
 /// Longer than any load: all of it is flushed at the stop, into one file.
@@ -22,11 +25,13 @@ const ONE_FLUSH: &str = "1d";
 #[serde(rename_all = "camelCase")]
 pub struct Throughput {
     /// Who.
-    pub receiver: &'static str,
+    pub receiver: String,
     /// What was sent.
     pub load: Name,
     /// `v1` or `v2`.
     pub protocol: &'static str,
+    /// Over how many connections it was sent.
+    pub connections: usize,
     /// Into how many files the samples went, if each flush makes one.
     pub flushes: usize,
     /// Samples that it has.
@@ -37,6 +42,14 @@ pub struct Throughput {
     pub cpu_seconds: f64,
     /// From the first request to the last answer.
     pub seconds: f64,
+    /// Processor time of the receiver in these seconds.
+    pub busy_seconds: f64,
+    /// Processor time of what sent.
+    pub client_seconds: f64,
+    /// Processor time of everybody else on the machine in these seconds.
+    pub others_seconds: f64,
+    /// Processors of the machine.
+    pub processors: usize,
     /// Samples a second of processor time.
     pub samples_per_cpu_second: f64,
     /// Most memory resident.
@@ -62,7 +75,7 @@ pub struct Files {
 #[serde(rename_all = "camelCase")]
 pub struct Latency {
     /// Who.
-    pub receiver: &'static str,
+    pub receiver: String,
     /// `v1` or `v2`.
     pub protocol: &'static str,
     /// Samples a second.
@@ -84,7 +97,7 @@ pub struct Latency {
 #[serde(rename_all = "camelCase")]
 pub struct Restart {
     /// Who.
-    pub receiver: &'static str,
+    pub receiver: String,
     /// `v1` or `v2`.
     pub protocol: &'static str,
     /// Samples in the WAL.
@@ -95,11 +108,40 @@ pub struct Restart {
     pub samples_per_second: f64,
 }
 
+/// Millions of series: taken, killed, started again, flushed, stopped, and started once more.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Large {
+    /// Who.
+    pub receiver: String,
+    /// `v1` or `v2`.
+    pub protocol: &'static str,
+    /// Different series.
+    pub series: usize,
+    /// Samples.
+    pub samples: u64,
+    /// Samples a second of the receiver's processor time until all is taken.
+    pub samples_per_cpu_second: f64,
+    /// Most memory resident until then.
+    pub taken_peak_bytes: u64,
+    /// From the start to ready, with all of it in the WAL.
+    pub replay_seconds: f64,
+    /// Of the flush of all of it.
+    pub flush_seconds: f64,
+    /// Most memory resident in replay and flush.
+    pub flushed_peak_bytes: u64,
+    /// From the start to ready, with all of it in the tables.
+    pub restart_seconds: f64,
+    /// On disk by sample, write-ahead logs left out.
+    pub kept_bytes_per_sample: f64,
+}
+
 /// A receiver that runs, in a directory that is removed with it.
 struct Running {
     process: Process,
     client: Client,
     url: String,
+    address: SocketAddr,
     ready_in: Duration,
 }
 
@@ -115,6 +157,8 @@ fn protocol_name(protocol: Protocol) -> &'static str {
 pub struct Workplace {
     /// The directory; a real file system, or syncs cost nothing.
     pub root: PathBuf,
+    /// Threads of other work beside a receiver that takes a load.
+    pub neighbours: usize,
 }
 
 impl Workplace {
@@ -126,27 +170,30 @@ impl Workplace {
     fn start(receiver: &Receiver, directory: &Path, flush: &str) -> Result<Running> {
         let port = free_port()?;
         let client = Client::builder().no_proxy().timeout(Duration::from_secs(300)).build()?;
-        let url = format!("http://127.0.0.1:{port}");
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let url = format!("http://{address}");
         let command = receiver.command(directory, port, flush)?;
         let mut process = Process::start(command, &directory.join("log"))?;
         let ready_in = process.wait_until_ready(&client, &format!("{url}{}", receiver.ready_path()))?;
-        Ok(Running { process, client, url, ready_in })
+        Ok(Running { process, client, url, address, ready_in })
     }
 
     /// Sends all of a load, with so many flushes, the last at the stop of the receiver; then weighs what it has kept.
     pub fn throughput(&self, receiver: &Receiver, load: &Load, flushes: usize) -> Result<Throughput> {
         let directory = self.directory()?;
-        let Running { process, client, url, .. } = Self::start(receiver, directory.path(), ONE_FLUSH)?;
+        let Running { process, client, url, address, .. } = Self::start(receiver, directory.path(), ONE_FLUSH)?;
+        let _neighbours = Neighbours::start(self.neighbours);
+        let (cpu_before, (all_before, processors)) = (process.cpu_seconds()?, busy_seconds()?);
         let start = Instant::now();
         let mut answers = Answers::default();
         for part in 0..flushes {
             if part > 0 {
                 client.post(format!("{url}{FLUSH_PATH}")).send()?.error_for_status()?;
             }
-            let requests = load.part(part, flushes);
-            answers = answers.and(send(&requests, load.protocol, &format!("{url}{WRITE_PATH}"), None)?);
+            answers = answers.and(send(load.part(part, flushes), load.protocol, address, None)?);
         }
         let seconds = start.elapsed().as_secs_f64();
+        let (busy, all) = (process.cpu_seconds()? - cpu_before, busy_seconds()?.0 - all_before);
         let (before_block, peak) = (process.cpu_seconds()?, process.peak_bytes());
         receiver.write_block(&client, &url)?;
         let block = process.cpu_seconds()? - before_block;
@@ -155,14 +202,19 @@ impl Workplace {
         let cpu_seconds = cost.cpu_seconds - block;
         let samples = answers.samples;
         Ok(Throughput {
-            receiver: receiver.kind.name(),
+            receiver: receiver.name(),
             load: load.name,
             protocol: protocol_name(load.protocol),
+            connections: load.connections.len(),
             flushes,
             samples,
             refused_requests: answers.refused,
             cpu_seconds,
             seconds,
+            busy_seconds: busy,
+            client_seconds: answers.cpu_seconds,
+            others_seconds: (all - busy - answers.cpu_seconds).max(0.0),
+            processors,
             samples_per_cpu_second: samples as f64 / cpu_seconds,
             peak_bytes,
             peak_bytes_per_series: peak_bytes as f64 / load.series as f64,
@@ -180,8 +232,8 @@ impl Workplace {
         flush: &'static str,
     ) -> Result<Latency> {
         let directory = self.directory()?;
-        let Running { process, url, .. } = Self::start(receiver, directory.path(), flush)?;
-        let mut answers = send(&load.part(0, 1), load.protocol, &format!("{url}{WRITE_PATH}"), Some((rate, length)))?;
+        let Running { process, address, .. } = Self::start(receiver, directory.path(), flush)?;
+        let mut answers = send(load.part(0, 1), load.protocol, address, Some((rate, length)))?;
         drop(process);
         answers.latencies.sort_unstable();
         let quantile = |q: f64| {
@@ -189,7 +241,7 @@ impl Workplace {
             answers.latencies.get(at.saturating_sub(1)).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e3)
         };
         Ok(Latency {
-            receiver: receiver.kind.name(),
+            receiver: receiver.name(),
             protocol: protocol_name(load.protocol),
             rate,
             flush_interval: flush,
@@ -203,17 +255,47 @@ impl Workplace {
     /// Kills the receiver with all of a load in its WAL, and starts it again.
     pub fn restart(&self, receiver: &Receiver, load: &Load) -> Result<Restart> {
         let directory = self.directory()?;
-        let Running { process, url, .. } = Self::start(receiver, directory.path(), ONE_FLUSH)?;
-        let samples = send(&load.part(0, 1), load.protocol, &format!("{url}{WRITE_PATH}"), None)?.samples;
-        drop(process);
+        let Running { process, address, .. } = Self::start(receiver, directory.path(), ONE_FLUSH)?;
+        let samples = send(load.part(0, 1), load.protocol, address, None)?.samples;
+        process.kill();
         let Running { ready_in, .. } = Self::start(receiver, directory.path(), ONE_FLUSH)?;
         let seconds = ready_in.as_secs_f64();
         Ok(Restart {
-            receiver: receiver.kind.name(),
+            receiver: receiver.name(),
             protocol: protocol_name(load.protocol),
             samples,
             seconds,
             samples_per_second: samples as f64 / seconds,
+        })
+    }
+
+    /// Takes many series, made while they are sent; then what a restart and a flush of them cost.
+    pub fn large(&self, receiver: &Receiver, protocol: Protocol, series: usize, scrapes: usize) -> Result<Large> {
+        let directory = self.directory()?;
+        let Running { process, address, .. } = Self::start(receiver, directory.path(), ONE_FLUSH)?;
+        let samples = send(on_the_fly(protocol, series, scrapes), protocol, address, None)?.samples;
+        let (cpu_seconds, taken_peak_bytes) = (process.cpu_seconds()?, process.peak_bytes());
+        process.kill();
+        let Running { process, client, url, ready_in: replayed_in, .. } =
+            Self::start(receiver, directory.path(), ONE_FLUSH)?;
+        let start = Instant::now();
+        client.post(format!("{url}{FLUSH_PATH}")).send()?.error_for_status()?;
+        let flush_seconds = start.elapsed().as_secs_f64();
+        let flushed_peak_bytes = process.terminate()?.peak_bytes;
+        let Running { process, ready_in: restarted_in, .. } = Self::start(receiver, directory.path(), ONE_FLUSH)?;
+        process.terminate()?;
+        Ok(Large {
+            receiver: receiver.name(),
+            protocol: protocol_name(protocol),
+            series,
+            samples,
+            samples_per_cpu_second: samples as f64 / cpu_seconds,
+            taken_peak_bytes,
+            replay_seconds: replayed_in.as_secs_f64(),
+            flush_seconds,
+            flushed_peak_bytes,
+            restart_seconds: restarted_in.as_secs_f64(),
+            kept_bytes_per_sample: receiver.kept_bytes(directory.path())? as f64 / samples as f64,
         })
     }
 }

@@ -33,6 +33,24 @@ struct Memory {
     ended: AtomicBool,
 }
 
+/// Seconds of processor time that this thread has taken.
+pub fn thread_cpu_seconds() -> Result<f64> {
+    let figures = fs::read_to_string("/proc/thread-self/schedstat")?;
+    let nanoseconds: Option<f64> = figures.split_whitespace().next().and_then(|figure| figure.parse().ok());
+    Ok(nanoseconds.ok_or(Error::Proc)? / 1e9)
+}
+
+/// Seconds in which the processors of this machine were busy, whoever had them, and how many processors there are.
+pub fn busy_seconds() -> Result<(f64, usize)> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let ticks: Vec<f64> = stat.split_whitespace().skip(1).take(8).filter_map(|field| field.parse().ok()).collect();
+    let [user, nice, system, _idle, _waits, interrupts, softly, stolen] = *ticks.as_slice() else {
+        return Err(Error::Proc);
+    };
+    let processors = stat.lines().skip(1).take_while(|line| line.starts_with("cpu")).count();
+    Ok(((user + nice + system + interrupts + softly + stolen) / TICKS_A_SECOND, processors))
+}
+
 /// A port that nobody listens on at the moment.
 pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
@@ -76,6 +94,11 @@ impl Process {
         let fields = stat.rsplit_once(')').map(|(_, fields)| fields.split_whitespace()).ok_or(Error::Proc)?;
         let ticks: Vec<f64> = fields.skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
         Ok(ticks.iter().sum::<f64>() / TICKS_A_SECOND)
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub fn kill(self) {
+        drop(self);
     }
 
     /// The most memory that was resident so far, bytes.

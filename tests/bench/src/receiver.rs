@@ -29,15 +29,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// As it is written in tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Promarchive => "promarchive",
-            Self::Prometheus => "prometheus",
-            Self::VictoriaMetrics => "victoriametrics",
-        }
-    }
-
     /// By the name of a program.
     pub fn of_program(program: &Path) -> Result<Self> {
         let name = program.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -62,6 +53,11 @@ pub struct Receiver {
 }
 
 impl Receiver {
+    /// As it is written in tables: the name of its program. So two versions of one can be compared.
+    pub fn name(&self) -> String {
+        self.program.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// The command that starts it with its data in `directory`. `flush` is promarchive's flush interval.
     pub fn command(&self, directory: &Path, port: u16, flush: &str) -> Result<Command> {
         let mut command = Command::new(&self.program);

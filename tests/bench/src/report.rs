@@ -6,7 +6,7 @@ use std::fmt;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-use crate::measure::{Files, Latency, Restart, Throughput};
+use crate::measure::{Files, Large, Latency, Restart, Throughput};
 
 /// The receiver that all others are compared with.
 const REFERENCE: &str = "prometheus";
@@ -16,12 +16,16 @@ const REFERENCE: &str = "prometheus";
 pub struct Report {
     /// Loads taken as fast as they came.
     pub throughput: Vec<Throughput>,
+    /// The same over more and more connections.
+    pub connections: Vec<Throughput>,
     /// The same with files of five minutes.
     pub files: Vec<Files>,
     /// Answers at a steady rate.
     pub latency: Vec<Latency>,
     /// Restarts after a kill.
     pub restart: Vec<Restart>,
+    /// Millions of series.
+    pub large: Vec<Large>,
 }
 
 impl Report {
@@ -45,7 +49,7 @@ impl Report {
             "B/sample kept",
             "ratio",
         ]);
-        let rows = groups(&self.throughput, |row| (row.load.to_string(), row.protocol, row.receiver));
+        let rows = groups(&self.throughput, |row| (row.load.to_string(), row.protocol, row.receiver.as_str()));
         for ((load, protocol, receiver), row) in &rows {
             let reference = rows.get(&(load.clone(), *protocol, REFERENCE));
             let ratio = |figure: fn(&Throughput) -> f64| {
@@ -71,14 +75,46 @@ impl Report {
         table
     }
 
-    fn files_table(&self) -> Table {
-        let mut table = table(&["load", "protocol", "files", "k samples/CPU-s", "B/sample kept", "floor B/sample"]);
-        for ((load, protocol, files), row) in
-            groups(&self.files, |row| (row.taken.load.to_string(), row.taken.protocol, row.taken.flushes))
-        {
+    fn connections_table(&self) -> Table {
+        let mut table = table(&[
+            "load",
+            "protocol",
+            "receiver",
+            "connections",
+            "k samples/s",
+            "k samples/CPU-s",
+            "processors busy",
+            "client",
+            "others",
+        ]);
+        for ((load, protocol, receiver, connections), row) in groups(&self.connections, |row| {
+            (row.load.to_string(), row.protocol, row.receiver.as_str(), row.connections)
+        }) {
             table.add_row([
                 load,
                 protocol.to_owned(),
+                receiver.to_owned(),
+                connections.to_string(),
+                format!("{:.0}", median(&row, |r| r.samples as f64 / r.seconds) / 1e3),
+                format!("{:.0}", median(&row, |r| r.samples as f64 / r.busy_seconds) / 1e3),
+                format!("{:.2}", median(&row, |r| r.busy_seconds / r.seconds)),
+                format!("{:.2}", median(&row, |r| r.client_seconds / r.seconds)),
+                format!("{:.2}", median(&row, |r| r.others_seconds / r.seconds)),
+            ]);
+        }
+        table
+    }
+
+    fn files_table(&self) -> Table {
+        let mut table =
+            table(&["load", "protocol", "receiver", "files", "k samples/CPU-s", "B/sample kept", "floor B/sample"]);
+        for ((load, protocol, receiver, files), row) in groups(&self.files, |Files { taken, .. }| {
+            (taken.load.to_string(), taken.protocol, taken.receiver.as_str(), taken.flushes)
+        }) {
+            table.add_row([
+                load,
+                protocol.to_owned(),
+                receiver.to_owned(),
                 files.to_string(),
                 format!("{:.0}", median(&row, |r| r.taken.samples_per_cpu_second) / 1e3),
                 format!("{:.3}", median(&row, |r| r.taken.kept_bytes_per_sample)),
@@ -91,7 +127,7 @@ impl Report {
     fn latency_table(&self) -> Table {
         let mut table = table(&["protocol", "receiver", "flush every", "requests", "p50 ms", "p99 ms", "max ms"]);
         for ((protocol, receiver, flush), row) in
-            groups(&self.latency, |row| (row.protocol, row.receiver, row.flush_interval))
+            groups(&self.latency, |row| (row.protocol, row.receiver.as_str(), row.flush_interval))
         {
             table.add_row([
                 protocol.to_owned(),
@@ -108,13 +144,47 @@ impl Report {
 
     fn restart_table(&self) -> Table {
         let mut table = table(&["protocol", "receiver", "samples in the WAL", "s until ready", "M samples/s"]);
-        for ((protocol, receiver), row) in groups(&self.restart, |row| (row.protocol, row.receiver)) {
+        for ((protocol, receiver), row) in groups(&self.restart, |row| (row.protocol, row.receiver.as_str())) {
             table.add_row([
                 protocol.to_owned(),
                 receiver.to_owned(),
                 format!("{:.0}", median(&row, |r| r.samples as f64)),
                 format!("{:.2}", median(&row, |r| r.seconds)),
                 format!("{:.2}", median(&row, |r| r.samples_per_second) / 1e6),
+            ]);
+        }
+        table
+    }
+
+    fn large_table(&self) -> Table {
+        let mut table = table(&[
+            "protocol",
+            "receiver",
+            "series",
+            "samples",
+            "k samples/CPU-s",
+            "peak MiB",
+            "replay s",
+            "flush s",
+            "peak MiB",
+            "restart s",
+            "B/sample kept",
+        ]);
+        for ((protocol, receiver, series), row) in
+            groups(&self.large, |row| (row.protocol, row.receiver.as_str(), row.series))
+        {
+            table.add_row([
+                protocol.to_owned(),
+                receiver.to_owned(),
+                series.to_string(),
+                format!("{:.0}", median(&row, |r| r.samples as f64)),
+                format!("{:.0}", median(&row, |r| r.samples_per_cpu_second) / 1e3),
+                format!("{:.0}", median(&row, |r| r.taken_peak_bytes as f64) / 1024.0 / 1024.0),
+                format!("{:.1}", median(&row, |r| r.replay_seconds)),
+                format!("{:.1}", median(&row, |r| r.flush_seconds)),
+                format!("{:.0}", median(&row, |r| r.flushed_peak_bytes as f64) / 1024.0 / 1024.0),
+                format!("{:.1}", median(&row, |r| r.restart_seconds)),
+                format!("{:.3}", median(&row, |r| r.kept_bytes_per_sample)),
             ]);
         }
         table
@@ -126,6 +196,14 @@ impl fmt::Display for Report {
         if !self.throughput.is_empty() {
             writeln!(f, "Taken as fast as it comes; ratios are to {REFERENCE}\n\n{}\n", self.throughput_table())?;
         }
+        if let Some(first) = self.connections.first() {
+            let processors = first.processors;
+            writeln!(
+                f,
+                "Connections; processors busy by the receiver, by what sends, and by others, of {processors}\n\n{}\n",
+                self.connections_table()
+            )?;
+        }
         if !self.files.is_empty() {
             writeln!(f, "promarchive with a flush every five minutes of the load\n\n{}\n", self.files_table())?;
         }
@@ -135,6 +213,9 @@ impl fmt::Display for Report {
         if !self.restart.is_empty() {
             writeln!(f, "Restart after SIGKILL\n\n{}\n", self.restart_table())?;
         }
+        if !self.large.is_empty() {
+            writeln!(f, "Many series, killed, replayed, flushed, started again\n\n{}\n", self.large_table())?;
+        }
         Ok(())
     }
 }
@@ -142,8 +223,9 @@ impl fmt::Display for Report {
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN).set_header(header.to_vec());
-    let numbers =
-        header.iter().position(|name| matches!(*name, "samples" | "files" | "requests" | "samples in the WAL"));
+    let numbers = header.iter().position(|name| {
+        matches!(*name, "connections" | "samples" | "files" | "requests" | "samples in the WAL" | "series")
+    });
     for column in table.column_iter_mut().skip(numbers.unwrap_or(header.len())) {
         column.set_cell_alignment(CellAlignment::Right);
     }

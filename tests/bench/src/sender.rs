@@ -1,12 +1,15 @@
 //! What sends: one thread a connection, each request after the answer to the one before, as a shard of Prometheus does.
 
+use std::net::SocketAddr;
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use promarchive_model::Protocol;
-use reqwest::blocking::Client;
 
-use crate::load::Request;
+use crate::http::Connection;
+use crate::load::{Request, Stream};
+use crate::process::thread_cpu_seconds;
+use crate::receiver::WRITE_PATH;
 use crate::{Error, Result};
 
 /// Tries of a request that is answered with "later".
@@ -23,6 +26,8 @@ pub struct Answers {
     pub retried: u64,
     /// From when a request was due to when its answer was read, of each.
     pub latencies: Vec<Duration>,
+    /// Processor time of the threads that sent.
+    pub cpu_seconds: f64,
 }
 
 impl Answers {
@@ -32,18 +37,25 @@ impl Answers {
         self.refused += other.refused;
         self.retried += other.retried;
         self.latencies.append(&mut other.latencies);
+        self.cpu_seconds += other.cpu_seconds;
         self
     }
 }
 
 /// Sends requests, given by connection: as fast as they are taken, or paced at so many samples a second and for so long.
-pub fn send(requests: &[&[Request]], protocol: Protocol, url: &str, pace: Option<(f64, Duration)>) -> Result<Answers> {
+pub fn send(
+    streams: Vec<Stream<'_>>,
+    protocol: Protocol,
+    to: SocketAddr,
+    pace: Option<(f64, Duration)>,
+) -> Result<Answers> {
     let start = Instant::now();
-    let connections = requests.len();
-    let each = |(at, requests): (usize, &[Request])| -> Result<Answers> {
+    let connections = streams.len();
+    let each = |(at, requests): (usize, Stream<'_>)| -> Result<Answers> {
         let mut answers = Answers::default();
-        let client = Client::builder().no_proxy().timeout(Duration::from_secs(300)).build()?;
-        for (count, request) in requests.iter().enumerate() {
+        let mut connection = connection(protocol, to);
+        for (count, request) in requests.enumerate() {
+            let request = request?;
             let due = pace.map(|(rate, _)| {
                 let before = (count * connections + at) as f64 * request.samples as f64;
                 start + Duration::from_secs_f64(before / rate)
@@ -55,39 +67,44 @@ pub fn send(requests: &[&[Request]], protocol: Protocol, url: &str, pace: Option
                 sleep(due.saturating_duration_since(Instant::now()));
             }
             let due = due.unwrap_or_else(Instant::now);
-            post(&client, url, protocol, request, &mut answers)?;
+            post(&mut connection, &request, &mut answers)?;
             answers.latencies.push(due.elapsed());
         }
+        answers.cpu_seconds = thread_cpu_seconds()?;
         Ok(answers)
     };
     thread::scope(|scope| {
-        let threads: Vec<_> =
-            requests.iter().copied().enumerate().map(|work| scope.spawn(move || each(work))).collect();
+        let each = &each;
+        let threads: Vec<_> = streams.into_iter().enumerate().map(|work| scope.spawn(move || each(work))).collect();
         threads
             .into_iter()
             .try_fold(Answers::default(), |sum, thread| Ok(sum.and(thread.join().map_err(|_| Error::Sender)??)))
     })
 }
 
-fn post(client: &Client, url: &str, protocol: Protocol, request: &Request, answers: &mut Answers) -> Result<()> {
+fn connection(protocol: Protocol, to: SocketAddr) -> Connection {
     let (content_type, version) = match protocol {
         Protocol::V1 => ("application/x-protobuf", "0.1.0"),
         Protocol::V2 => ("application/x-protobuf;proto=io.prometheus.write.v2.Request", "2.0.0"),
     };
+    let headers = [
+        ("Content-Encoding", "snappy"),
+        ("Content-Type", content_type),
+        ("X-Prometheus-Remote-Write-Version", version),
+    ];
+    Connection::new(to, WRITE_PATH, &headers)
+}
+
+fn post(connection: &mut Connection, request: &Request, answers: &mut Answers) -> Result<()> {
     for _ in 0..TRIES {
-        let post = client.post(url).header("Content-Encoding", "snappy").header("Content-Type", content_type);
-        let answer = post.header("X-Prometheus-Remote-Write-Version", version).body(request.body.clone()).send()?;
-        let status = answer.status();
-        if status.is_server_error() || status.as_u16() == 429 {
+        let answer = connection.post(&request.body)?;
+        if answer.status >= 500 || answer.status == 429 {
             answers.retried += 1;
             sleep(Duration::from_millis(100));
             continue;
         }
-        let count = |name: &str| answer.headers().get(name)?.to_str().ok()?.parse::<u64>().ok();
-        let written = count("X-Prometheus-Remote-Write-Samples-Written")
-            .map(|samples| samples + count("X-Prometheus-Remote-Write-Histograms-Written").unwrap_or_default());
-        answers.samples += written.unwrap_or(request.samples);
-        answers.refused += u64::from(status.is_client_error());
+        answers.samples += answer.written.unwrap_or(request.samples);
+        answers.refused += u64::from(answer.status >= 400);
         return Ok(());
     }
     Err(Error::NeverTaken)

@@ -1,8 +1,8 @@
 //! A custom resource as the API server may have stored it, under whatever schema: what passes the operator's validation can be built.
 
 use promarchive_api::metrics_archive::MetricsArchive;
-use promarchive_operator::quantity;
-use promarchive_operator::validate::validate;
+use promarchive_operator::archive::validate::validate;
+use promarchive_operator::kubernetes::quantity;
 
 use crate::configuration::memory_limit;
 use crate::memory::within;
@@ -28,7 +28,7 @@ pub fn metrics_archive(input: &[u8]) {
     }
 }
 
-fn assert_buildable(valid: &promarchive_operator::validate::Archive) {
+fn assert_buildable(valid: &promarchive_operator::archive::validate::Archive) {
     assert!(valid.receiver.wal_max_bytes.0 >= 64 << 20, "{valid:?}");
     assert!(valid.receiver.memory_limit.0 >= 256 << 20, "{valid:?}");
     let hour = promarchive_api::Timespan::from_secs(3600);

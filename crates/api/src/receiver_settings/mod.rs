@@ -10,7 +10,9 @@ use std::time::Duration;
 pub use error::SettingsError;
 pub use paths::check_apart;
 
-use crate::{ArchiveAccess, ByteSize, LabelColumns, ReceiverConfig, SenderLabel, Timespan, UnknownTokens};
+use crate::{
+    ArchiveAccess, ArchiveLocation, ByteSize, LabelColumns, ReceiverConfig, SenderLabel, Timespan, UnknownTokens,
+};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -38,8 +40,8 @@ const MAX_CONNECTIONS: u32 = 1024;
 /// Everything that a receiver is told; concrete and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Root directory of the archive, as given.
-    pub archive: PathBuf,
+    /// Where the archive is, as given.
+    pub archive: ArchiveLocation,
     /// Who may read what is made in the archive; none given: the group, or fewer if the process was started so.
     pub archive_access: Option<ArchiveAccess>,
     /// Directory of the write-ahead log; neither inside the archive nor around it.
@@ -173,7 +175,7 @@ impl Default for HttpSettings {
 impl Settings {
     /// Settings out of `config` (flags, environment and file laid over each other) and the defaults.
     pub fn resolve(config: ReceiverConfig) -> Result<Self, SettingsError> {
-        let archive = config.archive.ok_or(SettingsError::NoArchive)?.directory().to_path_buf();
+        let archive = config.archive.ok_or(SettingsError::NoArchive)?;
         for (setting, path) in [
             ("wal", &config.wal),
             ("tokens", &config.tokens),
@@ -182,11 +184,14 @@ impl Settings {
         ] {
             paths::check_plain(setting, path.as_deref())?;
         }
-        let wal = match config.wal {
-            Some(wal) => wal,
-            None => paths::beside(&archive)?,
+        let wal = match (config.wal, archive.directory()) {
+            (Some(wal), _) => wal,
+            (None, Some(directory)) => paths::beside(directory)?,
+            (None, None) => return Err(SettingsError::NoPlaceForWal { archive: archive.to_string().into() }),
         };
-        check_apart(&archive, &wal)?;
+        if let Some(directory) = archive.directory() {
+            check_apart(directory, &wal)?;
+        }
 
         let memory_limit = config.memory_limit.map_or(MEMORY_LIMIT, |size| size.0);
         let flush_interval = config.flush_interval.map_or(FLUSH_INTERVAL, Timespan::duration);

@@ -120,7 +120,7 @@ impl<R: ChunkReader + Clone + 'static> Iterator for Batches<R> {
     }
 }
 
-/// A text column of a batch.
+/// A dictionary-encoded text column of a batch, which tells cheaply whether two rows have the same text.
 #[derive(Clone, Copy, Debug)]
 pub struct Text<'a> {
     keys: &'a DictionaryArray<Int32Type>,
@@ -130,15 +130,24 @@ pub struct Text<'a> {
 impl<'a> Text<'a> {
     /// The text column of this name.
     pub fn of(batch: &'a RecordBatch, name: &'static str) -> Result<Self, DecodeFileError> {
-        let keys = column(batch, name)?.as_dictionary_opt::<Int32Type>().ok_or(DecodeFileError::Column(name))?;
-        let values = keys.values().as_string_opt::<i32>().ok_or(DecodeFileError::Column(name))?;
-        Ok(Self { keys, values })
+        Self::find(batch, name).ok_or(DecodeFileError::Column(name))
     }
 
-    /// The text of a row; none for null.
+    /// The text column of this name; none if there is none.
+    pub fn find(batch: &'a RecordBatch, name: &str) -> Option<Self> {
+        let keys = batch.column_by_name(name)?.as_dictionary_opt::<Int32Type>()?;
+        Some(Self { keys, values: keys.values().as_string_opt::<i32>()? })
+    }
+
+    /// The text of a row; none for null, and behind the last row.
     pub fn get(&self, row: usize) -> Option<&'a str> {
-        let key = self.keys.key(row)?;
+        let key = self.key(row)?;
         (key < self.values.len()).then(|| self.values.value(key))
+    }
+
+    /// Which entry of the dictionary a row has: equal keys in one batch are equal texts; different keys may be equal, too.
+    pub fn key(&self, row: usize) -> Option<usize> {
+        if row < self.keys.len() { self.keys.key(row) } else { None }
     }
 }
 

@@ -11,14 +11,13 @@ use std::sync::Arc;
 use parquet::basic::{Compression, Encoding, Type};
 use parquet::column::page::Page;
 use parquet::errors::ParquetError;
-use parquet::file::FOOTER_SIZE;
-use parquet::file::metadata::{
-    ColumnChunkMetaData, FooterTail, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData,
-};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::ChunkReader;
 use parquet::file::serialized_reader::SerializedPageReader;
 
-use super::page_header::{DELTA_BINARY_PACKED, DICTIONARY, PLAIN, PageHeader, PageKind, RLE, parse, schema_elements};
+use super::footer::MOST_SCHEMA_ELEMENTS;
+pub use super::footer::{check_page_index, read_footer};
+use super::page_header::{DELTA_BINARY_PACKED, DICTIONARY, PLAIN, PageHeader, PageKind, RLE, parse};
 
 /// Rows decoded at a time where nothing speaks against it.
 const BATCH_ROWS: u64 = 32 * 1024;
@@ -55,17 +54,18 @@ pub enum FootprintError {
         /// Parquet's number of it.
         encoding: i64,
     },
-    /// The footer, or the page index, is larger than it can be.
+    /// The footer, or the page index, is larger than it can be, in the file or in memory.
     #[error("its footer or page index of {bytes} bytes is larger than any of such a file")]
     Footer {
         /// How large.
         bytes: u64,
     },
-    /// More elements than readers can bear, or not at the place where every writer puts it.
-    #[error(
-        "its schema cannot be that of a table: it has more than {MOST_SCHEMA_ELEMENTS} elements, or is not where it must be"
-    )]
+    /// More elements than readers can bear.
+    #[error("its schema cannot be that of a table: it has more than {MOST_SCHEMA_ELEMENTS} elements")]
     Schema,
+    /// Another reader could read it otherwise, or would take memory for what is not there.
+    #[error("its footer cannot be right: a field has another type than Parquet's, or claims more than there is")]
+    Malformed,
     /// Its codec may make any length of a page.
     #[error(
         "column {column} is compressed with {codec}, and promarchive reads zstd, snappy and what is not compressed"
@@ -98,51 +98,6 @@ pub enum FootprintError {
         /// In which row group.
         row_group: usize,
     },
-}
-
-/// The most that a footer may take in the file, in bytes.
-const MOST_FOOTER_BYTES: usize = 64 << 20;
-
-/// Reads a footer, without the page index. One that is larger than it can be is refused.
-pub fn read_footer<R: ChunkReader>(file: &R) -> Result<Arc<ParquetMetaData>, FootprintError> {
-    if let Some(start) = file.len().checked_sub(FOOTER_SIZE as u64) {
-        let tail = file.get_bytes(start, FOOTER_SIZE)?;
-        let length = FooterTail::try_from(&*tail)?.metadata_length();
-        if length > MOST_FOOTER_BYTES {
-            return Err(FootprintError::Footer { bytes: length as u64 });
-        }
-        if let Some(start) = start.checked_sub(length as u64) {
-            check_schema(&file.get_bytes(start, length.min(SCHEMA_BYTES))?)?;
-        }
-    }
-    Ok(Arc::new(ParquetMetaDataReader::new().parse_and_finish(file)?))
-}
-
-/// Checks that the page index of a file can be read, if it has one. An index that is larger than it can be is refused.
-pub fn check_page_index<R: ChunkReader>(file: &R, footer: &ParquetMetaData) -> Result<(), FootprintError> {
-    // Each part of the index belongs to one column, so together they fit into the file.
-    let chunks = footer.row_groups().iter().flat_map(RowGroupMetaData::columns);
-    let lengths = chunks.flat_map(|chunk| [chunk.column_index_length(), chunk.offset_index_length()]).flatten();
-    let bytes = lengths.fold(0_u64, |sum, length| sum.saturating_add(u64::try_from(length).unwrap_or(u64::MAX)));
-    if bytes > file.len().min(MOST_PAGE_BYTES) {
-        return Err(FootprintError::Footer { bytes });
-    }
-    let reader = ParquetMetaDataReader::new_with_metadata(footer.clone());
-    reader.with_page_index_policy(PageIndexPolicy::Optional).read_page_indexes(file)?;
-    Ok(())
-}
-
-/// Where the number of a schema's elements stands in a footer: within so many bytes.
-const SCHEMA_BYTES: usize = 32;
-/// Elements of a schema: readers hold the path of each, and go down by recursion.
-const MOST_SCHEMA_ELEMENTS: u64 = 1024;
-
-/// A footer begins with the version of the format, an integer, and the schema, a list of structs (`FileMetaData` in `parquet.thrift`).
-fn check_schema(footer: &[u8]) -> Result<(), FootprintError> {
-    match schema_elements(footer) {
-        Some(elements) if elements <= MOST_SCHEMA_ELEMENTS => Ok(()),
-        _ => Err(FootprintError::Schema),
-    }
 }
 
 /// Offset and length of a column chunk, as the footer says; none if one is negative. `ColumnChunkMetaData::byte_range` panics on damaged footers.

@@ -1,7 +1,9 @@
 //! One Parquet file: its name, its rows encoded and decoded.
 
+mod compact;
 pub mod decode;
 pub(crate) mod encode;
+mod footer;
 pub mod footprint;
 mod origin;
 mod page_header;

@@ -1,11 +1,12 @@
 //! Page headers of a Parquet file: how large each page is, before any of it is decompressed.
 //!
-//! A header is a struct in Thrift's compact protocol (`PageHeader` in Apache Parquet's `parquet.thrift`): each field is one byte, the
-//! step from the last field's number in the high half and the type in the low half, then the value. Integers are zigzag varints. The
-//! Parquet library reads headers, too, but only together with their pages.
+//! A header is a struct in Thrift's compact protocol (`PageHeader` in Apache Parquet's `parquet.thrift`; [`super::compact`]). The Parquet
+//! library reads headers, too, but only together with their pages.
 //!
 //! What is read here must be what the library reads. So a header that leaves anything open is refused: fields that are unknown, come twice,
 //! out of order or with another type, and a page of a kind that no data file has.
+
+use super::compact::{BINARY, BOOLEAN, Compact, FALSE, INTEGER, LONG, STRUCT};
 
 /// What kind of page it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub(super) fn parse(bytes: &[u8]) -> Option<(PageHeader, u64)> {
     let mut thrift = Compact { rest: bytes };
     let (mut kind, mut uncompressed, mut compressed, mut counts) = (None, None, None, None);
     let mut last = 0;
-    while let Some((field, of)) = thrift.field(&mut last)? {
+    while let Some((field, of)) = thrift.field(&mut last, MOST_FIELDS)? {
         match (field, of) {
             (1, INTEGER) => kind = Some(thrift.integer()?),
             (2, INTEGER) => uncompressed = Some(thrift.size()?),
@@ -63,27 +64,6 @@ pub(super) fn parse(bytes: &[u8]) -> Option<(PageHeader, u64)> {
     Some((header, (bytes.len() - thrift.rest.len()) as u64))
 }
 
-/// How many elements the schema of a footer has; none if it does not begin as each does.
-pub(super) fn schema_elements(footer: &[u8]) -> Option<u64> {
-    let mut thrift = Compact { rest: footer };
-    let mut last = 0;
-    (thrift.field(&mut last)? == Some((1, INTEGER))).then_some(())?;
-    thrift.integer()?;
-    (thrift.field(&mut last)? == Some((2, LIST))).then_some(())?;
-    match thrift.byte()? {
-        long if long == 0xf0 | STRUCT => thrift.varint(),
-        short if short & 0x0f == STRUCT => Some(u64::from(short >> 4)),
-        _ => None,
-    }
-}
-
-const BOOLEAN: u8 = 1;
-const INTEGER: u8 = 5;
-const LONG: u8 = 6;
-const BINARY: u8 = 8;
-const LIST: u8 = 9;
-const STRUCT: u8 = 12;
-
 /// Types of the fields of each struct, from field 1 on: readers take them for these, whatever type is declared.
 const DATA_PAGE: [u8; 5] = [INTEGER, INTEGER, INTEGER, INTEGER, STRUCT];
 const DICTIONARY_PAGE: [u8; 3] = [INTEGER, INTEGER, BOOLEAN];
@@ -92,47 +72,14 @@ const STATISTICS: [u8; 9] = [BINARY, BINARY, LONG, LONG, BINARY, BINARY, BOOLEAN
 /// The number of the last field of any of them.
 const MOST_FIELDS: i64 = 9;
 
-/// The type of a field, if it is the declared one. Of booleans 1 is true, and 2 is false.
+/// The type of a field, if it is the declared one. The type of a boolean is its value.
 fn expected(types: &[u8], field: i64, declared: u8) -> Option<u8> {
-    let declared = if declared == 2 { BOOLEAN } else { declared };
+    let declared = if declared == FALSE { BOOLEAN } else { declared };
     let expected = types.get(usize::try_from(field - 1).ok()?)?;
     (*expected == declared).then_some(declared)
 }
 
-/// Thrift's compact protocol, as far as headers need it.
-struct Compact<'a> {
-    rest: &'a [u8],
-}
-
 impl Compact<'_> {
-    fn byte(&mut self) -> Option<u8> {
-        let (&first, rest) = self.rest.split_first()?;
-        self.rest = rest;
-        Some(first)
-    }
-
-    fn varint(&mut self) -> Option<u64> {
-        let mut value = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Some(value);
-            }
-        }
-        None
-    }
-
-    fn integer(&mut self) -> Option<i64> {
-        let value = self.varint()?;
-        Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
-    }
-
-    /// An integer that cannot be negative, of 32 bits.
-    fn size(&mut self) -> Option<u64> {
-        self.integer().and_then(|size| u32::try_from(size).ok()).filter(|&size| size <= i32::MAX as u32).map(u64::from)
-    }
-
     /// Number of values and encoding, from the struct for one kind of page.
     fn counts(&mut self, of_kind: i64) -> Option<(u64, i64)> {
         let (types, encoding_field) = match of_kind {
@@ -142,7 +89,7 @@ impl Compact<'_> {
         };
         let (mut values, mut encoding) = (None, None);
         let mut last = 0;
-        while let Some((field, of)) = self.field(&mut last)? {
+        while let Some((field, of)) = self.field(&mut last, MOST_FIELDS)? {
             match (expected(types, field, of)?, field) {
                 (INTEGER, 1) => values = Some(self.size()?),
                 (INTEGER, field) if field == encoding_field => encoding = Some(self.integer()?),
@@ -157,32 +104,14 @@ impl Compact<'_> {
 
     fn statistics(&mut self) -> Option<()> {
         let mut last = 0;
-        while let Some((field, of)) = self.field(&mut last)? {
+        while let Some((field, of)) = self.field(&mut last, MOST_FIELDS)? {
             match expected(&STATISTICS, field, of)? {
                 LONG => drop(self.varint()?),
-                BINARY => {
-                    let length = self.varint()?;
-                    self.rest = self.rest.get(usize::try_from(length).ok()?..)?;
-                }
+                BINARY => drop(self.binary()?),
                 _ => {}
             }
         }
         Some(())
-    }
-
-    /// Number and type of the next field of a struct, which come in order; `Some(None)` at its end.
-    #[expect(clippy::option_option, reason = "the end of the struct is not the end of the bytes")]
-    fn field(&mut self, last: &mut i64) -> Option<Option<(i64, u8)>> {
-        let byte = self.byte()?;
-        if byte == 0 {
-            return Some(None);
-        }
-        let field = match byte >> 4 {
-            0 => self.integer().filter(|field| (*last + 1..=MOST_FIELDS).contains(field))?,
-            step => *last + i64::from(step),
-        };
-        *last = field;
-        (field <= MOST_FIELDS).then_some(Some((field, byte & 0x0f)))
     }
 }
 
@@ -203,17 +132,6 @@ mod tests {
         assert_eq!(parse(&HEADER), Some((expected, 30)), "what follows is the page");
         for end in 0..30 {
             assert_eq!(parse(&HEADER[..end]), None, "{end}");
-        }
-    }
-
-    #[test]
-    fn a_footer_tells_how_many_elements_its_schema_has() {
-        assert_eq!(schema_elements(&[0x15, 0x02, 0x19, 0x3c]), Some(3));
-        assert_eq!(schema_elements(&[0x15, 0x02, 0x19, 0xfc, 0x80, 0x08]), Some(1024));
-        for footer in
-            [&[0x15, 0x02, 0x19][..], &[0x15, 0x02, 0x19, 0x35], &[0x16, 0x02, 0x19, 0x3c], &[0x29, 0x3c], &[]]
-        {
-            assert_eq!(schema_elements(footer), None, "{footer:?}");
         }
     }
 

@@ -1,10 +1,9 @@
 //! Checksums of versions (`_delta_log/….crc`). promarchive writes none, other programs do, and the Delta kernel reads those that it finds.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
 
-use crate::Location;
 use crate::schema::Table;
+use crate::store::{Root, Store};
 
 /// Ends the name of each.
 const ENDING: &str = ".crc";
@@ -18,14 +17,14 @@ pub fn is_checksum(name: &str) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForeignChecksums {
     /// The whole path of the one of the newest version.
-    newest: PathBuf,
+    newest: String,
     /// How many there are beside it.
     others: usize,
 }
 
 impl fmt::Display for ForeignChecksums {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the file {}", self.newest.display())?;
+        write!(f, "the file {}", self.newest)?;
         match self.others {
             0 => write!(f, " was not written by promarchive, and readers of the table may use it: move it away"),
             n => write!(
@@ -37,23 +36,24 @@ impl fmt::Display for ForeignChecksums {
 }
 
 /// The checksums beside the logs of an archive.
-pub async fn foreign_checksums(location: &Location) -> Vec<ForeignChecksums> {
-    let logs = Table::ALL.map(|table| location.directory().join(table.name()).join("_delta_log"));
-    let found = tokio::task::spawn_blocking(move || logs.iter().filter_map(|log| checksums_in(log)).collect());
-    found.await.unwrap_or_default()
+pub async fn foreign_checksums(store: &Store) -> Vec<ForeignChecksums> {
+    let mut found = Vec::new();
+    for table in Table::ALL {
+        let root = store.table(table);
+        let mut names = checksum_names(&root).await;
+        if let Some(newest) = names.pop() {
+            found.push(ForeignChecksums { newest: root.name_of(&format!("_delta_log/{newest}")), others: names.len() });
+        }
+    }
+    found
 }
 
-fn checksums_in(log: &Path) -> Option<ForeignChecksums> {
-    let mut names = checksum_names(log);
-    let newest = log.join(names.pop()?);
-    Some(ForeignChecksums { newest, others: names.len() })
-}
-
-/// The names of the checksums in a log's directory, the newest version last; none where the directory cannot be read, which others tell.
-pub fn checksum_names(log: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(log).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    names.retain(|name| is_checksum(name));
+/// The names of the checksums in a table's log, the newest version last; none where the log cannot be listed, which others tell.
+pub async fn checksum_names(root: &Root) -> Vec<String> {
+    let listed = root.store().objects().list_with_delimiter(Some(&root.log())).await;
+    let objects = listed.map(|listed| listed.objects).unwrap_or_default();
+    let names = objects.iter().filter_map(|object| object.location.filename());
+    let mut names: Vec<String> = names.filter(|name| is_checksum(name)).map(str::to_owned).collect();
     names.sort_unstable();
     names
 }
@@ -63,19 +63,20 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::Location;
 
     #[tokio::test]
     async fn checksums_are_named_by_their_whole_path() {
         let directory = tempfile::tempdir().unwrap();
-        let location = Location::at(directory.path()).unwrap();
-        assert_eq!(foreign_checksums(&location).await, []);
+        let store = Store::open(Location::at(directory.path()).unwrap()).unwrap();
+        assert_eq!(foreign_checksums(&store).await, []);
         let log = directory.path().join("samples/_delta_log");
         fs::create_dir_all(&log).unwrap();
         fs::write(log.join("00000000000000000001.json"), "").unwrap();
-        assert_eq!(foreign_checksums(&location).await, []);
+        assert_eq!(foreign_checksums(&store).await, []);
         let newest = log.join("00000000000000000012.crc");
         fs::write(&newest, "junk").unwrap();
-        let said = async || foreign_checksums(&location).await.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let said = async || foreign_checksums(&store).await.iter().map(ToString::to_string).collect::<Vec<_>>();
         let one = format!("the file {} was not written", newest.display());
         assert!(matches!(&said().await[..], [line] if line.starts_with(&one)), "{:?}", said().await);
         fs::write(log.join("00000000000000000002.crc"), "junk").unwrap();

@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use object_store::path::Path;
 use promarchive_model::{Date, WriterId};
 use tempfile::TempDir;
-use url::Url;
 
+use crate::Location;
 use crate::commit::{CommitError, Committed};
 use crate::file::{DataFilePath, Origin};
 use crate::log::forward::ForwardLog;
@@ -15,8 +14,8 @@ use crate::log::{
     Addition, Commit, CommitKind, DataFile, Definition, FileStats, LogError, Put, Snapshot, TableLog, TableProtocol,
 };
 use crate::log::{DeltaLog, ModelLog, PutFault};
-use crate::schema::{LABEL_COLUMNS_PROPERTY, LabelColumns, SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, Table};
-use crate::store::DurableLocal;
+use crate::schema::{LABEL_COLUMNS_PROPERTY, LabelColumns, SCHEMA_VERSION_PROPERTY, Table};
+use crate::store::Store;
 
 const WRITER: WriterId = WriterId::from_u128(7);
 const OTHER: WriterId = WriterId::from_u128(8);
@@ -62,11 +61,8 @@ impl DeltaBench {
 
 impl Bench for DeltaBench {
     fn fresh(&self) -> Arc<dyn TableLog> {
-        let directory = self.0.path().join("samples");
-        let url = Url::from_directory_path(&directory).unwrap();
-        // The table's directory need not exist yet, so no check of it here.
-        let root = Path::from_url_path(url.path()).unwrap();
-        Arc::new(DeltaLog::new(Arc::new(DurableLocal::default()), root, url))
+        let store = Store::open(Location::at(self.0.path()).unwrap()).unwrap();
+        Arc::new(DeltaLog::new(store.table(Table::SAMPLES)))
     }
 
     fn age(&self) {
@@ -80,7 +76,7 @@ impl Bench for DeltaBench {
 
 fn definition(id: u128) -> Definition {
     let label_columns = LabelColumns::new(vec!["job".into(), "pod".into()]).unwrap();
-    Definition { table: Table::Samples, label_columns, id, created: 5 }
+    Definition { table: Table::SAMPLES, label_columns, id, created: 5 }
 }
 
 fn file(number: u64) -> DataFile {
@@ -157,7 +153,7 @@ mod suite {
         assert_eq!(snapshot.transaction(WRITER).await.unwrap(), None);
         assert_eq!(snapshot.files().await.unwrap(), []);
         let property = |name: &str| snapshot.properties().get(name).cloned();
-        assert_eq!(property(SCHEMA_VERSION_PROPERTY), Some(SCHEMA_VERSION.to_string()));
+        assert_eq!(property(SCHEMA_VERSION_PROPERTY), Some(Table::SAMPLES.version().to_string()));
         assert_eq!(property(LABEL_COLUMNS_PROPERTY), Some("job,pod".into()));
     }
 
@@ -529,7 +525,7 @@ async fn a_commit_of_an_earlier_process_that_lands_late_is_noticed() {
 async fn a_log_does_not_go_back() {
     let log = ModelLog::default();
     log.create(&definition(1)).await.unwrap();
-    let forward = ForwardLog::new(Table::Samples, Arc::new(log.clone()));
+    let forward = ForwardLog::new(Table::SAMPLES, Arc::new(log.clone()));
     log.fail_next_put(PutFault::After);
     log.put(1, &append(WRITER, 1, &[1])).await.unwrap_err();
     assert_eq!(loaded(&forward).await.version(), 1);

@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use crate::log::Definition;
 use crate::log::actions::{commit_info, lines};
 use crate::log::protocol::TableProtocol;
-use crate::schema::{
-    DATE, LABEL_COLUMNS_PROPERTY, LabelColumns, SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, Table, delta_schema,
-};
+use crate::schema::{DATE, LABEL_COLUMNS_PROPERTY, LabelColumns, SCHEMA_VERSION_PROPERTY, Table, delta_schema};
 
 /// The columns of which other writers may put statistics into the log.
-const STATS_COLUMNS: &str = "metric,timestamp";
+fn stats_columns(table: Table) -> String {
+    table.statistics().collect::<Vec<_>>().join(",")
+}
 
 /// Version 0 of a table.
 pub(super) fn create(definition: &Definition) -> String {
@@ -22,9 +22,9 @@ pub(super) fn create(definition: &Definition) -> String {
         "schemaString": delta_schema(*table, label_columns).to_string(),
         "partitionColumns": [DATE],
         "configuration": {
-            "delta.dataSkippingStatsColumns": STATS_COLUMNS,
+            "delta.dataSkippingStatsColumns": stats_columns(*table),
             "delta.enableExpiredLogCleanup": "false",
-            SCHEMA_VERSION_PROPERTY: SCHEMA_VERSION.to_string(),
+            SCHEMA_VERSION_PROPERTY: table.version().to_string(),
             LABEL_COLUMNS_PROPERTY: label_columns.names().join(","),
         },
         "createdTime": created,
@@ -36,8 +36,8 @@ pub(super) fn create(definition: &Definition) -> String {
 pub fn check_metadata(table: Table, metadata: &Value) -> Result<LabelColumns, (Option<LabelColumns>, String)> {
     let property = |name: &str| metadata.get("configuration")?.get(name)?.as_str();
     let version = property(SCHEMA_VERSION_PROPERTY).unwrap_or("none");
-    if version != SCHEMA_VERSION.to_string() {
-        return Err((None, format!("the schema version is {version}, and this program knows {SCHEMA_VERSION}")));
+    if version != table.version().to_string() {
+        return Err((None, format!("the schema version is {version}, and this program knows {}", table.version())));
     }
     let names = property(LABEL_COLUMNS_PROPERTY).unwrap_or_default().split(',').filter(|name| !name.is_empty());
     let columns = LabelColumns::new(names.map(str::to_owned).collect()).map_err(|e| (None, e.to_string()))?;
@@ -47,9 +47,10 @@ pub fn check_metadata(table: Table, metadata: &Value) -> Result<LabelColumns, (O
         Some("the schema is not the documented one".to_owned())
     } else if metadata.get("partitionColumns") != Some(&json!([DATE])) {
         Some(format!("the table is not partitioned by {DATE}"))
-    } else if property("delta.dataSkippingStatsColumns") != Some(STATS_COLUMNS) {
+    } else if property("delta.dataSkippingStatsColumns") != Some(&stats_columns(table)) {
         Some(format!(
-            "delta.dataSkippingStatsColumns is not {STATS_COLUMNS}: other writers would put statistics on values"
+            "delta.dataSkippingStatsColumns is not {}: other writers would put statistics on values",
+            stats_columns(table)
         ))
     } else {
         None

@@ -15,9 +15,6 @@ use delta_kernel::table_features::TableFeature;
 use delta_kernel::{Engine, KernelError};
 use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
 use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
-use futures::TryStreamExt;
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use promarchive_model::WriterId;
 use promarchive_model::failpoint::{self, Sabotage};
 use url::Url;
@@ -25,14 +22,14 @@ use url::Url;
 use crate::log::additions::additions;
 use crate::log::checkpoint::write_checkpoint;
 use crate::log::checksums::checksum_names;
+use crate::log::listing::commit_name;
 use crate::log::scan::read_files;
 use crate::log::seen::{Advanced, Seen};
 use crate::log::{
     Addition, Commit, DataFile, Definition, LogError, OTHER_PROTOCOL, Put, Snapshot, TableLog, TableProtocol, Version,
-    store_error,
 };
 use crate::log::{actions, definition};
-use crate::store::place::absolute;
+use crate::store::Root;
 
 type KernelEngine = DefaultEngine<TokioMultiThreadExecutor>;
 
@@ -42,8 +39,7 @@ pub(super) const FOREIGN: &str =
 
 /// A Delta table's log on an object store.
 pub struct DeltaLog {
-    store: Arc<dyn ObjectStore>,
-    root: Path,
+    root: Root,
     url: Url,
     engine: Arc<KernelEngine>,
     known: Arc<Known>,
@@ -83,59 +79,16 @@ impl fmt::Debug for DeltaLog {
 }
 
 impl DeltaLog {
-    /// The log of the table at `root` in `store`, which is `url` to the kernel. Needs a multi-threaded Tokio runtime, now and
-    /// at each call.
-    pub fn new(store: Arc<dyn ObjectStore>, root: Path, mut url: Url) -> Self {
-        if !url.path().ends_with('/') {
-            url.set_path(&format!("{}/", url.path()));
-        }
+    /// The log of the table that stands there. Needs a multi-threaded Tokio runtime, now and at each call.
+    pub fn new(root: Root) -> Self {
         let executor = Arc::new(TokioMultiThreadExecutor::new(tokio::runtime::Handle::current()));
-        let engine = Arc::new(DefaultEngineBuilder::new(store.clone()).with_task_executor(executor).build());
-        Self { store, root, url, engine, known: Arc::default() }
+        let objects = root.store().objects().clone();
+        let engine = Arc::new(DefaultEngineBuilder::new(objects).with_task_executor(executor).build());
+        Self { url: root.url(), root, engine, known: Arc::default() }
     }
 
-    fn version_path(&self, version: Version) -> Path {
-        version_path(&self.root, version)
-    }
-
-    /// Puts a version if it is absent. What stands there already may be this very commit, put by a try that was reported failed.
     async fn put_version(&self, version: Version, content: String) -> Result<Put, LogError> {
-        let path = self.version_path(version);
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.store.put_opts(&path, PutPayload::from(content.clone()), options).await {
-            Ok(_) => Ok(Put::Done),
-            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
-                let there = self.store.get(&path).await.map_err(|e| store_error(&path, &e))?;
-                let there = there.bytes().await.map_err(|e| store_error(&path, &e))?;
-                if there.as_ref() != content.as_bytes() {
-                    return Ok(Put::Taken);
-                }
-                self.sync_directories().await?;
-                Ok(Put::Done)
-            }
-            Err(e) => Err(store_error(&path, &e)),
-        }
-    }
-
-    /// Versions are synced before they are linked into the directory: only directories may be behind, those of log, table and archive.
-    async fn sync_directories(&self) -> Result<(), LogError> {
-        // On the network a put is durable when the store answers.
-        let Some(root) = (self.url.scheme() == "file").then(|| self.url.to_file_path().ok()).flatten() else {
-            return Ok(());
-        };
-        let synced = tokio::task::spawn_blocking(move || {
-            let log = root.join("_delta_log");
-            log.ancestors().take(3).try_for_each(|directory| std::fs::File::open(directory)?.sync_all())
-        });
-        let failed = |cause: String| LogError::Store { place: self.url.to_string(), cause };
-        let synced = synced.await.map_err(|e| failed(e.to_string()))?;
-        synced.map_err(|e| failed(format!("cannot sync the directories of the log: {e}")))
-    }
-
-    async fn exists(&self) -> Result<bool, LogError> {
-        let log = self.root.clone().join("_delta_log");
-        let first = self.store.list(Some(&log)).try_next().await;
-        first.map(|object| object.is_some()).map_err(|e| store_error(&log, &e))
+        self.root.put_if_absent(&commit_name(version), content.into()).await
     }
 
     /// The kernel's snapshot of the newest version.
@@ -153,19 +106,13 @@ impl DeltaLog {
     /// Names the files of checksums in the log, which other programs have put there, and which the kernel reads.
     async fn blame_checksums(&self, error: LogError) -> LogError {
         let LogError::Store { place, cause } = error else { return error };
-        let log = self.root.clone().join("_delta_log");
-        let directory = std::path::PathBuf::from(absolute(&log));
-        // On the network nobody has put any.
-        let names = match self.url.scheme() {
-            "file" => tokio::task::spawn_blocking(move || checksum_names(&directory)).await.unwrap_or_default(),
-            _ => Vec::new(),
-        };
+        let names = checksum_names(&self.root).await;
         let blame = match names.is_empty() {
             true => String::new(),
             false => format!(
                 "; not written by promarchive, and perhaps the reason: {} in {}",
                 names.join(", "),
-                absolute(&log)
+                self.root.name_of("_delta_log")
             ),
         };
         LogError::Store { place, cause: format!("{cause}{blame}") }
@@ -176,12 +123,12 @@ impl DeltaLog {
         let seen = self.known.seen().clone();
         let reading = seen.as_ref().map_or(0, |seen| seen.reading + 1);
         if let Some(seen) = seen {
-            let advanced = seen.advance(self.store.as_ref(), |version| self.version_path(version)).await?;
+            let advanced = seen.advance(&self.root).await?;
             if let Advanced::To(seen) = advanced {
                 return Ok(Some(seen));
             }
         }
-        if !self.exists().await? {
+        if !self.root.has_log().await? {
             return Ok(None);
         }
         let (snapshot, protocol) = self.newest().await?;
@@ -199,7 +146,6 @@ impl TableLog for DeltaLog {
         let snapshot = |seen| DeltaSnapshot {
             seen,
             known: self.known.clone(),
-            store: self.store.clone(),
             root: self.root.clone(),
             url: self.url.clone(),
             engine: self.engine.clone(),
@@ -216,7 +162,8 @@ impl TableLog for DeltaLog {
     }
 
     async fn sync(&self) -> Result<(), LogError> {
-        self.sync_directories().await
+        // Versions are synced before they are linked into the directory: only directories may be behind, those of log, table and archive.
+        self.root.sync_directory_of(&commit_name(0)).await
     }
 
     async fn checkpoint(&self) -> Result<(), LogError> {
@@ -226,10 +173,6 @@ impl TableLog for DeltaLog {
         self.known.keep(&snapshot);
         Ok(())
     }
-}
-
-fn version_path(root: &Path, version: Version) -> Path {
-    root.clone().join("_delta_log").join(format!("{version:020}.json"))
 }
 
 /// Makes the kernel read a version, the newest if none is given. It reads only what came after the `known` snapshot, if there is one.
@@ -261,8 +204,7 @@ async fn read_version(
 struct DeltaSnapshot {
     seen: Seen,
     known: Arc<Known>,
-    store: Arc<dyn ObjectStore>,
-    root: Path,
+    root: Root,
     url: Url,
     engine: Arc<KernelEngine>,
 }
@@ -340,8 +282,7 @@ impl Snapshot for DeltaSnapshot {
     }
 
     async fn additions(&self, files: &BTreeSet<String>) -> Result<Vec<Addition>, LogError> {
-        let name = |version| version_path(&self.root, version);
-        additions(self.store.as_ref(), name, self.seen.version, files).await
+        additions(&self.root, self.seen.version, files).await
     }
 }
 

@@ -4,20 +4,18 @@
 //! missing behind a checkpoint, files that were removed, checkpoints that no longer matter.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
 use futures::TryStreamExt;
-use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore};
+use object_store::ObjectMeta;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use promarchive_model::chain;
 
 use crate::log::raw::parse_commit;
-use crate::log::{LogError, Version, store_error};
-use crate::store::{StoredFile, absolute, read};
+use crate::log::{LogError, Version};
+use crate::store::{Root, StoredFile};
 
 /// The files of a log.
 #[derive(Debug, Default)]
@@ -28,11 +26,16 @@ pub struct LogListing {
     pub checkpoints: BTreeMap<Version, ObjectMeta>,
 }
 
+/// Where a version's commit stands in its table.
+pub fn commit_name(version: Version) -> String {
+    format!("_delta_log/{version:020}.json")
+}
+
 /// Lists the log of the table at `root`.
-pub async fn list(store: &dyn ObjectStore, root: &Path) -> Result<LogListing, LogError> {
-    let directory = root.clone().join("_delta_log");
-    let objects = store.list(Some(&directory)).try_collect().await;
-    let objects: Vec<ObjectMeta> = objects.map_err(|e| store_error(&directory, &e))?;
+pub async fn list(root: &Root) -> Result<LogListing, LogError> {
+    let directory = root.log();
+    let objects = root.store().objects().list(Some(&directory)).try_collect().await;
+    let objects: Vec<ObjectMeta> = objects.map_err(|e| root.store().error(&directory, &e))?;
     let mut listing = LogListing::default();
     for object in objects {
         match LogName::parse(object.location.filename().unwrap_or_default()) {
@@ -108,12 +111,13 @@ pub struct Writers {
 }
 
 /// Reads the log's end, up to `version`.
-pub async fn read_writers(store: &Arc<dyn ObjectStore>, root: &Path, version: Version) -> Result<Writers, LogError> {
-    let listing = list(store.as_ref(), root).await?;
+pub async fn read_writers(root: &Root, version: Version) -> Result<Writers, LogError> {
+    let store = root.store();
+    let listing = list(root).await?;
     let mut writers = Writers::default();
     let mut from = 0;
     if let Some((&at, checkpoint)) = listing.checkpoints.range(..=version).next_back() {
-        let place = absolute(&checkpoint.location);
+        let place = store.name_of(&checkpoint.location);
         let file = StoredFile::new(store.clone(), checkpoint.location.clone(), checkpoint.size);
         let transactions = tokio::task::spawn_blocking(move || checkpoint_transactions(file)).await;
         let failed = |cause: String| LogError::Store { place, cause };
@@ -127,9 +131,9 @@ pub async fn read_writers(store: &Arc<dyn ObjectStore>, root: &Path, version: Ve
         from = at;
     }
     for (_, object) in listing.commits.range(from..=version.max(from)) {
-        let bytes = read(store.as_ref(), &object.location).await?;
+        let bytes = store.read(&object.location).await?;
         let commit = parse_commit(&bytes).map_err(|bad| LogError::Store {
-            place: absolute(&object.location),
+            place: store.name_of(&object.location),
             cause: format!("{} at offset {}", bad.problem, bad.offset),
         })?;
         writers.last_commit = commit.time.or(writers.last_commit);

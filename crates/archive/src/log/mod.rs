@@ -14,6 +14,7 @@ pub mod definition;
 mod delta;
 pub(crate) mod forward;
 pub mod listing;
+#[cfg(any(test, feature = "simulation"))]
 mod model;
 mod protocol;
 pub mod raw;
@@ -29,14 +30,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 pub use checksums::{ForeignChecksums, checksum_names, foreign_checksums, is_checksum};
 pub use delta::DeltaLog;
+#[cfg(any(test, feature = "simulation"))]
 pub use model::{ModelLog, PutFault};
-use object_store::path::Path;
-use promarchive_model::{Date, WriterId, chain};
+use promarchive_model::{Date, WriterId};
 pub use protocol::{OTHER_PROTOCOL, TableProtocol, WRITER_FEATURE};
 
 use crate::file::Origin;
 use crate::schema::{LabelColumns, Table};
-use crate::store::absolute;
 
 /// The key of a file's checksum in the tags of its `add` action: XXH3-128 of its bytes in 32 hexadecimal digits.
 pub const CHECKSUM_TAG: &str = "promarchive.xxh3";
@@ -184,10 +184,6 @@ pub enum LogError {
         /// What a person can do.
         advice: &'static str,
     },
-}
-
-pub(crate) fn store_error(path: &Path, error: &object_store::Error) -> LogError {
-    LogError::Store { place: absolute(path), cause: chain(error) }
 }
 
 impl LogError {

@@ -9,7 +9,7 @@ use promarchive_model::WriterId;
 use crate::log::{
     Addition, Commit, CommitKind, DataFile, Definition, LogError, Put, Snapshot, TableLog, TableProtocol, Version,
 };
-use crate::schema::{LABEL_COLUMNS_PROPERTY, SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY};
+use crate::schema::{LABEL_COLUMNS_PROPERTY, SCHEMA_VERSION_PROPERTY};
 
 /// How the next put of a [`ModelLog`] fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl TableLog for ModelLog {
         let state = self.lock();
         let Some(definition) = &state.definition else { return Ok(None) };
         let properties = BTreeMap::from([
-            (SCHEMA_VERSION_PROPERTY.to_owned(), SCHEMA_VERSION.to_string()),
+            (SCHEMA_VERSION_PROPERTY.to_owned(), definition.table.version().to_string()),
             (LABEL_COLUMNS_PROPERTY.to_owned(), definition.label_columns.names().join(",")),
         ]);
         let created = if state.is_old { TableProtocol::Open } else { TableProtocol::NEW };

@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::Value;
 
-use crate::log::{LogError, TableProtocol, Version, store_error};
+use crate::log::listing::commit_name;
+use crate::log::{LogError, TableProtocol, Version};
+use crate::store::Root;
 
 /// One version, as far as commits need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,26 +38,15 @@ pub(super) enum Advanced {
 }
 
 impl Seen {
-    /// Goes on to the newest version in the store; `name` gives the place of a version.
-    pub(super) async fn advance(
-        mut self,
-        store: &dyn ObjectStore,
-        name: impl Fn(Version) -> Path + Send,
-    ) -> Result<Advanced, LogError> {
-        let known = name(self.version);
+    /// Goes on to the newest version of the table.
+    pub(super) async fn advance(mut self, root: &Root) -> Result<Advanced, LogError> {
         // A log that was restored or removed has lost it: what follows must not be built upon that.
-        match store.head(&known).await {
-            Err(object_store::Error::NotFound { .. }) => return Ok(Advanced::Anew),
-            there => drop(there.map_err(|e| store_error(&known, &e))?),
+        if !root.has(&commit_name(self.version)).await? {
+            return Ok(Advanced::Anew);
         }
         loop {
             let next = self.version + 1;
-            let place = name(next);
-            let failed = |e: object_store::Error| store_error(&place, &e);
-            let commit = match store.get(&place).await {
-                Err(object_store::Error::NotFound { .. }) => return Ok(Advanced::To(self)),
-                found => found.map_err(failed)?.bytes().await.map_err(failed)?,
-            };
+            let Some(commit) = root.read_if_there(&commit_name(next)).await? else { return Ok(Advanced::To(self)) };
             let Some(positions) = positions_of(&commit) else { return Ok(Advanced::Anew) };
             self.positions.extend(positions.into_iter().map(|(writer, position)| (writer, Some(position))));
             self.version = next;

@@ -13,14 +13,14 @@ use object_store::{
     PutOptions, PutPayload, PutResult, Result,
 };
 use promarchive_model::{Date, WriterId};
-use url::Url;
 
+use crate::Location;
 use crate::commit::{Committed, commit};
 use crate::file::{DataFilePath, Origin};
 use crate::log::DeltaLog;
 use crate::log::{Commit, CommitKind, DataFile, Definition, TableLog};
 use crate::schema::{LabelColumns, Table};
-use crate::store::DurableLocal;
+use crate::store::{DurableLocal, Store};
 
 const WRITER: WriterId = WriterId::from_u128(7);
 
@@ -104,11 +104,11 @@ fn change(position: u64) -> Commit {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_asks_as_much_of_a_large_table_as_of_a_small_one() {
     let directory = tempfile::tempdir().unwrap();
-    let url = Url::from_directory_path(directory.path().join("samples")).unwrap();
     let store = Arc::new(Counting::default());
-    let log = DeltaLog::new(store.clone(), Path::from_url_path(url.path()).unwrap(), url);
+    let archive = Store::over(Location::at(directory.path()).unwrap(), store.clone());
+    let log = DeltaLog::new(archive.table(Table::SAMPLES));
     let label_columns = LabelColumns::new(vec!["job".into()]).unwrap();
-    let definition = Definition { table: Table::Samples, label_columns, id: 1, created: 1 };
+    let definition = Definition { table: Table::SAMPLES, label_columns, id: 1, created: 1 };
     log.create(&definition).await.unwrap();
     let mut work = Vec::new();
     for position in 1..=100 {

@@ -1,38 +1,13 @@
-//! The columns of each table, once, and from them the Arrow schema that files are written with and Delta's schema.
+//! The columns of a table's files with its label columns, and from them the Arrow schema that files are written with and Delta's schema.
 
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use serde_json::{Value, json};
 
-use super::{DATE, LabelColumns, Table};
+use super::{DATE, Kind, LABELS, LabelColumns, Table};
 
-/// A column's type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// UTF-8 text that repeats from row to row: dictionary encoded.
-    Text,
-    /// Signed 64 bits.
-    Long,
-    /// Signed 64 bits that repeat from row to row: dictionary encoded.
-    RepeatedLong,
-    /// Signed 32 bits.
-    Int,
-    /// IEEE 754 double, every bit kept; never with statistics, because NaN breaks pruning.
-    Double,
-    /// True or false.
-    Boolean,
-    /// Milliseconds since the epoch, UTC.
-    Timestamp,
-    /// Lists of longs.
-    Longs,
-    /// Lists of doubles.
-    Doubles,
-    /// Lists of (offset, length): bucket spans.
-    Spans,
-}
-
-/// One column of a table.
+/// One column of a table's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
     /// Its name.
@@ -43,58 +18,17 @@ pub struct Column {
     pub nullable: bool,
 }
 
-fn column(name: &str, kind: Kind, nullable: bool) -> Column {
-    Column { name: name.to_owned(), kind, nullable }
-}
-
 /// The columns of a table's files, in order; the partition column `date` stands in the path instead.
 pub fn columns(table: Table, label_columns: &LabelColumns) -> Vec<Column> {
-    let mut columns = vec![column("metric", Kind::Text, false)];
-    if table.has_series() {
-        columns.push(column("labels", Kind::Text, false));
-        columns.extend(label_columns.names().iter().map(|name| column(name, Kind::Text, true)));
-        columns.push(column("series_id", Kind::RepeatedLong, false));
-    }
-    columns.push(column("timestamp", Kind::Timestamp, false));
-    columns.extend(own_columns(table));
-    columns
-}
-
-fn own_columns(table: Table) -> Vec<Column> {
-    match table {
-        Table::Samples => vec![
-            column("start_timestamp", Kind::Timestamp, true),
-            column("value", Kind::Double, true),
-            column("stale", Kind::Boolean, false),
-        ],
-        Table::Histograms => vec![
-            column("start_timestamp", Kind::Timestamp, true),
-            column("stale", Kind::Boolean, false),
-            column("reset_hint", Kind::Text, false),
-            column("schema", Kind::Int, false),
-            column("zero_threshold", Kind::Double, false),
-            column("sum", Kind::Double, true),
-            column("count", Kind::Long, true),
-            column("zero_count", Kind::Long, true),
-            column("positive_counts", Kind::Longs, true),
-            column("negative_counts", Kind::Longs, true),
-            column("float_count", Kind::Double, true),
-            column("float_zero_count", Kind::Double, true),
-            column("float_positive_counts", Kind::Doubles, true),
-            column("float_negative_counts", Kind::Doubles, true),
-            column("positive_spans", Kind::Spans, false),
-            column("negative_spans", Kind::Spans, false),
-            column("custom_values", Kind::Doubles, true),
-        ],
-        Table::Exemplars => vec![column("value", Kind::Double, false), column("exemplar_labels", Kind::Text, false)],
-        Table::Metadata => {
-            vec![
-                column("type", Kind::Text, false),
-                column("unit", Kind::Text, false),
-                column("help", Kind::Text, false),
-            ]
+    let mut columns = Vec::new();
+    for column in table.descriptor().columns {
+        columns.push(Column { name: column.name.to_owned(), kind: column.kind, nullable: column.null.is_some() });
+        if column.name == LABELS && table.has_series() {
+            let label = |name: &String| Column { name: name.clone(), kind: Kind::Text, nullable: true };
+            columns.extend(label_columns.names().iter().map(label));
         }
     }
+    columns
 }
 
 fn list_of(item: DataType) -> DataType {
@@ -141,7 +75,7 @@ pub fn delta_schema(table: Table, label_columns: &LabelColumns) -> Value {
     json!({"type": "struct", "fields": fields})
 }
 
-fn delta_type(kind: Kind) -> Value {
+pub(super) fn delta_type(kind: Kind) -> Value {
     let array = |element: Value| json!({"type": "array", "elementType": element, "containsNull": false});
     match kind {
         Kind::Text => json!("string"),

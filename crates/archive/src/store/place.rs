@@ -25,11 +25,6 @@ pub fn without_parents(path: &Path) -> io::Result<PathBuf> {
     Ok(directory)
 }
 
-/// The whole path of an object, for messages: the store's own paths have no leading slash.
-pub fn absolute(path: &StorePath) -> String {
-    format!("/{path}")
-}
-
 /// Why no archive can be in this directory; the path is absolute, without `..`.
 pub(crate) fn fault(directory: &Path) -> Option<&'static str> {
     let Some(text) = directory.to_str() else { return Some("the path is not UTF-8; choose another name") };
@@ -92,13 +87,6 @@ mod tests {
             assert_eq!(without_parents(&root.join(given)).unwrap(), root.join(wants), "{given}");
         }
         assert_eq!(without_parents(Path::new("/../../a")).unwrap(), Path::new("/a"));
-    }
-
-    #[test]
-    fn messages_have_whole_paths() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = StorePath::from_absolute_path(directory.path()).unwrap();
-        assert_eq!(Path::new(&absolute(&path)), directory.path());
     }
 
     #[test]

@@ -4,12 +4,15 @@ use std::io::{self, Read};
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf, Bytes};
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 use promarchive_model::chain;
 use tokio::runtime::Handle;
+
+use super::Store;
+use crate::log::LogError;
 
 /// Bytes asked for at once where the reader does not say how many it needs.
 const READ_AHEAD: u64 = 32 * 1024;
@@ -19,7 +22,7 @@ const CHECKSUM_STEP: usize = 1 << 20;
 /// An object of known size. Its methods block: to be used on threads that may.
 #[derive(Clone, Debug)]
 pub struct StoredFile {
-    store: Arc<dyn ObjectStore>,
+    store: Store,
     location: Path,
     size: u64,
     runtime: Handle,
@@ -28,13 +31,22 @@ pub struct StoredFile {
 
 impl StoredFile {
     /// An object of `size` bytes.
-    pub fn new(store: Arc<dyn ObjectStore>, location: Path, size: u64) -> Self {
+    pub fn new(store: Store, location: Path, size: u64) -> Self {
         Self { store, location, size, runtime: Handle::current(), failure: Arc::default() }
     }
 
-    /// Where it stands in the store.
-    pub fn location(&self) -> &Path {
-        &self.location
+    /// Its whole name, for messages.
+    pub fn name(&self) -> String {
+        self.store.name_of(&self.location)
+    }
+
+    /// Its size in the store, which may be another one than the log says; none if it is not there.
+    pub async fn size_there(&self) -> Result<Option<u64>, LogError> {
+        match self.store.objects().head(&self.location).await {
+            Ok(found) => Ok(Some(found.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(e) => Err(self.store.error(&self.location, &e)),
+        }
     }
 
     /// Why the store could not be read, if that ever happened: then what was read says nothing about the file.
@@ -60,7 +72,7 @@ impl StoredFile {
         if length == 0 {
             return Ok(Bytes::new());
         }
-        let read = self.runtime.block_on(self.store.get_range(&self.location, start..end));
+        let read = self.runtime.block_on(self.store.objects().get_range(&self.location, start..end));
         read.map_err(|e| {
             let _ = self.failure.set(chain(&e));
             ParquetError::External(Box::new(e))

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use promarchive_api::ReceiverConfig;
 use promarchive_api::receiver_settings::Settings;
+use promarchive_model::quote::visible;
 use promarchive_pipeline::receiver::ask_for_flush;
 use serde_json::Value;
 
@@ -19,10 +20,11 @@ pub(crate) fn run(arguments: FlushArguments) -> Result<(), Failure> {
     let wal = wal(arguments)?;
     let report = ask_for_flush(&wal).map_err(|error| Failure::work("cannot flush", explain(&wal, &error)))?;
     let report = report.map_err(|reason| Failure::work("the receiver could not flush", reason))?;
-    print(&match output {
+    let answer = match output {
         Output::Json => report + "\n",
         Output::Table => text(&report)?,
-    })
+    };
+    print(&answer, output)
 }
 
 /// The WAL directory of the receiver that was started with the same settings.
@@ -62,7 +64,7 @@ fn text(report: &str) -> Result<String, Failure> {
     for (name, done) in report.get("tables").and_then(Value::as_object).into_iter().flatten() {
         let field = |field: &str| done.get(field).map(number);
         table.add_row(vec![
-            name.clone(),
+            visible(name).into_owned(),
             field("version").map_or_else(|| "-".to_owned(), |version| version.to_string()),
             count(field("files").unwrap_or_default()),
             bytes(field("bytes").unwrap_or_default()),

@@ -3,26 +3,29 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use promarchive_archive::{ArchiveError, Location};
+use promarchive_archive::ArchiveError;
 use promarchive_inspection::{
     Inspection, InspectionError, SamplesInspection, TableInspection, WriterInspection, inspect,
 };
+use promarchive_model::quote::visible;
 
 use super::output::{Bar, bytes, count, plain_table, print, three_digits};
 use crate::arguments::{Output, ReadArguments};
 use crate::failure::Failure;
+use crate::memory_limit;
 
 /// Inspects an archive and prints a report. Needs a multi-threaded Tokio runtime.
 pub(crate) async fn run(arguments: ReadArguments) -> Result<ExitCode, Failure> {
+    memory_limit::start(arguments.memory_limit);
     let bar = Bar::default();
-    let location = Location::at(arguments.archive()).map_err(Failure::usage)?;
-    let inspected = inspect(&location, &bar).await;
+    let store = arguments.archive()?;
+    let inspected = inspect(&store, &bar).await;
     bar.finish();
     let inspection = inspected.map_err(|error| match error {
         InspectionError::Archive(ArchiveError::Missing(_)) => Failure::usage(error),
         error => Failure::from(error),
     })?;
-    print(&render(&inspection, arguments.output))?;
+    print(&render(&inspection, arguments.output), arguments.output)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -38,10 +41,14 @@ fn render(inspection: &Inspection, format: Output) -> String {
 
 fn text(inspection: &Inspection) -> String {
     let mut out = String::new();
-    let _ = writeln!(out, "Archive {}", inspection.archive);
+    let _ = writeln!(out, "Archive {}", visible(&inspection.archive));
     if let Some(table) = inspection.tables.first() {
-        let _ =
-            writeln!(out, "Schema version {}, label columns {}", table.schema_version, table.label_columns.join(", "));
+        let _ = writeln!(
+            out,
+            "Schema version {}, label columns {}",
+            visible(&table.schema_version),
+            visible(&table.label_columns.join(", "))
+        );
     }
     out.push_str(&guard(&inspection.tables));
     let _ = writeln!(out, "\n{}", tables(&inspection.tables));
@@ -76,7 +83,7 @@ fn text(inspection: &Inspection) -> String {
         );
     }
     for problem in &inspection.problems {
-        let _ = writeln!(out, "\nProblem: {problem}.");
+        let _ = writeln!(out, "\nProblem: {}.", visible(problem));
     }
     out
 }
@@ -131,19 +138,20 @@ fn samples(samples: &SamplesInspection) -> String {
     let _ = writeln!(out, "\n{rows} samples of {series} series of {metrics} metrics, {size} bytes per sample\n");
     let mut table = plain_table(&["TOP METRICS", "SAMPLES", "SERIES"], 1);
     for metric in &samples.top_metrics {
-        table.add_row(vec![metric.metric.clone(), count(metric.samples), count(metric.series)]);
+        table.add_row(vec![visible(&metric.metric).into_owned(), count(metric.samples), count(metric.series)]);
     }
     let _ = writeln!(out, "{}", table.trim_fmt());
     out
 }
 
 fn writers(writers: &[WriterInspection]) -> String {
-    let mut table = plain_table(&["WRITER", "LAST POSITIONS", "COMMITTED"], 2);
+    let mut table = plain_table(&["WRITER", "LAST POSITIONS", "COMMITTED", "HORIZON EXPIRES"], 2);
     for writer in writers {
         let positions: Vec<String> =
             writer.positions.iter().map(|(table, position)| format!("{table} {position}")).collect();
         let time = writer.last_commit.map_or_else(|| "before the last checkpoint".to_owned(), |time| time.to_string());
-        table.add_row(vec![writer.writer.clone(), positions.join(", "), time]);
+        let horizon = writer.horizon_expires.map_or_else(|| "-".to_owned(), |time| time.to_string());
+        table.add_row(vec![visible(&writer.writer).into_owned(), positions.join(", "), time, horizon]);
     }
     table.trim_fmt()
 }

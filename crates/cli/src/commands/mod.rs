@@ -2,7 +2,7 @@
 
 pub(crate) mod flush;
 pub(crate) mod inspect;
-mod output;
+pub(crate) mod output;
 pub(crate) mod receive;
 pub(crate) mod upgrade;
 pub(crate) mod verify;

@@ -6,15 +6,24 @@ use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use promarchive_allocator::limit;
 use promarchive_inspection::Progress;
+use promarchive_model::quote::{visible_json, visible_lines};
 
+use crate::arguments::Output;
 use crate::failure::Failure;
 
 /// Work that is done within this time shows no progress.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Writes the answer to standard output.
-pub(crate) fn print(answer: &str) -> Result<(), Failure> {
+/// Writes the answer to standard output, without characters on which a terminal acts. The memory limit holds no more: an answer is printed
+/// whole.
+pub(crate) fn print(answer: &str, format: Output) -> Result<(), Failure> {
+    limit::lift();
+    let answer = match format {
+        Output::Table => visible_lines(answer),
+        Output::Json => visible_json(answer),
+    };
     let mut out = std::io::stdout().lock();
     out.write_all(answer.as_bytes()).and_then(|()| out.flush()).map_err(|error| match error.kind() {
         ErrorKind::BrokenPipe => Failure::NoReader,

@@ -19,7 +19,7 @@ pub(crate) async fn run(arguments: ReceiveArguments) -> Result<(), Failure> {
     let settings = resolve(arguments)?;
     new_files::limit(settings.archive_access);
     let stop = signals::stop().map_err(|error| Failure::work("cannot catch signals", error))?;
-    info!(archive = %settings.archive.display(), wal = %settings.wal.display(), "starting");
+    info!(archive = %settings.archive, wal = %settings.wal.display(), "starting");
     let environment = Environment { clock: Arc::new(SystemClock::default()), entropy: Arc::new(SystemEntropy) };
     receiver::run(settings, environment, stop).await?;
     Ok(())
@@ -32,6 +32,6 @@ fn resolve(arguments: ReceiveArguments) -> Result<Settings, Failure> {
         Some(path) => ReceiverConfig::from_file(path).map_err(|error: ConfigFileError| Failure::usage(error))?,
     };
     let settings = Settings::resolve(ReceiverConfig::from(arguments).or(file)).map_err(Failure::usage)?;
-    Location::at(&settings.archive).map_err(Failure::usage)?;
+    Location::resolve(&settings.archive).map_err(Failure::usage)?;
     Ok(settings)
 }

@@ -3,30 +3,32 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use promarchive_archive::{Archive, ArchiveError, Location, TableUpgrade, Upgraded, upgrade};
+use promarchive_archive::{Archive, ArchiveError, TableUpgrade, Upgraded, upgrade};
 use promarchive_model::environment::SystemClock;
-use promarchive_pipeline::receiver::hold_for_upgrade;
 use serde_json::{Value, json};
 
 use super::output::{plain_table, print};
 use crate::arguments::{Output, UpgradeArguments};
 use crate::failure::Failure;
+use crate::memory_limit;
 
 /// Upgrades an archive, and prints what became of each table. Needs a multi-threaded Tokio runtime.
 pub(crate) async fn run(arguments: UpgradeArguments) -> Result<ExitCode, Failure> {
-    let location = Location::at(arguments.read.archive()).map_err(Failure::usage)?;
-    let archive = Archive::open(&location).await.map_err(|error| match error {
+    memory_limit::start(arguments.read.memory_limit);
+    let store = arguments.read.archive()?;
+    let archive = Archive::open(store.clone()).await.map_err(|error| match error {
         ArchiveError::Missing(_) => Failure::usage(error),
         error => Failure::work("nothing was upgraded", error),
     })?;
-    let directory = location.directory();
-    let hold = hold_for_upgrade(directory).map_err(|error| Failure::work("nothing was upgraded", error))?;
+    let lock = store.lock_for_upgrade().map_err(|error| Failure::work("nothing was upgraded", error))?;
     let upgrades = upgrade(&archive, &SystemClock::default()).await;
-    drop(hold);
-    print(&match arguments.read.output {
-        Output::Json => json(&directory.display().to_string(), &upgrades),
-        Output::Table => text(&directory.display().to_string(), &upgrades),
-    })?;
+    drop(lock);
+    let (archive, output) = (store.location().to_string(), arguments.read.output);
+    let answer = match output {
+        Output::Json => json(&archive, &upgrades),
+        Output::Table => text(&archive, &upgrades),
+    };
+    print(&answer, output)?;
     match upgrades.into_iter().find_map(|table| Some((table.table, table.result.err()?))) {
         None => Ok(ExitCode::SUCCESS),
         Some((table, error)) => {

@@ -3,27 +3,29 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use promarchive_archive::Location;
 use promarchive_inspection::{Finding, Verification, VerifyOptions, verify};
 use promarchive_model::environment::SystemClock;
+use promarchive_model::quote::visible;
 
 use super::output::{Bar, bytes, count, plain_table, print};
 use crate::arguments::{Output, VerifyArguments};
 use crate::failure::Failure;
+use crate::memory_limit;
 
 /// Errors were found: exit code 1, without being a failure of the program.
 const ERRORS: u8 = 1;
 
 /// Verifies an archive, against its WAL directory if one is given, and prints a report. Needs a multi-threaded Tokio runtime.
 pub(crate) async fn run(arguments: VerifyArguments) -> Result<ExitCode, Failure> {
+    memory_limit::start(arguments.read.memory_limit);
     quiet_worker_panics();
     let bar = Bar::default();
-    let location = Location::at(arguments.read.archive()).map_err(Failure::usage)?;
+    let store = arguments.read.archive()?;
     let options = VerifyOptions { wal: arguments.wal };
-    let verified = verify(&location, &options, &SystemClock::default(), &bar).await;
+    let verified = verify(&store, &options, &SystemClock::default(), &bar).await;
     bar.finish();
     let verification = verified.map_err(Failure::usage)?;
-    print(&render(&verification, arguments.read.output))?;
+    print(&render(&verification, arguments.read.output), arguments.read.output)?;
     Ok(if verification.ok { ExitCode::SUCCESS } else { ExitCode::from(ERRORS) })
 }
 
@@ -48,7 +50,7 @@ fn render(verification: &Verification, format: Output) -> String {
 }
 
 fn text(verification: &Verification) -> String {
-    let mut out = format!("Archive {}\n\n", verification.archive);
+    let mut out = format!("Archive {}\n\n", visible(&verification.archive));
     let mut table = plain_table(&["TABLE", "VERSION", "FILES", "SIZE", "ROWS", "DUPLICATES", "LEFTOVERS"], 1);
     for found in &verification.tables {
         table.add_row(vec![
@@ -90,5 +92,5 @@ fn one(finding: &Finding) -> String {
         }
     }
     let _ = write!(text, ": {}", finding.message);
-    text
+    visible(&text).into_owned()
 }

@@ -23,9 +23,12 @@ async fn flipped_bytes_never_end_in_a_panic() {
     for at in 0..33 {
         fixture.flush(&request(NOON + at * 60_000, 3)).await;
     }
-    let sound = fixture.location().directory().to_path_buf();
-    let paths: Vec<String> =
-        super::super::directory::walk(&sound).unwrap().into_iter().map(|entry| entry.path).collect();
+    let sound = fixture.archive();
+    let mut paths = Vec::new();
+    for table in Table::ALL {
+        let entries = fixture.store().table(table).walk().await.unwrap();
+        paths.extend(entries.into_iter().map(|entry| format!("{}/{}", table.name(), entry.path)));
+    }
     let entropy = SeededEntropy::new(7);
     let below = |bound: usize| usize::try_from(entropy.next_u64() % bound as u64).unwrap();
     let rounds = std::env::var("PROMARCHIVE_FUZZ_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(40);
@@ -42,12 +45,12 @@ async fn flipped_bytes_never_end_in_a_panic() {
             bytes[at] ^= 1 << below(8);
         }
         fs::write(&place, bytes).unwrap();
-        let location = Location::parse(archive.to_str().unwrap()).unwrap();
-        let verification = verify(&location, &VerifyOptions::default(), fixture.clock.as_ref(), &()).await;
+        let store = store(&archive);
+        let verification = verify(&store, &VerifyOptions::default(), fixture.clock.as_ref(), &()).await;
         let unnoticed = verification.is_ok_and(|verification| verification.findings.is_empty());
         assert!(!unnoticed || path.contains("/_delta_log/"), "a data file has a checksum: {path}");
         silent += u32::from(unnoticed);
-        let _ = inspect(&location, &()).await;
+        let _ = inspect(&store, &()).await;
         assert!(round < rounds);
     }
     println!("{silent} of {rounds} rounds of damage were not noticed: the log carries no checksum");

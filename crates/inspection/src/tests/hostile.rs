@@ -9,7 +9,7 @@ use super::*;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_small_file_that_would_take_much_memory() {
     let fixture = Fixture::full().await;
-    fixture.edit_rows(Table::Samples, |batch| {
+    fixture.edit_rows(Table::SAMPLES, |batch| {
         let texts = StringArray::from(vec!["x".repeat(130 << 20)]);
         let keys = Int32Array::from(vec![0; batch.num_rows()]);
         let labels = DictionaryArray::new(keys, Arc::new(texts));
@@ -26,8 +26,8 @@ async fn a_small_file_that_would_take_much_memory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pipe_in_the_place_of_a_commit() {
     let fixture = Fixture::full().await;
-    let next = (0..).find(|&version| !fixture.commit_path(Table::Samples, version).exists()).unwrap();
-    let pipe = fixture.commit_path(Table::Samples, next);
+    let next = (0..).find(|&version| !fixture.commit_path(Table::SAMPLES, version).exists()).unwrap();
+    let pipe = fixture.commit_path(Table::SAMPLES, next);
     mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
     let verification = fixture.verify().await;
     assert_eq!(names(&verification), ["log-unreadable"]);
@@ -41,7 +41,7 @@ async fn a_pipe_in_the_place_of_a_commit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_from_the_log_to_itself() {
     let fixture = Fixture::full().await;
-    let log = fixture.table(Table::Samples).join("_delta_log");
+    let log = fixture.table(Table::SAMPLES).join("_delta_log");
     std::os::unix::fs::symlink(&log, log.join("itself")).unwrap();
     let verification = fixture.verify().await;
     assert_eq!(names(&verification), ["log-unreadable"]);
@@ -51,10 +51,10 @@ async fn a_link_from_the_log_to_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_and_sizes_as_large_as_numbers_go() {
     let fixture = Fixture::full().await;
-    fs::copy(fixture.commit_path(Table::Samples, 1), fixture.commit_path(Table::Samples, u64::MAX)).unwrap();
+    fs::copy(fixture.commit_path(Table::SAMPLES, 1), fixture.commit_path(Table::SAMPLES, u64::MAX)).unwrap();
     assert!(fixture.found().await.contains(&"log-gap"));
-    fs::remove_file(fixture.commit_path(Table::Samples, u64::MAX)).unwrap();
-    fixture.edit_commit(Table::Samples, 1, |actions| {
+    fs::remove_file(fixture.commit_path(Table::SAMPLES, u64::MAX)).unwrap();
+    fixture.edit_commit(Table::SAMPLES, 1, |actions| {
         let mut add = actions.iter().find(|action| action.get("add").is_some()).unwrap().clone();
         for copy in ["a", "b", "c"] {
             add["add"]["path"] = json!(format!("date=2026-11-22/{copy}.parquet"));

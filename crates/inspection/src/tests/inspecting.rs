@@ -7,7 +7,7 @@ use super::*;
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_there_is() {
     let fixture = Fixture::full().await;
-    let inspection = inspect(&fixture.location(), &()).await.unwrap();
+    let inspection = inspect(&fixture.store(), &()).await.unwrap();
     assert!(inspection.problems.is_empty(), "{:?}", inspection.problems);
     let tables: Vec<_> = inspection.tables.iter().map(|t| (t.table, t.version, t.files, t.rows, t.series)).collect();
     assert_eq!(
@@ -63,7 +63,7 @@ async fn top_metrics_over_many_files_and_series() {
     for (metric, (_, _, series)) in (0..).zip(&mut expected) {
         *series = if metric == 11 { 14 } else { metric + 1 };
     }
-    let samples = inspect(&fixture.location(), &()).await.unwrap().samples.unwrap();
+    let samples = inspect(&fixture.store(), &()).await.unwrap().samples.unwrap();
     assert_eq!(samples.samples, expected.iter().map(|(_, rows, _)| rows).sum::<u64>());
     assert_eq!((samples.metrics, samples.series), (12, (1..=11).sum::<u64>() + 14));
     expected.sort_by(|a, b| (b.1, &a.0).cmp(&(a.1, &b.0)));
@@ -74,8 +74,8 @@ async fn top_metrics_over_many_files_and_series() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_archive_without_samples() {
     let fixture = Fixture::new().await;
-    fs::remove_dir_all(fixture.table(Table::Exemplars)).unwrap();
-    let inspection = inspect(&fixture.location(), &()).await.unwrap();
+    fs::remove_dir_all(fixture.table(Table::EXEMPLARS)).unwrap();
+    let inspection = inspect(&fixture.store(), &()).await.unwrap();
     assert!(inspection.samples.is_none() && inspection.writers.is_empty());
     assert_eq!(inspection.tables.len(), 3);
     assert_eq!(inspection.problems, ["table exemplars is not there; the receiver makes it when it starts"]);
@@ -87,13 +87,13 @@ async fn days_before_2000_are_told() {
     const YEAR_2000: i64 = 946_684_800_000;
     let fixture = Fixture::new().await;
     fixture.flush(&samples(&[("__name__", "up")], [(YEAR_2000, 1.0), (NOON, 1.0)])).await;
-    assert_eq!(inspect(&fixture.location(), &()).await.unwrap().tables[0].before_2000, None);
+    assert_eq!(inspect(&fixture.store(), &()).await.unwrap().tables[0].before_2000, None);
     // 0, seconds instead of milliseconds, and what a broken clock says.
     let odd = [0, 1, NOON / 1000, YEAR_2000 - 1].map(|time| (time, 1.0));
     fixture.flush(&samples(&[("__name__", "up")], odd)).await;
     let (first_date, last_date) = ("1970-01-01".to_owned(), "1999-12-31".to_owned());
     let told = DaysBefore2000 { rows: 4, dates: 3, first_date, last_date };
-    let inspection = inspect(&fixture.location(), &()).await.unwrap();
+    let inspection = inspect(&fixture.store(), &()).await.unwrap();
     assert_eq!(inspection.tables[0].before_2000, Some(told));
     assert!(inspection.tables.iter().skip(1).all(|table| table.before_2000.is_none()));
 }
@@ -101,10 +101,10 @@ async fn days_before_2000_are_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn damaged_and_unlisted_files() {
     let fixture = Fixture::full().await;
-    let path = fixture.files(Table::Samples)[0].clone();
-    fs::write(fixture.table(Table::Samples).join(format!("{path}#1")), "half").unwrap();
-    fs::write(fixture.table(Table::Samples).join(&path), "PAR1").unwrap();
-    let inspection = inspect(&fixture.location(), &()).await.unwrap();
+    let path = fixture.files(Table::SAMPLES)[0].clone();
+    fs::write(fixture.table(Table::SAMPLES).join(format!("{path}#1")), "half").unwrap();
+    fs::write(fixture.table(Table::SAMPLES).join(&path), "PAR1").unwrap();
+    let inspection = inspect(&fixture.store(), &()).await.unwrap();
     assert_eq!((inspection.tables[0].unlisted_files, inspection.tables[0].unlisted_bytes), (1, 4));
     assert_eq!(inspection.tables[0].series, None);
     assert!(inspection.samples.is_none());
@@ -122,7 +122,7 @@ async fn writers_are_known_from_checkpoints() {
     let other = receiver(&fixture.directory, "wal-2", &fixture.clock).await;
     send(&other, &samples(&[("__name__", "up")], [(NOON + 1000, 1.0)]));
     other.flush().await.unwrap();
-    let inspection = inspect(&fixture.location(), &()).await.unwrap();
+    let inspection = inspect(&fixture.store(), &()).await.unwrap();
     let mut positions: Vec<i64> = inspection.writers.iter().map(|writer| writer.positions["samples"]).collect();
     positions.sort_unstable();
     assert_eq!(positions, [1, 33]);
@@ -141,7 +141,7 @@ async fn time_for(rows: i64) -> (f64, u64) {
     let mut samples = 0;
     for _ in 0..5 {
         let start = Instant::now();
-        samples = inspect(&fixture.location(), &()).await.unwrap().samples.unwrap().samples;
+        samples = inspect(&fixture.store(), &()).await.unwrap().samples.unwrap().samples;
         best = best.min(start.elapsed().as_secs_f64());
     }
     (best, samples)

@@ -5,7 +5,7 @@ use super::*;
 type Edit = fn(&mut Vec<Value>);
 
 fn checkpoint(fixture: &Fixture) -> PathBuf {
-    fixture.table(Table::Samples).join("_delta_log/00000000000000000032.checkpoint.parquet")
+    fixture.table(Table::SAMPLES).join("_delta_log/00000000000000000032.checkpoint.parquet")
 }
 
 async fn with_checkpoint() -> Fixture {
@@ -19,18 +19,18 @@ async fn with_checkpoint() -> Fixture {
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_that_are_missing() {
     let fixture = Fixture::full().await;
-    fs::remove_dir_all(fixture.table(Table::Metadata)).unwrap();
+    fs::remove_dir_all(fixture.table(Table::METADATA)).unwrap();
     let verification = fixture.verify().await;
     assert_eq!((names(&verification), verification.ok), (vec!["table-missing"], true));
-    fs::remove_dir_all(fixture.table(Table::Samples)).unwrap();
-    let error = verify(&fixture.location(), &VerifyOptions::default(), fixture.clock.as_ref(), &()).await.unwrap_err();
+    fs::remove_dir_all(fixture.table(Table::SAMPLES)).unwrap();
+    let error = verify(&fixture.store(), &VerifyOptions::default(), fixture.clock.as_ref(), &()).await.unwrap_err();
     assert!(error.to_string().contains("no archive here"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn gaps() {
     let fixture = Fixture::full().await;
-    fs::remove_file(fixture.commit_path(Table::Samples, 1)).unwrap();
+    fs::remove_file(fixture.commit_path(Table::SAMPLES, 1)).unwrap();
     let verification = fixture.verify().await;
     assert!(names(&verification).contains(&"log-gap"), "{:#?}", verification.findings);
     assert!(!verification.ok);
@@ -38,14 +38,14 @@ async fn gaps() {
     assert_eq!(of_the_log, 1, "{:#?}", verification.findings);
     // Behind a checkpoint readers do not notice.
     let fixture = with_checkpoint().await;
-    fs::remove_file(fixture.commit_path(Table::Samples, 7)).unwrap();
+    fs::remove_file(fixture.commit_path(Table::SAMPLES, 7)).unwrap();
     assert_eq!(fixture.found().await, ["log-gap"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unreadable_commits() {
     let fixture = Fixture::full().await;
-    let path = fixture.commit_path(Table::Samples, 2);
+    let path = fixture.commit_path(Table::SAMPLES, 2);
     let whole = fs::read_to_string(&path).unwrap();
     for damaged in [&whole[..whole.len() - 9], "", &whole.replace("\"size\"", "\"sice\"")] {
         fs::write(&path, damaged).unwrap();
@@ -65,7 +65,7 @@ async fn unreadable_commits() {
 #[tokio::test(flavor = "multi_thread")]
 async fn protocols_and_schemas() {
     let fixture = Fixture::full().await;
-    let path = fixture.commit_path(Table::Samples, 0);
+    let path = fixture.commit_path(Table::SAMPLES, 0);
     let whole = fs::read_to_string(&path).unwrap();
     let edits: [(&str, Edit); 7] = [
         ("log-protocol", |actions| actions[1] = json!({"protocol": {"minReaderVersion": 2, "minWriterVersion": 5}})),
@@ -85,7 +85,7 @@ async fn protocols_and_schemas() {
         ("log-schema", |actions| drop(actions.remove(2))),
     ];
     for (check, edit) in edits {
-        fixture.edit_commit(Table::Samples, 0, edit);
+        fixture.edit_commit(Table::SAMPLES, 0, edit);
         let verification = fixture.verify().await;
         assert_eq!(names(&verification), [check], "{:#?}", verification.findings);
         fs::write(&path, &whole).unwrap();
@@ -102,15 +102,15 @@ fn open_to_all(actions: &mut Vec<Value>) {
 async fn an_upgrade_is_no_fault() {
     let fixture = Fixture::full().await;
     let guarded = async || {
-        let inspection = inspect(&fixture.location(), &()).await.unwrap();
+        let inspection = inspect(&fixture.store(), &()).await.unwrap();
         inspection.tables.iter().map(|table| table.guarded).collect::<Vec<_>>()
     };
     assert_eq!(guarded().await, [true; 4]);
-    for table in [Table::Samples, Table::Exemplars] {
+    for table in [Table::SAMPLES, Table::EXEMPLARS] {
         fixture.edit_commit(table, 0, open_to_all);
     }
     assert_eq!((guarded().await, fixture.found().await), (vec![false, true, false, true], vec![]));
-    let archive = Archive::open(&fixture.location()).await.unwrap();
+    let archive = Archive::open(fixture.store()).await.unwrap();
     let upgraded = async || {
         let upgrades = upgrade(&archive, fixture.clock.as_ref()).await;
         upgrades.into_iter().map(|table| table.result.unwrap()).collect::<Vec<_>>()
@@ -125,7 +125,7 @@ async fn an_upgrade_is_no_fault() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_checkpoint_with_another_protocol() {
     let fixture = with_checkpoint().await;
-    fixture.edit_commit(Table::Samples, 0, open_to_all);
+    fixture.edit_commit(Table::SAMPLES, 0, open_to_all);
     let verification = fixture.verify().await;
     assert_eq!(names(&verification), ["checkpoint-differs"]);
     assert!(verification.findings[0].message.contains("to other programs the protocol is (1, 7) with"));
@@ -135,7 +135,7 @@ async fn a_checkpoint_with_another_protocol() {
 async fn positions_that_go_back() {
     let fixture = Fixture::full().await;
     for position in [0, 2] {
-        fixture.edit_commit(Table::Histograms, 3, |actions| actions[1]["txn"]["version"] = json!(position));
+        fixture.edit_commit(Table::HISTOGRAMS, 3, |actions| actions[1]["txn"]["version"] = json!(position));
         assert_eq!(fixture.found().await, ["log-transaction"]);
     }
 }
@@ -143,18 +143,18 @@ async fn positions_that_go_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn conflicts() {
     let fixture = Fixture::full().await;
-    let path = fixture.files(Table::Histograms)[0].clone();
+    let path = fixture.files(Table::HISTOGRAMS)[0].clone();
     let remove = |path: &str| json!({"remove": {"path": path, "dataChange": true, "deletionTimestamp": NOON}});
-    fixture.edit_commit(Table::Histograms, 3, |actions| actions.push(remove("date=2026-11-22/nothing.parquet")));
+    fixture.edit_commit(Table::HISTOGRAMS, 3, |actions| actions.push(remove("date=2026-11-22/nothing.parquet")));
     assert_eq!(fixture.found().await, ["log-conflict"]);
     let fixture = Fixture::full().await;
-    let add = fs::read_to_string(fixture.commit_path(Table::Histograms, 1)).unwrap();
+    let add = fs::read_to_string(fixture.commit_path(Table::HISTOGRAMS, 1)).unwrap();
     let add: Value = add
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
-        .find(|a: &Value| a["add"]["path"] == json!(fixture.files(Table::Histograms)[0]))
+        .find(|a: &Value| a["add"]["path"] == json!(fixture.files(Table::HISTOGRAMS)[0]))
         .unwrap();
-    fixture.edit_commit(Table::Histograms, 3, |actions| actions.push(add));
+    fixture.edit_commit(Table::HISTOGRAMS, 3, |actions| actions.push(add));
     assert_eq!(fixture.found().await, ["log-conflict"]);
     assert!(path.starts_with("date="));
 }
@@ -162,11 +162,11 @@ async fn conflicts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn foreign_commits() {
     let fixture = Fixture::full().await;
-    fixture.edit_commit(Table::Histograms, 3, |actions| drop(actions.remove(1)));
+    fixture.edit_commit(Table::HISTOGRAMS, 3, |actions| drop(actions.remove(1)));
     let verification = fixture.verify().await;
     assert_eq!((names(&verification), verification.ok), (vec!["log-foreign"], true));
     let fixture = Fixture::full().await;
-    fixture.edit_commit(Table::Histograms, 3, |actions| {
+    fixture.edit_commit(Table::HISTOGRAMS, 3, |actions| {
         actions.push(json!({"domainMetadata": {"domain": "x", "configuration": "", "removed": false}}))
     });
     assert_eq!(fixture.found().await, ["log-foreign"]);
@@ -187,12 +187,12 @@ async fn checkpoints_that_cannot_be_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn checkpoints_that_say_something_else() {
     let fixture = with_checkpoint().await;
-    let path = fixture.files(Table::Samples)[0].clone();
-    let add = fs::read_to_string(fixture.commit_path(Table::Samples, 1)).unwrap();
+    let path = fixture.files(Table::SAMPLES)[0].clone();
+    let add = fs::read_to_string(fixture.commit_path(Table::SAMPLES, 1)).unwrap();
     // A commit that the checkpoint swallowed, changed behind its back.
     let other = path.replace("part-00000000000000000001", "part-00000000000000000090");
-    fs::copy(fixture.table(Table::Samples).join(&path), fixture.table(Table::Samples).join(&other)).unwrap();
-    fs::write(fixture.commit_path(Table::Samples, 1), add.replace(&path, &other)).unwrap();
+    fs::copy(fixture.table(Table::SAMPLES).join(&path), fixture.table(Table::SAMPLES).join(&other)).unwrap();
+    fs::write(fixture.commit_path(Table::SAMPLES, 1), add.replace(&path, &other)).unwrap();
     let found = fixture.found().await;
     assert!(found.contains(&"checkpoint-differs"), "{found:?}");
     assert_eq!(fixture.verify().await.errors, 2);
@@ -202,17 +202,17 @@ async fn checkpoints_that_say_something_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn foreign_checksums() {
     let fixture = Fixture::full().await;
-    let created = fs::read_to_string(fixture.commit_path(Table::Samples, 0)).unwrap();
+    let created = fs::read_to_string(fixture.commit_path(Table::SAMPLES, 0)).unwrap();
     let actions: Vec<Value> = created.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let newest = (0..).take_while(|&version| fixture.commit_path(Table::Samples, version).exists()).last().unwrap();
+    let newest = (0..).take_while(|&version| fixture.commit_path(Table::SAMPLES, version).exists()).last().unwrap();
     let name = format!("_delta_log/{newest:020}.crc");
-    let path = fixture.table(Table::Samples).join(&name);
+    let path = fixture.table(Table::SAMPLES).join(&name);
     fs::write(&path, "junk").unwrap();
     let verification = fixture.verify().await;
     let [finding] = &verification.findings[..] else { panic!("{:#?}", verification.findings) };
     assert_eq!((finding.check, finding.file.as_deref()), (Check::UnexpectedFile, Some(name.as_str())));
     assert!(verification.ok && finding.advice.contains("out of _delta_log"), "{finding:?}");
-    let inspection = inspect(&fixture.location(), &()).await.unwrap();
+    let inspection = inspect(&fixture.store(), &()).await.unwrap();
     assert!(inspection.problems.iter().any(|problem| problem.contains(path.to_str().unwrap())), "{inspection:?}");
 
     let mut metadata = actions[2]["metaData"].clone();

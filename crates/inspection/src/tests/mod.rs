@@ -10,7 +10,7 @@ mod sound;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -24,9 +24,10 @@ use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use promarchive_archive::file::checksum;
-use promarchive_archive::file::decode::open_file;
+use promarchive_archive::file::decode::{Text, open_file};
 use promarchive_archive::log::CHECKSUM_TAG;
 use promarchive_archive::schema::{LabelColumns, Table, arrow_schema};
+use promarchive_archive::store::Store;
 use promarchive_archive::{Archive, Location, Upgraded, upgrade};
 use promarchive_model::Protocol;
 use promarchive_model::environment::{Clock, SystemEntropy};
@@ -37,9 +38,9 @@ use promarchive_wire::proto::v1;
 use prost::Message;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::runtime::Handle;
 
 use super::moment::Moment;
-use super::text_column::TextColumn;
 use super::*;
 
 /// 2026-11-22, noon.
@@ -82,8 +83,12 @@ impl Fixture {
         fixture
     }
 
-    fn location(&self) -> Location {
-        Location::parse(self.directory.path().join("archive").to_str().unwrap()).unwrap()
+    fn store(&self) -> Store {
+        store(&self.archive())
+    }
+
+    fn archive(&self) -> PathBuf {
+        self.directory.path().join("archive")
     }
 
     fn wal(&self) -> PathBuf {
@@ -91,7 +96,7 @@ impl Fixture {
     }
 
     fn table(&self, table: Table) -> PathBuf {
-        self.location().directory().join(table.name())
+        self.archive().join(table.name())
     }
 
     /// Writes, a minute later than the last time, and flushes.
@@ -106,7 +111,7 @@ impl Fixture {
     }
 
     async fn verify_with(&self, options: &VerifyOptions) -> Verification {
-        verify(&self.location(), options, self.clock.as_ref(), &()).await.unwrap()
+        verify(&self.store(), options, self.clock.as_ref(), &()).await.unwrap()
     }
 
     /// The checks that find something, each once.
@@ -116,7 +121,8 @@ impl Fixture {
 
     /// Data files of a table, oldest first.
     fn files(&self, table: Table) -> Vec<String> {
-        let entries = super::directory::walk(&self.table(table)).unwrap();
+        let walk = self.store().table(table);
+        let entries = tokio::task::block_in_place(|| Handle::current().block_on(walk.walk())).unwrap();
         let paths = entries.into_iter().map(|entry| entry.path);
         paths.filter(|path| path.ends_with(".parquet") && !path.starts_with("_delta_log")).collect()
     }
@@ -171,10 +177,14 @@ impl Fixture {
     }
 }
 
+fn store(archive: &FsPath) -> Store {
+    Store::open(Location::at(archive).unwrap()).unwrap()
+}
+
 async fn receiver(directory: &TempDir, wal: &str, clock: &Arc<StoppedClock>) -> Arc<Core> {
-    let location = Location::parse(directory.path().join("archive").to_str().unwrap()).unwrap();
+    let store = store(&directory.path().join("archive"));
     let environment = Environment { clock: clock.clone(), entropy: Arc::new(SystemEntropy) };
-    let archive = Archive::open_or_create(&location, None, clock.as_ref(), &SystemEntropy).await.unwrap();
+    let archive = Archive::open_or_create(store, None, clock.as_ref(), &SystemEntropy).await.unwrap();
     let disk = Arc::new(RealDisk::open(directory.path().join(wal)).unwrap());
     let options =
         OpenOptions { keep: Duration::ZERO, flush_bytes: 1 << 30, memory_bytes: u64::MAX, wal: Options::default() };
@@ -259,7 +269,7 @@ fn parquet_file(
 
 /// What the log says of a file with these rows.
 fn stats(batch: &RecordBatch) -> Value {
-    let metric = TextColumn::of(batch, "metric").unwrap();
+    let metric = Text::of(batch, "metric").unwrap();
     let metrics: BTreeSet<&str> = (0..batch.num_rows()).filter_map(|row| metric.get(row)).collect();
     let times = batch.column_by_name("timestamp").unwrap().as_primitive::<TimestampMillisecondType>();
     let times: BTreeSet<i64> = times.values().iter().copied().collect();

@@ -8,7 +8,7 @@ use promarchive_model::series_id;
 use super::*;
 
 fn texts(batch: &RecordBatch, name: &str) -> Vec<Option<String>> {
-    let column = TextColumn::of(batch, name).unwrap();
+    let column = Text::find(batch, name).unwrap();
     (0..batch.num_rows()).map(|row| column.get(row).map(str::to_owned)).collect()
 }
 
@@ -68,20 +68,20 @@ async fn twice_in_one_file() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn canonical_labels() {
-    let spaced = after(Table::Samples, |batch| relabel(&batch, |text| text.replacen(':', ": ", 1))).await;
+    let spaced = after(Table::SAMPLES, |batch| relabel(&batch, |text| text.replacen(':', ": ", 1))).await;
     assert_eq!(names(&spaced), ["labels"]);
-    let escaped = after(Table::Histograms, |batch| relabel(&batch, |text| text.replace("job", "\\u006aob"))).await;
+    let escaped = after(Table::HISTOGRAMS, |batch| relabel(&batch, |text| text.replace("job", "\\u006aob"))).await;
     assert_eq!(names(&escaped), ["labels"]);
     let named =
-        after(Table::Samples, |batch| relabel(&batch, |text| text.replacen('{', "{\"__name__\":\"up\",", 1))).await;
+        after(Table::SAMPLES, |batch| relabel(&batch, |text| text.replacen('{', "{\"__name__\":\"up\",", 1))).await;
     assert_eq!(names(&named), ["labels"]);
-    let broken = after(Table::Samples, |batch| relabel(&batch, |text| text.replacen('}', "", 1))).await;
+    let broken = after(Table::SAMPLES, |batch| relabel(&batch, |text| text.replacen('}', "", 1))).await;
     assert_eq!(names(&broken), ["labels"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn label_columns() {
-    let verification = after(Table::Samples, |batch| {
+    let verification = after(Table::SAMPLES, |batch| {
         let mut jobs = texts(&batch, "job");
         jobs[7] = None;
         jobs[9] = Some("other".into());
@@ -95,7 +95,7 @@ async fn label_columns() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn series_ids() {
-    let verification = after(Table::Exemplars, |batch| {
+    let verification = after(Table::EXEMPLARS, |batch| {
         let mut ids = batch.column_by_name("series_id").unwrap().as_primitive::<Int64Type>().values().to_vec();
         ids[39] ^= 1;
         with_column(&batch, "series_id", Arc::new(Int64Array::from(ids)))
@@ -125,12 +125,12 @@ async fn stale_markers() {
         let marks = (0..batch.num_rows()).map(|at| Some(at == row)).collect::<BooleanArray>();
         with_column(batch, "stale", Arc::new(marks))
     };
-    for table in [Table::Samples, Table::Histograms] {
+    for table in [Table::SAMPLES, Table::HISTOGRAMS] {
         let marked = after(table, |batch| stale(&batch, 3)).await;
         assert_eq!(names(&marked), ["stale"]);
         assert_eq!(marked.findings[0].row, Some(3));
     }
-    let as_value = after(Table::Samples, |batch| {
+    let as_value = after(Table::SAMPLES, |batch| {
         let mut values = batch.column_by_name("value").unwrap().as_primitive::<Float64Type>().values().to_vec();
         values[5] = f64::from_bits(promarchive_model::STALE_NAN);
         with_column(&batch, "value", Arc::new(Float64Array::from(values)))
@@ -142,21 +142,21 @@ async fn stale_markers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn histograms() {
-    let miscounted = after(Table::Histograms, |batch| {
+    let miscounted = after(Table::HISTOGRAMS, |batch| {
         let counts = (0..40).map(|row| if row == 4 { 6 } else { 5 });
         with_column(&batch, "count", Arc::new(Int64Array::from_iter_values(counts)))
     })
     .await;
     assert_eq!(names(&miscounted), ["histogram"]);
     assert_eq!(miscounted.findings[0].row, Some(4));
-    let of_both_kinds = after(Table::Histograms, |batch| {
+    let of_both_kinds = after(Table::HISTOGRAMS, |batch| {
         let counts = (0..40).map(|row| (row == 8).then_some(1.0)).collect::<Float64Array>();
         with_column(&batch, "float_count", Arc::new(counts))
     })
     .await;
     assert_eq!(names(&of_both_kinds), ["histogram"]);
     assert_eq!(of_both_kinds.findings[0].row, Some(8));
-    let hint = after(Table::Histograms, |batch| {
+    let hint = after(Table::HISTOGRAMS, |batch| {
         with_column(&batch, "reset_hint", text_column(&vec![Some("maybe".into()); 40]))
     })
     .await;

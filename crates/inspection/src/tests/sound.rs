@@ -42,7 +42,7 @@ async fn checkpoints_are_sound() {
     for at in 0..34 {
         fixture.flush(&samples(&[("__name__", "up")], [(NOON + at, 1.0)])).await;
     }
-    assert!(fixture.table(Table::Samples).join("_delta_log/00000000000000000032.checkpoint.parquet").exists());
+    assert!(fixture.table(Table::SAMPLES).join("_delta_log/00000000000000000032.checkpoint.parquet").exists());
     let verification = fixture.verify().await;
     assert!(verification.findings.is_empty(), "{:#?}", verification.findings);
 }
@@ -91,10 +91,10 @@ async fn a_superseded_file_is_kept_for_older_versions() {
 #[tokio::test(flavor = "multi_thread")]
 async fn there_is_no_archive_in_an_empty_directory() {
     let directory = tempfile::tempdir().unwrap();
-    let location = Location::parse(directory.path().to_str().unwrap()).unwrap();
+    let store = store(directory.path());
     let clock = promarchive_model::environment::SystemClock::default();
-    let error = verify(&location, &VerifyOptions::default(), &clock, &()).await.unwrap_err();
+    let error = verify(&store, &VerifyOptions::default(), &clock, &()).await.unwrap_err();
     assert!(error.to_string().contains("no archive here"), "{error}");
-    assert!(inspect(&location, &()).await.unwrap_err().to_string().contains("no archive here"));
+    assert!(inspect(&store, &()).await.unwrap_err().to_string().contains("no archive here"));
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
 }

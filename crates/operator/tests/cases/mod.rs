@@ -1,7 +1,8 @@
 //! The cases of `plan.json`, for the test of `plan` and for a real API server alike.
 
 use promarchive_api::metrics_archive::{PrometheusKind, RemoteWriteSettings, TlsMode};
-use promarchive_operator::entry::{ArchiveName, Capabilities, Entry, PrometheusName, State};
+use promarchive_operator::names::{ArchiveName, PrometheusName};
+use promarchive_operator::senders::entry::{Capabilities, Entry, State};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 

@@ -17,7 +17,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use dice::Dice;
 use promarchive_api::metrics_archive::{PrometheusKind, RemoteWriteSettings, TlsMode};
-use promarchive_operator::entry::{ArchiveName, Capabilities, Entry, PrometheusName, RefusedSettings};
+use promarchive_operator::names::{ArchiveName, PrometheusName};
+use promarchive_operator::senders::entry::{Capabilities, Entry, RefusedSettings};
 use serde_json::{Value, json};
 
 /// What the test runs with; the sources of other releases are in `rule.rs`.

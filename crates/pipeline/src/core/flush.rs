@@ -10,8 +10,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use promarchive_archive::schema::Table;
-use promarchive_model::chain;
 use promarchive_model::failpoint::{self, FailPoint};
+use promarchive_model::{WriterId, chain};
 use promarchive_wal::{Position, Wal};
 use serde::Serialize;
 
@@ -174,6 +174,23 @@ impl Core {
         {
             self.purge(through);
         }
+    }
+
+    /// Whose WAL it is.
+    pub fn writer(&self) -> WriterId {
+        self.writer
+    }
+
+    /// Of each writer, from which position on its flushes may be written again: those that the horizon remembers, and all to come.
+    pub fn may_write_again(&self) -> BTreeMap<WriterId, u64> {
+        let to_come = self.flushed.load(Ordering::Relaxed).saturating_add(1);
+        let mut from = BTreeMap::from([(self.writer, to_come)]);
+        for generation in self.horizon().generations() {
+            let (writer, position) = generation.flush;
+            let first = from.entry(writer).or_insert(position);
+            *first = position.min(*first);
+        }
+        from
     }
 
     fn horizon(&self) -> Arc<Horizon> {

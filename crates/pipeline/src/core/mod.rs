@@ -328,7 +328,7 @@ impl Core {
     fn apply(&self, position: u64, since: i64, batch: &mut Batch) {
         let committed = |table: Table| self.committed.get(&table).is_some_and(|&committed| position <= committed);
         // What the table holds was made known when it was read. A record at or below its position that was refused to its sender is not in it.
-        if !batch.metadata.is_empty() && !committed(Table::Metadata) {
+        if !batch.metadata.is_empty() && !committed(Table::METADATA) {
             let mut index = locked(&self.index);
             batch.metadata.retain(|row| index.metadata.insert(row));
         }

@@ -8,8 +8,8 @@ use promarchive_archive::file::decode::{
     DecodeFileError, RecordBatch, for_each_exemplar, for_each_histogram, for_each_metadata, for_each_sample, open_file,
 };
 use promarchive_archive::log::LogError;
-use promarchive_archive::schema::Table;
-use promarchive_archive::store::{StoredFile, absolute};
+use promarchive_archive::schema::{Raw, Table};
+use promarchive_archive::store::StoredFile;
 use promarchive_model::{HistogramRank, MalformedLabels, MetadataRow, Sample, histogram_rank, parse_labels_text};
 use promarchive_wire::{LabelSet, MetricKind};
 
@@ -19,7 +19,7 @@ use crate::settle::exemplar_hash;
 
 /// What it means that a file could not be read.
 fn unreadable(file: &StoredFile, cause: DecodeFileError) -> RecoveryError {
-    let place = absolute(file.location());
+    let place = file.name();
     match file.failure() {
         Some(failure) => LogError::Store { place, cause: failure.to_owned() }.into(),
         None => RecoveryError::File { path: place, cause },
@@ -87,7 +87,7 @@ impl GenerationRows {
             }
         }
         self.pack();
-        let path = || absolute(file.location());
+        let path = || file.name();
         finder.malformed.map_or(Ok(()), |cause| Err(RecoveryError::Labels { path: path(), cause }))
     }
 
@@ -97,27 +97,27 @@ impl GenerationRows {
         batch: &RecordBatch,
         finder: &mut SeriesFinder<'_>,
     ) -> Result<(), DecodeFileError> {
-        match table {
-            Table::Samples => for_each_sample(batch, |metric, labels, sample| {
+        match table.raw() {
+            Some(Raw::Samples) => for_each_sample(batch, |metric, labels, sample| {
                 if let Some(series) = finder.find(metric, labels) {
                     self.sample(series, sample);
                 }
             }),
-            Table::Histograms => for_each_histogram(batch, |metric, labels, histogram| {
+            Some(Raw::Histograms) => for_each_histogram(batch, |metric, labels, histogram| {
                 if let Some(series) = finder.find(metric, labels) {
                     let rank = histogram_rank(&histogram);
                     self.generation.histograms.insert((series, histogram.timestamp), rank);
                     self.take(2 * size_of::<((SeriesRef, i64), HistogramRank)>());
                 }
             }),
-            Table::Exemplars => for_each_exemplar(batch, |metric, labels, timestamp, value, own| {
+            Some(Raw::Exemplars) => for_each_exemplar(batch, |metric, labels, timestamp, value, own| {
                 if let Some(series) = finder.find(metric, labels) {
                     let row = ExemplarRow { series, timestamp, value, labels: own.to_owned() };
                     self.generation.exemplars.insert((series, exemplar_hash(&row)));
                     self.take(2 * size_of::<(SeriesRef, u128)>());
                 }
             }),
-            Table::Metadata => Ok(()),
+            Some(Raw::Metadata) | None => Ok(()),
         }
     }
 
@@ -189,7 +189,7 @@ pub(super) fn read_metadata(
 ) -> Result<(), RecoveryError> {
     for file in files {
         let failed = |cause: DecodeFileError| unreadable(&file, cause);
-        for batch in open_file(Table::Metadata, archive.label_columns(), file.clone(), None).map_err(failed)? {
+        for batch in open_file(Table::METADATA, archive.label_columns(), file.clone(), None).map_err(failed)? {
             for_each_metadata(&batch.map_err(failed)?, |metric, kind, unit, help, received_at| {
                 let kind =
                     MetricKind::ALL.into_iter().find(|known| known.as_str() == kind).unwrap_or(MetricKind::Unknown);
@@ -208,6 +208,7 @@ mod tests {
     use std::time::Duration;
 
     use promarchive_archive::Location;
+    use promarchive_archive::store::Store;
     use promarchive_model::Protocol;
     use promarchive_model::environment::{SystemClock, SystemEntropy};
     use promarchive_wal::{Options, RealDisk};
@@ -220,10 +221,10 @@ mod tests {
     use crate::core::{Core, Environment, Terms};
 
     async fn start(directory: &TempDir, memory_bytes: u64) -> Result<Arc<Core>, RecoveryError> {
-        let location = Location::at(&directory.path().join("archive")).unwrap();
+        let store = Store::open(Location::at(&directory.path().join("archive")).unwrap()).unwrap();
         let environment = Environment { clock: Arc::new(SystemClock::default()), entropy: Arc::new(SystemEntropy) };
         let (clock, entropy) = (environment.clock.clone(), environment.entropy.clone());
-        let archive = Archive::open_or_create(&location, None, clock.as_ref(), entropy.as_ref()).await.unwrap();
+        let archive = Archive::open_or_create(store, None, clock.as_ref(), entropy.as_ref()).await.unwrap();
         let disk = Arc::new(RealDisk::open(directory.path().join("wal")).unwrap());
         let (keep, wal) = (Duration::ZERO, Options::default());
         let options = OpenOptions { keep, flush_bytes: 1 << 30, memory_bytes, wal };

@@ -5,14 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::path::Path;
 use promarchive_archive::Archive;
 use promarchive_archive::commit::MIN_GENERATIONS;
 use promarchive_archive::file::Origin;
 use promarchive_archive::file::decode::DecodeFileError;
-use promarchive_archive::log::{DataFile, LogError};
+use promarchive_archive::log::LogError;
 use promarchive_archive::schema::Table;
-use promarchive_archive::store::{StoredFile, place};
+use promarchive_archive::store::StoredFile;
 use promarchive_model::failpoint::{self, FailPoint, Sabotage};
 use promarchive_model::{Date, MalformedLabels, WriterId};
 use promarchive_wal::{Disk, Options, Position, Record, Recovery, Wal, WalError};
@@ -188,7 +187,7 @@ async fn recent_files(
             let Some(id) = generation_of(&file.origin, first.0) else { continue };
             let flush = flushes.entry(id).or_default();
             flush.committed_at = file.modification_time.max(flush.committed_at);
-            flush.files.push((table, stored(archive, root, &file)));
+            flush.files.push((table, root.file(&file)));
         }
     }
     // Flushes of one WAL came in the order of their positions, whatever the clock said then.
@@ -222,18 +221,14 @@ fn generation_of(origin: &Origin, own: WriterId) -> Option<FlushId> {
     flushes.iter().find(|(writer, _)| *writer == own).or(flushes.first()).copied()
 }
 
-fn stored(archive: &Archive, root: &Path, file: &DataFile) -> StoredFile {
-    StoredFile::new(archive.store().clone(), place(root, &file.path), file.size)
-}
-
 /// The files of metadata of the last days that its table has: records that were received then may be replayed now, however late it is.
 async fn metadata_files(archive: &Archive) -> Result<Vec<StoredFile>, RecoveryError> {
-    let Some((root, log)) = archive.table(Table::Metadata) else { return Ok(Vec::new()) };
+    let Some((root, log)) = archive.table(Table::METADATA) else { return Ok(Vec::new()) };
     let Some(snapshot) = log.load().await? else { return Ok(Vec::new()) };
     let mut files = snapshot.files().await?;
     // Such a file may have any columns, and its rows did not come through here.
     files.retain(|file| file.origin != Origin::Foreign);
     let days: BTreeSet<Date> = files.iter().map(|file| file.date).collect();
     let last: BTreeSet<Date> = days.into_iter().rev().take(MetadataIndex::DAYS).collect();
-    Ok(files.iter().filter(|file| last.contains(&file.date)).map(|file| stored(archive, root, file)).collect())
+    Ok(files.iter().filter(|file| last.contains(&file.date)).map(|file| root.file(file)).collect())
 }

@@ -5,17 +5,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutPayload};
 use promarchive_archive::Archive;
 use promarchive_archive::commit::{CommitError, Committed, commit, position_there};
 use promarchive_archive::file::{DataFilePath, EncodeError, EncodedFile, Origin, checksum};
 use promarchive_archive::log::{Commit, CommitKind, DataFile, LogError, Snapshot, TableLog};
 use promarchive_archive::schema::Table;
-use promarchive_archive::store::{absolute, place};
+use promarchive_archive::store::Root;
 use promarchive_model::environment::{Clock, Entropy};
 use promarchive_model::failpoint::{self, FailPoint, Sabotage};
-use promarchive_model::{Date, WriterId, chain};
+use promarchive_model::{Date, WriterId};
 
 use super::report::TableReport;
 use super::supersede;
@@ -48,13 +46,8 @@ pub enum FlushError {
         cause: EncodeError,
     },
     /// A file could not be put.
-    #[error("{path}: {cause}")]
-    Put {
-        /// Which.
-        path: String,
-        /// What the store said.
-        cause: String,
-    },
+    #[error(transparent)]
+    Put(LogError),
     /// A file with superseded rows could not be written again.
     #[error("{path}: {cause}")]
     Rewrite {
@@ -122,7 +115,7 @@ impl Job<'_> {
         &self,
         plan: &Arc<Plan>,
         table: Table,
-        root: &Path,
+        root: &Root,
         log: &dyn TableLog,
     ) -> Result<TableReport, FlushError> {
         for _ in 1..MOST_PLANS {
@@ -140,7 +133,7 @@ impl Job<'_> {
         &self,
         plan: &Arc<Plan>,
         table: Table,
-        root: &Path,
+        root: &Root,
         log: &dyn TableLog,
     ) -> Result<TableReport, FlushError> {
         let failed = |cause: CommitError| FlushError::Commit { table: table.name(), cause };
@@ -191,7 +184,7 @@ impl Job<'_> {
         &self,
         plan: &Arc<Plan>,
         table: Table,
-        root: &Path,
+        root: &Root,
         snapshot: &dyn Snapshot,
         files: BTreeMap<Date, FilePlan>,
         superseding: SupersedingFiles,
@@ -237,9 +230,9 @@ impl Job<'_> {
     }
 
     /// Removes files that no log names and none will. One that stays only takes space.
-    async fn discard(&self, root: &Path, change: &Commit) {
+    async fn discard(&self, root: &Root, change: &Commit) {
         for file in &change.add {
-            let _ = self.archive.store().delete(&place(root, &file.path)).await;
+            let _ = root.delete(&file.path).await;
         }
     }
 
@@ -275,19 +268,17 @@ impl Job<'_> {
 
     pub(super) async fn put(
         &self,
-        root: &Path,
+        root: &Root,
         path: DataFilePath,
         origin: Origin,
         file: EncodedFile,
     ) -> Result<DataFile, FlushError> {
         point(FailPoint::FilePut)?;
         let (size, name, checksum) = (file.bytes.len() as u64, path.to_string(), checksum(&file.bytes));
-        let location = place(root, &name);
-        let put = self.archive.store().put(&location, PutPayload::from(file.bytes)).await;
-        let put = put.map_err(|e| FlushError::Put { path: absolute(&location), cause: chain(&e) });
+        let put = root.put(&name, file.bytes.into()).await.map_err(FlushError::Put);
         if let Err(error) = put.and_then(|_| point(FailPoint::FilePutDone)) {
             // It may have landed, and the next try takes another name.
-            let _ = self.archive.store().delete(&location).await;
+            let _ = root.delete(&name).await;
             return Err(error);
         }
         Ok(DataFile {
@@ -319,7 +310,8 @@ fn locked(unfinished: &Unfinished) -> MutexGuard<'_, BTreeMap<Table, (Commit, Ta
 }
 
 fn point(point: FailPoint) -> Result<(), FlushError> {
-    failpoint::reach(point).map_err(|e| FlushError::Put { path: format!("{point:?}"), cause: e.to_string() })
+    failpoint::reach(point)
+        .map_err(|e| FlushError::Put(LogError::Store { place: format!("{point:?}"), cause: e.to_string() }))
 }
 
 #[cfg(test)]

@@ -6,12 +6,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use object_store::path::Path;
 use promarchive_archive::file::EncodedFile;
 use promarchive_archive::log::{Commit, DataFile, FileStats};
 use promarchive_archive::merge::{Replacement, RewriteError};
 use promarchive_archive::schema::Table;
-use promarchive_archive::store::{absolute, place, read};
+use promarchive_archive::store::Root;
 use promarchive_model::Date;
 
 use super::job::{FlushError, Job};
@@ -23,7 +22,7 @@ use crate::settle::SupersedingFiles;
 #[derive(Clone, Copy)]
 pub(super) struct Committed<'a> {
     pub(super) table: Table,
-    pub(super) root: &'a Path,
+    pub(super) root: &'a Root,
     pub(super) files: &'a [DataFile],
 }
 
@@ -44,7 +43,7 @@ impl Job<'_> {
         for (date, rows) in days {
             let (table, label_columns) = (committed.table, self.archive.label_columns().clone());
             let mut replacement =
-                blocking(committed.root, move || Replacement::read(table, &label_columns, rows)).await?;
+                blocking(committed.root.name_of(""), move || Replacement::read(table, &label_columns, rows)).await?;
             for old in committed.files.iter().filter(|file| file.date == date) {
                 if replacement.concerns(&old.origin) {
                     replacement = self.replace(committed.root, old, replacement, change).await?;
@@ -59,16 +58,13 @@ impl Job<'_> {
     /// Writes one file again, if it has a row to replace.
     async fn replace(
         &self,
-        root: &Path,
+        root: &Root,
         old: &DataFile,
         mut replacement: Replacement,
         change: &mut Commit,
     ) -> Result<Replacement, FlushError> {
-        let location = place(root, &old.path);
-        let file = read(self.archive.store().as_ref(), &location).await;
-        let file = file.map_err(|e| FlushError::Rewrite { path: absolute(&location), cause: e.to_string() })?;
-        let origin = old.origin.clone();
-        let rewriting = blocking(&location, move || {
+        let (file, origin) = (root.file(old), old.origin.clone());
+        let rewriting = blocking(root.name_of(&old.path), move || {
             let rewritten = replacement.rewrite(&origin, file)?;
             Ok((replacement, rewritten))
         });
@@ -92,7 +88,7 @@ impl Job<'_> {
         report: &mut TableReport,
     ) -> Result<(), FlushError> {
         let (origin, gone) = (self.origin(), replacement.gone());
-        let Some(rest) = blocking(root, move || replacement.rest(&origin)).await? else { return Ok(()) };
+        let Some(rest) = blocking(root.name_of(""), move || replacement.rest(&origin)).await? else { return Ok(()) };
         let rows = rest.stats.rows;
         tracing::warn!(
             table = table.name(),
@@ -110,9 +106,9 @@ impl Job<'_> {
 
 /// Encoding takes the processor for a while: not on the threads that answer requests.
 async fn blocking<T: Send + 'static>(
-    place: &Path,
+    path: String,
     work: impl FnOnce() -> Result<T, RewriteError> + Send + 'static,
 ) -> Result<T, FlushError> {
     let done = tokio::task::spawn_blocking(work).await.map_err(|e| FlushError::Cut(e.to_string()))?;
-    done.map_err(|e| FlushError::Rewrite { path: absolute(place), cause: e.to_string() })
+    done.map_err(|e| FlushError::Rewrite { path, cause: e.to_string() })
 }

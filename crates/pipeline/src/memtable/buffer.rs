@@ -34,25 +34,25 @@ impl Memtable {
     pub fn apply(&mut self, position: u64, since: i64, batch: &mut Batch, committed: impl Fn(Table) -> bool) {
         self.position = self.position.max(position);
         self.waiting_since.get_or_insert(since);
-        if !committed(Table::Samples) {
+        if !committed(Table::SAMPLES) {
             for &(series, sample) in &batch.samples {
                 self.days.add(sample.timestamp);
                 self.add_sample(series, sample);
             }
         }
-        if !committed(Table::Histograms) {
+        if !committed(Table::HISTOGRAMS) {
             batch.histograms.iter().for_each(|(_, histogram)| self.days.add(histogram.timestamp));
             let bytes = batch.histograms.iter().map(|(_, histogram)| histogram_bytes(histogram)).sum::<usize>();
             self.bytes += bytes;
             self.histogram_bytes += bytes;
             self.histograms.append(&mut batch.histograms);
         }
-        if !committed(Table::Exemplars) {
+        if !committed(Table::EXEMPLARS) {
             batch.exemplars.iter().for_each(|row| self.days.add(row.timestamp));
             self.bytes += batch.exemplars.iter().map(exemplar_bytes).sum::<usize>();
             self.exemplars.append(&mut batch.exemplars);
         }
-        if !committed(Table::Metadata) {
+        if !committed(Table::METADATA) {
             self.bytes += batch.metadata.iter().map(MetadataRow::heap_bytes).sum::<usize>();
             self.metadata.append(&mut batch.metadata);
         }

@@ -5,8 +5,8 @@
 //! note has had tables, and one without may begin an archive. Without the note nothing is lost but this protection.
 
 use std::io;
-use std::path::Path;
 
+use promarchive_archive::Location;
 use promarchive_model::failpoint::{self, FailPoint};
 use promarchive_wal::Disk;
 
@@ -25,14 +25,14 @@ pub(super) fn read(disk: &dyn Disk) -> io::Result<Option<String>> {
 }
 
 /// Writes the note if there is none. All tables of `archive` must be durable.
-pub(super) fn write(disk: &dyn Disk, archive: &Path) -> io::Result<()> {
+pub(super) fn write(disk: &dyn Disk, archive: &Location) -> io::Result<()> {
     if read(disk)?.is_some() {
         return Ok(());
     }
     failpoint::reach(FailPoint::ArchiveNote)?;
     let mut file = disk.create_new(ARCHIVE_NOTE)?;
     // Torn or empty it still says that there was one.
-    file.write_all(format!("{}\n", archive.display()).as_bytes())?;
+    file.write_all(format!("{}\n", archive).as_bytes())?;
     file.sync()?;
     disk.sync_dir()
 }
@@ -41,14 +41,14 @@ pub(super) fn write(disk: &dyn Disk, archive: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use promarchive_model::environment::SeededEntropy;
-    use promarchive_wal::LossyDisk;
+    use promarchive_testkit::LossyDisk;
 
     #[test]
     fn a_note_outlasts_a_power_cut_and_the_first_one_stands() {
         let disk = LossyDisk::default();
         assert_eq!(read(&disk).unwrap(), None);
-        write(&disk, Path::new("/a b/ü")).unwrap();
-        write(&disk, Path::new("/elsewhere")).unwrap();
+        write(&disk, &Location::parse("/a b/ü").unwrap()).unwrap();
+        write(&disk, &Location::parse("/elsewhere").unwrap()).unwrap();
         disk.crash(&SeededEntropy::new(1));
         assert_eq!(read(&disk).unwrap().as_deref(), Some("/a b/ü"));
     }

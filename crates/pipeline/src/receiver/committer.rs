@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use promarchive_archive::store::Reserve;
 use promarchive_model::failpoint::{self, Sabotage};
 use tokio::sync::oneshot;
 
 use super::fair::Exit;
 use super::health::{Health, Part};
 use super::metrics::{Metrics, PositionLabel};
-use super::reserve::Reserve;
 use super::tryout::Tryout;
 use crate::core::{Accepted, CommitGroupError, Core};
 

@@ -3,13 +3,14 @@
 //! Only the receiver's user may open it, as the files of the WAL. This is the right to flush: no token is asked for. A connection is one
 //! request: the line `flush`. The answer is one line: `ok` and the report in JSON, or `error` and why not.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
+use promarchive_directory::open_directory;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
@@ -20,6 +21,8 @@ pub const CONTROL_SOCKET: &str = "control";
 const REQUEST: &[u8] = b"flush\n";
 const FOR_THE_OWNER: u32 = 0o600;
 const BACKLOG: u32 = 16;
+/// A report has some hundred bytes, and the reason of a failure names a file or two.
+const MOST_ANSWER_BYTES: u64 = 1 << 20;
 /// For the request to come, and for the answer to be taken.
 const PATIENCE: Duration = Duration::from_secs(5);
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
@@ -30,7 +33,11 @@ pub fn ask_for_flush(wal: &Path) -> io::Result<Result<String, String>> {
     let mut stream = at(wal, |path| std::os::unix::net::UnixStream::connect(path))?;
     stream.write_all(REQUEST)?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
+    // Whoever can write to the directory may have put another socket there.
+    stream.take(MOST_ANSWER_BYTES).read_to_string(&mut answer)?;
+    if answer.len() as u64 == MOST_ANSWER_BYTES {
+        return Err(io::Error::other("its answer is longer than that of any receiver: find out who made the socket"));
+    }
     match answer.trim_end().split_once(' ') {
         Some(("ok", report)) => Ok(Ok(report.to_owned())),
         Some(("error", reason)) => Ok(Err(reason.to_owned())),
@@ -40,7 +47,7 @@ pub fn ask_for_flush(wal: &Path) -> io::Result<Result<String, String>> {
 
 /// Calls `with` with a path of the socket that is short: addresses of sockets have 107 bytes at most, paths of directories more.
 fn at<T>(wal: &Path, with: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
-    let directory = File::open(wal)?;
+    let directory = open_directory(wal)?;
     with(&Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(CONTROL_SOCKET))
 }
 
@@ -110,6 +117,20 @@ async fn answer(mut stream: UnixStream, target: &impl WriteTarget) -> io::Result
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_without_an_end_is_refused() {
+        use std::io::Write;
+        let directory = tempfile::tempdir().unwrap();
+        let listener = std::os::unix::net::UnixListener::bind(directory.path().join(CONTROL_SOCKET)).unwrap();
+        let endless = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            (0..1024).try_for_each(|_| stream.write_all(&[b'x'; 1 << 16])).unwrap_err().kind()
+        });
+        let error = ask_for_flush(directory.path()).unwrap_err().to_string();
+        assert!(error.contains("find out who made the socket"), "{error}");
+        assert!(matches!(endless.join().unwrap(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset));
+    }
 
     #[tokio::test]
     async fn nobody_else_can_connect_at_any_time() {

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use promarchive_archive::store::Reserve;
 use promarchive_model::environment::Clock;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::fair::Taken;
 use super::health::{Health, Part};
+use super::horizon_record::HorizonRecord;
 use super::metrics::{Metrics, ResultLabel, TableLabel, gauge};
-use super::reserve::Reserve;
 use super::supervisor::Supervisor;
 use super::tryout::Tryout;
 use crate::core::{Core, FlushReport};
@@ -52,10 +53,12 @@ pub(super) struct Flusher {
 impl Flusher {
     /// Runs until nobody can ask any more; what is then buffered stays in the WAL.
     pub(super) async fn run(self, mut requests: mpsc::Receiver<FlushRequest>) {
+        let mut horizon = HorizonRecord::new(self.core.archive().store(), self.core.writer());
         let mut failures = 0_u32;
         let mut not_before = Instant::now();
         loop {
             self.look_after().await;
+            horizon.keep(self.core.may_write_again(), self.clock.now_ms()).await;
             // First those who asked: flushes that take longer than the interval follow one another without a pause.
             if let Ok(request) = requests.try_recv() {
                 self.answer(request, &mut failures, &mut not_before).await;

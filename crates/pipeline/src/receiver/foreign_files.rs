@@ -88,9 +88,10 @@ async fn find(table: &'static str, log: &dyn TableLog) -> Result<Vec<ForeignFile
 
 #[cfg(test)]
 mod tests {
-    use promarchive_archive::log::{Commit, CommitKind, DataFile, Definition, ModelLog};
+    use promarchive_archive::log::{Commit, CommitKind, DataFile, Definition};
     use promarchive_archive::schema::{LabelColumns, Table};
     use promarchive_model::{Date, WriterId};
+    use promarchive_testkit::ModelLog;
 
     use super::*;
 
@@ -103,7 +104,7 @@ mod tests {
     async fn foreign_files_are_told_by_commit() {
         let log = ModelLog::default();
         let definition =
-            Definition { table: Table::Samples, label_columns: LabelColumns::default(), id: 1, created: 0 };
+            Definition { table: Table::SAMPLES, label_columns: LabelColumns::default(), id: 1, created: 0 };
         log.create(&definition).await.unwrap();
         let writer = WriterId::from_u128(1);
         let ours = file("ours", Origin::Flush { writer, position: 1 });

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use promarchive_api::receiver_settings::Settings;
+use promarchive_archive::store::Reserve;
 use promarchive_model::{Date, Protocol, Reason};
 use promarchive_wire::{DecodeError, decompress};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -20,7 +21,6 @@ use super::growth::Accounted;
 use super::health::{Health, Part};
 use super::metrics::{Metrics, ProtocolLabel, ReasonLabel};
 use super::odd_times::{self, Warnings};
-use super::reserve::Reserve;
 use crate::core::Delivered;
 pub use crate::core::FlushReport;
 use crate::core::distant_days;

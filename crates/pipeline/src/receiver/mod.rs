@@ -13,18 +13,16 @@ mod connection;
 mod control;
 mod deliveries;
 mod fair;
-mod file_system;
 mod flusher;
 mod foreign_files;
 mod growth;
 mod health;
 mod held_slot;
+mod horizon_record;
 mod http;
 mod ingest;
-mod lock;
 mod metrics;
 mod odd_times;
-mod reserve;
 mod run;
 mod server;
 mod slots;
@@ -38,15 +36,12 @@ mod web_page;
 
 pub use control::{CONTROL_SOCKET, ask_for_flush};
 pub use fair::Sender;
-pub use file_system::FileSystemError;
 pub use http::WriteTarget;
 pub use ingest::{FlushError, FlushReport, Ingest, WriteError, Written};
-pub use lock::{ARCHIVE_LOCK_FILE, ArchiveHold, LockError, hold_for_upgrade};
 pub use metrics::{
     BuildLabel, FileLabel, HttpLabels, Metrics, PathLabel, PositionLabel, ProtocolLabel, ReasonLabel, ResultLabel,
     SenderLabel, TableLabel, View,
 };
-pub use reserve::RESERVE_FILE;
 pub use run::{ReceiverError, run};
 pub use server::{ServeError, Server, serve};
 pub use supervisor::TASKS;

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use promarchive_api::receiver_settings::{Settings, SettingsError, check_apart};
-use promarchive_archive::store::{DIRECTORY, create_root_durably, without_parents};
+use promarchive_archive::store::{ArchiveLock, Store, without_parents};
 use promarchive_archive::{Archive, ArchiveError, Location};
+use promarchive_directory::{DirectoryError, DirectoryLock, PRIVATE_DIRECTORY, Purpose};
 use promarchive_model::chain;
-use promarchive_wal::{Disk, Options, PRIVATE_DIRECTORY, RealDisk};
+use promarchive_wal::{Disk, Options, RealDisk};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::archive_note::{self, ARCHIVE_NOTE};
@@ -20,15 +21,12 @@ use super::archive_size;
 use super::committer::Committer;
 use super::control::Control;
 use super::fair::queue;
-use super::file_system::{self, FileSystemError, is_unsupported};
 use super::flusher::Flusher;
 use super::foreign_files;
 use super::health::{Health, Part};
 use super::ingest::{Channels, Ingest, Open};
-use super::lock::{ARCHIVE_LOCK_FILE, DirectoryLock, KnowsUpgrades, LockError};
 use super::metrics::{Metrics, gauge};
 use super::odd_times;
-use super::reserve::Reserve;
 use super::server::{ServeError, Server};
 use super::start_log::{self, Causes};
 use super::supervisor::{Supervisor, Task};
@@ -39,9 +37,7 @@ use crate::flush::Policy;
 
 /// Name of the lock file in the WAL directory.
 const WAL_LOCK_FILE: &str = "lock";
-/// What the directories are, in messages.
-const ARCHIVE: &str = "archive";
-const WAL: &str = "WAL directory";
+const WAL: Purpose = Purpose { what: "WAL directory", mode: PRIVATE_DIRECTORY, hard_links: false };
 /// Requests that may wait for the WAL.
 const WAITING_REQUESTS: usize = 4096;
 /// Time between two tries to open.
@@ -56,9 +52,9 @@ pub enum ReceiverError {
     /// HTTP.
     #[error(transparent)]
     Serve(#[from] ServeError),
-    /// Another receiver.
+    /// A directory.
     #[error(transparent)]
-    Lock(#[from] LockError),
+    Directory(#[from] DirectoryError),
     /// The WAL is inside the archive, or the other way round, now that both are there.
     #[error(transparent)]
     Apart(SettingsError),
@@ -68,17 +64,6 @@ pub enum ReceiverError {
     /// What an earlier process left.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
-    /// A file system that cannot do it.
-    #[error(transparent)]
-    FileSystem(#[from] FileSystemError),
-    /// A directory cannot be made, or looked into.
-    #[error("cannot make or read {path}: {source}")]
-    Directory {
-        /// Which.
-        path: String,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
     /// This WAL has had an archive, and there is none.
     #[error(
         "there is no archive at {archive}, but the write-ahead log in {wal} has had one, at {was}: mount its volume, or name \
@@ -108,26 +93,24 @@ pub enum ReceiverError {
 impl ReceiverError {
     fn is_retryable(&self) -> bool {
         match self {
-            Self::Lock(e) => e.is_retryable(),
+            Self::Directory(e) => e.is_retryable(),
             Self::Archive(e) => e.is_retryable(),
             Self::Recovery(e) => e.is_retryable(),
-            Self::Directory { .. } | Self::Clock(_) => true,
-            Self::Serve(_)
-            | Self::Apart(_)
-            | Self::FileSystem(_)
-            | Self::ArchiveGone { .. }
-            | Self::Restart(_)
-            | Self::Thread(_) => false,
+            Self::Clock(_) => true,
+            Self::Serve(_) | Self::Apart(_) | Self::ArchiveGone { .. } | Self::Restart(_) | Self::Thread(_) => false,
         }
     }
 }
+
+/// Those of the archive, if it has one, and of the WAL.
+type Locks = (Option<ArchiveLock>, DirectoryLock);
 
 /// What a receiver holds while it works.
 struct Opened {
     core: Arc<Core>,
     disk: Arc<dyn Disk>,
-    _locks: Arc<[DirectoryLock; 2]>,
-    _knows_upgrades: KnowsUpgrades,
+    store: Store,
+    _locks: Arc<Locks>,
 }
 
 /// Runs a receiver until `shutdown` resolves and everything is put away.
@@ -137,8 +120,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ReceiverError> {
     // What cannot be is refused, and what readers stumble over is told, before anything is made.
-    let location = Location::at(&settings.archive)?;
-    settings.archive = location.directory().to_path_buf();
+    let location = Location::resolve(&settings.archive)?;
     if settings.wal.components().any(|component| component == Component::ParentDir) {
         settings.wal = without_parents(&settings.wal).map_err(|source| failed(&settings.wal, source))?;
     }
@@ -164,7 +146,7 @@ pub async fn run(
         async move { drop(stopped.wait_for(Option::is_some).await) }
     };
     let serving = supervisor.task(Task::Server, server.supervised_by(supervisor.clone()).run(until_stopped));
-    let opened = match open_until(&settings, &environment, &health, stopped.clone()).await {
+    let opened = match open_until(&location, &settings, &environment, &health, stopped.clone()).await {
         Ok(opened) => opened,
         Err(error) => {
             supervisor.stopping();
@@ -177,7 +159,7 @@ pub async fn run(
         let _ = serving.await;
         return ended_by(&end);
     };
-    start_log::warn_of_checksums(&location).await;
+    start_log::warn_of_checksums(&opened.store).await;
     foreign_files::warn(opened.core.archive()).await;
     start_log::tell_of_upgrade(opened.core.archive(), &location).await;
     archive_size::count(opened.core.archive(), &metrics).await;
@@ -186,7 +168,7 @@ pub async fn run(
     health.works(Part::Start);
     // Whatever else is at fault has been said.
     if health.one_line().is_none() {
-        tracing::info!(archive = %settings.archive.display(), wal = %settings.wal.display(), "ready");
+        tracing::info!(archive = %location, wal = %settings.wal.display(), "ready");
     }
     let result = serving.await;
     if let Err(error) = result {
@@ -219,6 +201,7 @@ fn ended_by(end: &watch::Sender<Option<String>>) -> Result<(), ReceiverError> {
 
 /// Opens, again and again while the fault may pass; none when told to stop meanwhile.
 async fn open_until(
+    location: &Location,
     settings: &Settings,
     environment: &Environment,
     health: &Health,
@@ -228,7 +211,7 @@ async fn open_until(
     loop {
         // Nothing has been acknowledged yet: what is under way may be left where it is.
         let opened = tokio::select! {
-            opened = open(settings, environment) => opened,
+            opened = open(location, settings, environment) => opened,
             _ = stopped.wait_for(Option::is_some) => return Ok(None),
         };
         match opened {
@@ -251,31 +234,32 @@ async fn open_until(
     }
 }
 
-async fn open(settings: &Settings, environment: &Environment) -> Result<Opened, ReceiverError> {
+async fn open(location: &Location, settings: &Settings, environment: &Environment) -> Result<Opened, ReceiverError> {
     if let Some(fault) = odd_times::clock_fault(environment.clock.now_ms()) {
         return Err(ReceiverError::Clock(fault));
     }
-    let location = Location::at(&settings.archive)?;
+    let store = Store::open(location.clone())?;
+    let has_tables = store.has_tables().await.map_err(ArchiveError::from)?;
     // What a new archive cannot have is refused before anything is made.
-    if let Some(label_columns) = &settings.label_columns
-        && !location.has_tables().map_err(|source| failed(location.directory(), source))?
-    {
+    if let Some(label_columns) = settings.label_columns.as_ref().filter(|_| !has_tables) {
         label_columns.check_for_new_archive().map_err(ArchiveError::from)?;
     }
-    make_directory(WAL, &settings.wal, PRIVATE_DIRECTORY)?;
+    WAL.make(&settings.wal)?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(&settings.wal).map_err(|source| failed(&settings.wal, source))?);
-    expect_archive(disk.as_ref(), &location, &settings.wal)?;
-    make_directory(ARCHIVE, location.directory(), DIRECTORY)?;
+    if !has_tables {
+        expect_no_archive(disk.as_ref(), location, &settings.wal)?;
+    }
+    store.make()?;
     // Once more: a link may lead to what was not there when the settings were read.
-    check_apart(location.directory(), &settings.wal).map_err(ReceiverError::Apart)?;
+    if let Some(directory) = location.directory() {
+        check_apart(directory, &settings.wal).map_err(ReceiverError::Apart)?;
+    }
     start_log::warn_of_readers(&settings.wal);
-    let locks =
-        Arc::new([take(ARCHIVE, location.directory(), ARCHIVE_LOCK_FILE)?, take(WAL, &settings.wal, WAL_LOCK_FILE)?]);
-    let knows_upgrades = KnowsUpgrades::take(location.directory());
+    let locks = Arc::new((store.lock()?, WAL.lock(&settings.wal, WAL_LOCK_FILE)?));
     let (clock, entropy) = (environment.clock.as_ref(), environment.entropy.as_ref());
-    let archive = Archive::open_or_create(&location, settings.label_columns.clone(), clock, entropy).await?;
+    let archive = Archive::open_or_create(store.clone(), settings.label_columns.clone(), clock, entropy).await?;
     start_log::warn_of_label_columns(archive.label_columns());
-    if let Err(error) = archive_note::write(disk.as_ref(), location.directory()) {
+    if let Err(error) = archive_note::write(disk.as_ref(), location) {
         tracing::warn!(%error, "the WAL directory does not say yet that it has an archive; the next start tries again");
     }
     let options = OpenOptions {
@@ -287,42 +271,19 @@ async fn open(settings: &Settings, environment: &Environment) -> Result<Opened, 
     let opening = recovery::open(archive, disk.clone(), environment.clone(), options, locks.clone());
     let (core, recovery) = opening.await?;
     start_log::report(&recovery);
-    Ok(Opened { core, disk, _locks: locks, _knows_upgrades: knows_upgrades })
+    Ok(Opened { core, disk, store, _locks: locks })
 }
 
-/// Refuses to make an archive where the WAL knows of one that is not there.
-fn expect_archive(disk: &dyn Disk, location: &Location, wal: &Path) -> Result<(), ReceiverError> {
-    let Some(was) = archive_note::read(disk).map_err(|source| failed(&wal.join(ARCHIVE_NOTE), source))? else {
-        return Ok(());
-    };
-    let archive = location.directory();
-    if location.has_tables().map_err(|source| failed(archive, source))? {
-        return Ok(());
-    }
-    let [archive, note, wal] = [archive, &wal.join(ARCHIVE_NOTE), wal].map(|path| path.display().to_string());
-    Err(ReceiverError::ArchiveGone { archive, wal, was, note })
+/// Refuses to make an archive where the WAL knows of one.
+fn expect_no_archive(disk: &dyn Disk, location: &Location, wal: &Path) -> Result<(), ReceiverError> {
+    let note = wal.join(ARCHIVE_NOTE);
+    let Some(was) = archive_note::read(disk).map_err(|source| failed(&note, source))? else { return Ok(()) };
+    let [note, wal] = [&note, wal].map(|path| path.display().to_string());
+    Err(ReceiverError::ArchiveGone { archive: location.to_string(), wal, was, note })
 }
 
 fn failed(path: &Path, source: std::io::Error) -> ReceiverError {
-    ReceiverError::Directory { path: path.display().to_string(), source }
-}
-
-/// Makes a directory durably. Where that is not possible at all, the error says everything that its file system lacks.
-fn make_directory(what: &'static str, path: &Path, mode: u32) -> Result<(), ReceiverError> {
-    let Err(source) = create_root_durably(path, mode) else { return Ok(()) };
-    if is_unsupported(&source) && path.is_dir() {
-        file_system::check(what, path, what == ARCHIVE, None)?;
-    }
-    Err(failed(path, source))
-}
-
-/// Takes the lock of a directory, and makes sure that its file system can do what is needed of it.
-fn take(what: &'static str, path: &Path, name: &str) -> Result<DirectoryLock, ReceiverError> {
-    let locked = DirectoryLock::take(what, path, name);
-    if !matches!(locked, Err(LockError::Held { .. })) {
-        file_system::check(what, path, what == ARCHIVE, Some(&locked))?;
-    }
-    Ok(locked?)
+    DirectoryError::Io { path: path.to_path_buf(), source }.into()
 }
 
 /// The threads and tasks of a receiver at work.
@@ -343,7 +304,7 @@ fn start(
 ) -> Result<Working, ReceiverError> {
     let (waiting, to_commit) = queue(WAITING_REQUESTS);
     let (flushes, to_flush) = mpsc::channel(16);
-    let reserve = Arc::new(Reserve::new(&settings.archive, settings.flush_bytes / 2));
+    let reserve = Arc::new(opened.store.reserve(settings.flush_bytes / 2));
     if let Err(error) = reserve.take() {
         health.fault(Part::Reserve, format!("cannot hold back space on the archive's disk for a flush: {error}"));
     }

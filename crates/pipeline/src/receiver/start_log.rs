@@ -5,6 +5,7 @@ use std::path::Path;
 
 use promarchive_api::LabelColumns;
 use promarchive_archive::log::{TableProtocol, foreign_checksums};
+use promarchive_archive::store::Store;
 use promarchive_archive::{Archive, Location};
 use promarchive_wal::Recovery;
 
@@ -28,7 +29,7 @@ pub(super) fn warn_of_path(location: &Location) {
         tracing::warn!(
             "the path {} has {hurdle} in it: Polars and Daft cannot read an archive there; DuckDB, Spark, pandas and deltalake can. Choose \
              a path of letters, digits, '.', '_' and '-' to keep all readers",
-            location.directory().display()
+            location
         );
     }
 }
@@ -64,7 +65,7 @@ pub(super) async fn tell_of_upgrade(archive: &Archive, location: &Location) {
             tracing::info!(
                 "an earlier version made this archive, and other programs can write to its tables; they refuse to after `promarchive \
                  upgrade {}`",
-                location.directory().display()
+                location
             );
             return;
         }
@@ -72,8 +73,8 @@ pub(super) async fn tell_of_upgrade(archive: &Archive, location: &Location) {
 }
 
 /// Readers of the tables may use them, whatever is in them.
-pub(super) async fn warn_of_checksums(location: &Location) {
-    for found in foreign_checksums(location).await {
+pub(super) async fn warn_of_checksums(store: &Store) {
+    for found in foreign_checksums(store).await {
         tracing::warn!("{found}");
     }
 }

@@ -3,23 +3,20 @@
 //! Whoever can change such a file must not be able to stop the looking: a named pipe would hold up the reader for good, and what was
 //! taken back in the file would stay in force. Links are followed: Kubernetes mounts a Secret's files as links.
 
-use std::fs::OpenOptions;
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use promarchive_directory::{Unreadable, open_to_read};
 
 /// The most that such a file may hold.
 const MOST_BYTES: u64 = 1 << 20;
 
 /// The whole file. Blocks, and never for long.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
-    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file"));
-    }
+    let (file, _) = open_to_read(path).map_err(|unreadable| match unreadable {
+        Unreadable::Io(error) => error,
+        other => io::Error::new(io::ErrorKind::InvalidInput, other),
+    })?;
     let mut bytes = Vec::new();
     file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MOST_BYTES {

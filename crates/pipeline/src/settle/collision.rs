@@ -45,7 +45,7 @@ type Rows = Vec<(String, String, Sample)>;
 
 fn decode(file: Vec<u8>) -> Rows {
     let mut rows = Rows::new();
-    for batch in open_file(Table::Samples, &columns(), bytes::Bytes::from(file), None).unwrap() {
+    for batch in open_file(Table::SAMPLES, &columns(), bytes::Bytes::from(file), None).unwrap() {
         let push =
             |metric: &str, labels: &str, sample: Sample| rows.push((metric.to_owned(), labels.to_owned(), sample));
         for_each_sample(&batch.unwrap(), push).unwrap();
@@ -75,8 +75,8 @@ fn series_of_one_id_do_not_merge() {
     let flush = (WriterId::from_u128(1), 1);
     let mut index = Index::new(1);
     let plan = planned(&mut index, &Horizon::default(), &[series(&b, 20), series(&a, 10)]);
-    let files = plan.files(Table::Samples);
-    let (file, rest) = plan.encode(Table::Samples, Date(0), &files[&Date(0)], &columns(), &Origin::Import).unwrap();
+    let files = plan.files(Table::SAMPLES);
+    let (file, rest) = plan.encode(Table::SAMPLES, Date(0), &files[&Date(0)], &columns(), &Origin::Import).unwrap();
     assert!(rest.is_none());
     let rows = |of_a: [u64; 2], of_b: [u64; 2]| -> Rows {
         let row = |metric: &String, (timestamp, value)| {
@@ -91,12 +91,13 @@ fn series_of_one_id_do_not_merge() {
     let mut horizon = Horizon::default();
     horizon.push(plan.settled.generation(flush, 0, |_, _, _| false), 0);
     let plan = planned(&mut index, &horizon, &[series(&a, 15), series(&b, 20)]);
-    assert!(plan.files(Table::Samples).is_empty());
+    assert!(plan.files(Table::SAMPLES).is_empty());
     assert_eq!((plan.settled.duplicates, plan.settled.conflicts), (2, 2));
-    let superseding: BTreeMap<_, _> = plan.encode_superseding(Table::Samples, &columns()).unwrap();
+    let superseding: BTreeMap<_, _> = plan.encode_superseding(Table::SAMPLES, &columns()).unwrap();
     let replacement = superseding.into_values().next().unwrap().bytes;
     let (writer, position) = flush;
-    let mut replacement = Replacement::read(Table::Samples, &columns(), [(flush, replacement.into())]).unwrap();
-    let rewritten = replacement.rewrite(&Origin::Flush { writer, position }, file.bytes.into()).unwrap().unwrap();
+    let mut replacement = Replacement::read(Table::SAMPLES, &columns(), [(flush, replacement.into())]).unwrap();
+    let rewritten =
+        replacement.rewrite(&Origin::Flush { writer, position }, bytes::Bytes::from(file.bytes)).unwrap().unwrap();
     assert_eq!(decode(rewritten), rows([15, 15], [20, 20]));
 }

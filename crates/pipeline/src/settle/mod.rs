@@ -94,11 +94,11 @@ impl Settled {
             let is_moved = |table, timestamp| moved(table, *old, Date::of(timestamp));
             let samples = rows.samples.chunk_by(|(a, _), (b, _)| a == b).filter_map(|rows| {
                 let moved = rows.iter().map(|&(_, sample)| sample);
-                let moved: Vec<Sample> = moved.filter(|sample| is_moved(Table::Samples, sample.timestamp)).collect();
+                let moved: Vec<Sample> = moved.filter(|sample| is_moved(Table::SAMPLES, sample.timestamp)).collect();
                 Some((rows.first()?.0, SortedRun::new(&moved)?))
             });
             generation.samples.extend(samples);
-            let histograms = rows.histograms.iter().filter(|(_, row)| is_moved(Table::Histograms, row.timestamp));
+            let histograms = rows.histograms.iter().filter(|(_, row)| is_moved(Table::HISTOGRAMS, row.timestamp));
             generation.histograms.extend(histograms.map(place));
         }
         generation.samples.sort_by_key(|&(series, _)| series);
@@ -247,7 +247,7 @@ impl Superseding {
                     return Some((series, run));
                 }
                 let stays = |old: Sample| match new.get(&(series, old.timestamp)) {
-                    Some(_) if is_moved(Table::Samples, old.timestamp) => None,
+                    Some(_) if is_moved(Table::SAMPLES, old.timestamp) => None,
                     Some(&new) => Some(new),
                     None => Some(old),
                 };
@@ -257,7 +257,7 @@ impl Superseding {
             .collect();
         for (series, histogram) in &self.histograms {
             let place = (*series, histogram.timestamp);
-            if is_moved(Table::Histograms, histogram.timestamp) {
+            if is_moved(Table::HISTOGRAMS, histogram.timestamp) {
                 changed.histograms.remove(&place);
             } else {
                 changed.histograms.insert(place, histogram_rank(histogram));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use promarchive_archive::file::{EncodeError, EncodedFile, FileEncoder, Origin};
-use promarchive_archive::schema::{LabelColumns, Table};
+use promarchive_archive::schema::{LabelColumns, Raw, Table};
 use promarchive_model::{Date, Histogram, Sample};
 
 use super::Settled;
@@ -38,13 +38,14 @@ impl Plan {
     /// The files that a table gets, by day.
     pub fn files(&self, table: Table) -> BTreeMap<Date, FilePlan> {
         let settled = &self.settled;
-        match table {
-            Table::Samples => self.by_date(&settled.samples, |(_, run)| [day_of_run(run)]),
-            Table::Histograms => self.by_date(&settled.histograms, |(_, row)| [Date::of(row.timestamp)]),
-            Table::Exemplars => self.by_date(&settled.exemplars, |row| [Date::of(row.timestamp)]),
-            Table::Metadata => {
+        match table.raw() {
+            Some(Raw::Samples) => self.by_date(&settled.samples, |(_, run)| [day_of_run(run)]),
+            Some(Raw::Histograms) => self.by_date(&settled.histograms, |(_, row)| [Date::of(row.timestamp)]),
+            Some(Raw::Exemplars) => self.by_date(&settled.exemplars, |row| [Date::of(row.timestamp)]),
+            Some(Raw::Metadata) => {
                 settled.metadata.iter().map(|row| (Date::of(row.received_at), FilePlan::default())).collect()
             }
+            None => BTreeMap::new(),
         }
     }
 
@@ -81,23 +82,23 @@ impl Plan {
         for &place in places.by_ref() {
             let Some((series, labels)) = self.series(place) else { continue };
             file.series(labels)?;
-            match table {
-                Table::Samples => {
+            match table.raw() {
+                Some(Raw::Samples) => {
                     let runs = of_day(rows_of(&settled.samples, series), date, |(_, run)| day_of_run(run));
                     runs.iter().flat_map(|(_, run)| run.iter()).try_for_each(|sample| file.sample(sample))?;
                 }
-                Table::Histograms => histograms(&mut file, rows_of(&settled.histograms, series), date)?,
-                Table::Exemplars => {
+                Some(Raw::Histograms) => histograms(&mut file, rows_of(&settled.histograms, series), date)?,
+                Some(Raw::Exemplars) => {
                     let rows = of_day(rows_of(&settled.exemplars, series), date, |row| Date::of(row.timestamp));
                     rows.iter().try_for_each(|row| file.exemplar(row.timestamp, row.value, &row.labels))?;
                 }
-                Table::Metadata => {}
+                Some(Raw::Metadata) | None => {}
             }
             if file.is_full() {
                 break;
             }
         }
-        if table == Table::Metadata {
+        if table == Table::METADATA {
             let mut rows = settled.metadata.iter().filter(|row| Date::of(row.received_at) == date);
             rows.try_for_each(|row| file.metadata(row))?;
         }
@@ -113,17 +114,17 @@ impl Plan {
     ) -> Result<SupersedingFiles, EncodeError> {
         let mut files = BTreeMap::new();
         for (flush, rows) in &self.settled.superseding {
-            let plans = match table {
-                Table::Samples => self.by_date(&rows.samples, |(_, row)| [Date::of(row.timestamp)]),
-                Table::Histograms => self.by_date(&rows.histograms, |(_, row)| [Date::of(row.timestamp)]),
-                Table::Exemplars | Table::Metadata => BTreeMap::new(),
+            let plans = match table.raw() {
+                Some(Raw::Samples) => self.by_date(&rows.samples, |(_, row)| [Date::of(row.timestamp)]),
+                Some(Raw::Histograms) => self.by_date(&rows.histograms, |(_, row)| [Date::of(row.timestamp)]),
+                Some(Raw::Exemplars | Raw::Metadata) | None => BTreeMap::new(),
             };
             for (date, plan) in plans {
                 let &(writer, position) = flush;
                 let mut file = FileEncoder::new(table, label_columns, &Origin::Flush { writer, position })?;
                 for (series, labels) in plan.series.iter().filter_map(|&place| self.series(place)) {
                     file.series(labels)?;
-                    if table == Table::Samples {
+                    if table == Table::SAMPLES {
                         let rows = of_day(rows_of(&rows.samples, series), date, |(_, row)| Date::of(row.timestamp));
                         rows.iter().try_for_each(|(_, sample)| file.sample(*sample))?;
                     } else {

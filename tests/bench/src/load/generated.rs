@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use promarchive_model::Protocol;
 use promarchive_wire::proto::{v1, v2};
 
-use super::{Load, Name, Request};
+use super::{Load, Name, Request, Stream};
 use crate::Result;
 
 const SAMPLES_A_REQUEST: usize = 2000;
@@ -25,10 +25,8 @@ pub(super) fn load(name: Name, protocol: Protocol, series: usize, scrapes: usize
     let mut connections = vec![Vec::new(); CONNECTIONS];
     let all: Vec<usize> = (0..series).collect();
     for (block, series) in all.chunks(SAMPLES_A_REQUEST).enumerate() {
-        let requests = match protocol {
-            Protocol::V1 => block_v1(series, scrapes)?,
-            Protocol::V2 => block_v2(series, scrapes)?,
-        };
+        let mut requests = Block::new(protocol, series.to_vec());
+        let requests = (0..scrapes).map(|_| requests.request()).collect::<Result<Vec<Request>>>()?;
         if let Some(connection) = connections.get_mut(block % CONNECTIONS) {
             connection.push(requests);
         }
@@ -44,24 +42,84 @@ fn by_scrape(blocks: Vec<Vec<Request>>) -> Vec<Request> {
     (0..scrapes).flat_map(|scrape| blocks.iter().filter_map(move |block| block.get(scrape).cloned())).collect()
 }
 
-fn block_v1(series: &[usize], scrapes: usize) -> Result<Vec<Request>> {
-    let mut values: Vec<Values> = series.iter().map(|&series| Values::new(series)).collect();
+/// Requests of so many series that are made when they are sent, for more of them than fit into memory, by connection.
+pub fn on_the_fly(protocol: Protocol, series: usize, scrapes: usize) -> Vec<Stream<'static>> {
+    let blocks = series.div_ceil(SAMPLES_A_REQUEST);
+    let of = move |block: usize| block * SAMPLES_A_REQUEST..((block + 1) * SAMPLES_A_REQUEST).min(series);
+    let connection = move |connection: usize| {
+        let blocks = move |scrape| (connection..blocks).step_by(CONNECTIONS).map(move |block| (scrape, block));
+        let request = move |(scrape, block)| Block::new(protocol, of(block).collect()).skip(scrape).request();
+        Box::new((0..scrapes).flat_map(blocks).map(request)) as Stream<'static>
+    };
+    (0..CONNECTIONS).map(connection).collect()
+}
+
+/// Series that are sent together, and the message in which they are, scrape by scrape.
+struct Block {
+    series: Vec<usize>,
+    values: Vec<Values>,
+    message: Message,
+    scrape: usize,
+}
+
+enum Message {
+    V1(v1::WriteRequest),
+    V2(v2::Request),
+}
+
+impl Block {
+    fn new(protocol: Protocol, series: Vec<usize>) -> Self {
+        let values = series.iter().map(|&series| Values::new(series)).collect();
+        let message = match protocol {
+            Protocol::V1 => Message::V1(message_v1(&series)),
+            Protocol::V2 => Message::V2(message_v2(&series)),
+        };
+        Self { series, values, message, scrape: 0 }
+    }
+
+    /// Leaves so many scrapes out.
+    fn skip(mut self, scrapes: usize) -> Self {
+        for _ in 0..scrapes {
+            for values in &mut self.values {
+                let _ = values.next();
+            }
+        }
+        self.scrape += scrapes;
+        self
+    }
+
+    /// The next scrape.
+    fn request(&mut self) -> Result<Request> {
+        let samples = self.series.iter().zip(&mut self.values);
+        let samples = samples.map(|(&series, values)| (timestamp(series, self.scrape), values.next()));
+        let request = match &mut self.message {
+            Message::V1(message) => {
+                for (entry, (timestamp, value)) in message.timeseries.iter_mut().zip(samples) {
+                    entry.samples = vec![v1::Sample { value, timestamp }];
+                }
+                Request::of(message, self.series.len() as u64)
+            }
+            Message::V2(message) => {
+                for (entry, (timestamp, value)) in message.timeseries.iter_mut().zip(samples) {
+                    entry.samples = vec![v2::Sample { value, timestamp, start_timestamp: 0 }];
+                }
+                Request::of(message, self.series.len() as u64)
+            }
+        };
+        self.scrape += 1;
+        request
+    }
+}
+
+fn message_v1(series: &[usize]) -> v1::WriteRequest {
     let timeseries = series.iter().map(|&series| {
         let labels = labels(series).into_iter().map(|(name, value)| v1::Label { name: name.to_owned(), value });
         v1::TimeSeries { labels: labels.collect(), ..v1::TimeSeries::default() }
     });
-    let mut request = v1::WriteRequest { timeseries: timeseries.collect(), metadata: Vec::new() };
-    let scrape = |scrape| {
-        for ((entry, &series), values) in request.timeseries.iter_mut().zip(series).zip(&mut values) {
-            entry.samples = vec![v1::Sample { value: values.next(), timestamp: timestamp(series, scrape) }];
-        }
-        Request::of(&request, series.len() as u64)
-    };
-    (0..scrapes).map(scrape).collect()
+    v1::WriteRequest { timeseries: timeseries.collect(), metadata: Vec::new() }
 }
 
-fn block_v2(series: &[usize], scrapes: usize) -> Result<Vec<Request>> {
-    let mut values: Vec<Values> = series.iter().map(|&series| Values::new(series)).collect();
+fn message_v2(series: &[usize]) -> v2::Request {
     let mut symbols = Symbols::default();
     let timeseries = series.iter().map(|&series| {
         let labels = labels(series);
@@ -72,15 +130,7 @@ fn block_v2(series: &[usize], scrapes: usize) -> Result<Vec<Request>> {
         }
     });
     let timeseries = timeseries.collect();
-    let mut request = v2::Request { symbols: symbols.into_table(), timeseries };
-    let scrape = |scrape| {
-        for ((entry, &series), values) in request.timeseries.iter_mut().zip(series).zip(&mut values) {
-            let timestamp = timestamp(series, scrape);
-            entry.samples = vec![v2::Sample { value: values.next(), timestamp, start_timestamp: 0 }];
-        }
-        Request::of(&request, series.len() as u64)
-    };
-    (0..scrapes).map(scrape).collect()
+    v2::Request { symbols: symbols.into_table(), timeseries }
 }
 
 /// Targets are scraped at offsets of their own, as Prometheus does it.
@@ -188,4 +238,22 @@ fn mix(state: u64) -> u64 {
     let state = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let state = (state ^ state >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     state ^ state >> 31
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_made_on_the_fly_are_those_made_before() {
+        for protocol in [Protocol::V1, Protocol::V2] {
+            let before = load(Name::Fifty, protocol, 9_000, 2).unwrap().connections;
+            let on_the_fly = on_the_fly(protocol, 9_000, 2);
+            assert_eq!(before.len(), on_the_fly.len());
+            for (before, on_the_fly) in before.iter().zip(on_the_fly) {
+                let bodies: Vec<_> = on_the_fly.map(|request| request.unwrap().body).collect();
+                assert!(before.iter().map(|request| &request.body).eq(&bodies));
+            }
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! Generated loads are like scrapes: series of a target next to each other, one sample a series and request. The recorded one is what a real
 //! Prometheus sent of a whole cluster.
 
-mod generated;
+pub mod generated;
 mod recorded;
 
 use std::fmt;
@@ -61,6 +61,9 @@ pub struct Load {
     pub five_minutes: usize,
 }
 
+/// What is sent over one connection, one after the other.
+pub type Stream<'a> = Box<dyn Iterator<Item = Result<Request>> + Send + 'a>;
+
 /// One request.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -89,13 +92,51 @@ impl Load {
     }
 
     /// The requests of one of so many equal parts, by connection.
-    pub fn part(&self, part: usize, parts: usize) -> Vec<&[Request]> {
+    pub fn part(&self, part: usize, parts: usize) -> Vec<Stream<'_>> {
         let of = |requests: &'_ Vec<Request>| part * requests.len() / parts..(part + 1) * requests.len() / parts;
-        self.connections.iter().map(|requests| requests.get(of(requests)).unwrap_or_default()).collect()
+        let requests = self.connections.iter().map(|requests| requests.get(of(requests)).unwrap_or_default());
+        requests.map(|requests| Box::new(requests.iter().cloned().map(Ok)) as Stream<'_>).collect()
+    }
+
+    /// The same requests over no more than so many connections, those of each in the order of before.
+    pub fn over(&self, connections: usize) -> Self {
+        let mut merged = vec![Vec::new(); connections.clamp(1, self.connections.len().max(1))];
+        let count = merged.len();
+        let longest = self.connections.iter().map(Vec::len).max().unwrap_or(0);
+        for at in 0..longest {
+            for (connection, request) in self.connections.iter().map(|requests| requests.get(at)).enumerate() {
+                if let (Some(to), Some(request)) = (merged.get_mut(connection % count), request) {
+                    to.push(request.clone());
+                }
+            }
+        }
+        Self { connections: merged, ..*self }
     }
 
     /// All samples.
     pub fn samples(&self) -> u64 {
         self.connections.iter().flatten().map(|request| request.samples).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(samples: u64) -> Request {
+        Request { body: Bytes::new(), samples }
+    }
+
+    #[test]
+    fn requests_keep_their_order_on_fewer_connections() {
+        let connections = (0..4).map(|connection| (0..3).map(|at| request(at * 10 + connection)).collect()).collect();
+        let load = Load { name: Name::Fifty, protocol: Protocol::V1, connections, series: 0, five_minutes: 1 };
+        let over = |connections| -> Vec<Vec<u64>> {
+            let load = load.over(connections);
+            load.connections.iter().map(|requests| requests.iter().map(|request| request.samples).collect()).collect()
+        };
+        assert_eq!(over(1), [[0, 1, 2, 3, 10, 11, 12, 13, 20, 21, 22, 23]]);
+        assert_eq!(over(2), [[0, 2, 10, 12, 20, 22], [1, 3, 11, 13, 21, 23]]);
+        assert_eq!(over(8), over(4), "not more than it has");
     }
 }

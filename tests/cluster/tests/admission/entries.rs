@@ -8,8 +8,8 @@ use crate::requests::{Requests, assert_answer};
 
 /// Two entries as the operator has written them since its first release.
 const WRITTEN: [&str; 2] = [
-    include_str!("../../../../crates/operator/src/entry/golden/plain.json"),
-    include_str!("../../../../crates/operator/src/entry/golden/full.json"),
+    include_str!("../../../../crates/operator/src/senders/entry/golden/plain.json"),
+    include_str!("../../../../crates/operator/src/senders/entry/golden/full.json"),
 ];
 
 const SECRET: &str = "promarchive-remote-write";
@@ -54,7 +54,7 @@ pub(crate) fn legacy(hash: &str) -> Value {
     })
 }
 
-/// What may be in the annotation of an object; the archive of every case is `team-a/lab`. As in crates/operator/src/consent.rs.
+/// What may be in the annotation of an object; the archive of every case is `team-a/lab`. As in crates/operator/src/senders/consent.rs.
 const CONSENT: [&str; 4] = ["team-a/lab", "team-a/*", " x/y , team-a/lab ", "team-a/other,\tteam-a/*"];
 const NO_CONSENT: [&str; 13] = [
     "",

@@ -38,7 +38,7 @@ pub(crate) fn labels(archive: &str) -> Value {
     labels
 }
 
-/// The objects of an archive in the namespace `monitoring`, as crates/operator/src/build makes them.
+/// The objects of an archive in the namespace `monitoring`, as crates/operator/src/archive/build makes them.
 fn objects(archive: &str, uid: &str) -> Vec<Value> {
     let receiver = format!("{archive}-receiver");
     let pods = json!({"matchLabels": selector(archive)});
@@ -99,8 +99,13 @@ fn objects(archive: &str, uid: &str) -> Vec<Value> {
     let made = bodies.into_iter().map(|(version, kind, name, mut object)| {
         object["apiVersion"] = json!(version);
         object["kind"] = json!(kind);
+        let mut labels = labels(archive);
+        // What all components of an archive share.
+        if kind == "PersistentVolumeClaim" || name.ends_with("-remote-write") {
+            labels.as_object_mut().unwrap().remove("app.kubernetes.io/component");
+        }
         object["metadata"] = json!({
-            "name": name, "namespace": "monitoring", "labels": labels(archive),
+            "name": name, "namespace": "monitoring", "labels": labels,
             "annotations": {"promarchive.dev/applied": "0123456789abcdef"},
         });
         if kind != "PersistentVolumeClaim" {
@@ -112,6 +117,11 @@ fn objects(archive: &str, uid: &str) -> Vec<Value> {
         object
     });
     made.collect()
+}
+
+/// Whether an object belongs to no single component.
+fn is_shared(object: &Value) -> bool {
+    object["metadata"]["labels"].get("app.kubernetes.io/component").is_none()
 }
 
 /// One that is not stored: nobody looks whether its owner is there.
@@ -163,7 +173,7 @@ pub(crate) fn check(operator: &Requests) {
     for object in objects("new", "1") {
         let kind = object["kind"].as_str().unwrap().to_owned();
         assert_answer(&kind, &operator.apply(&object), "");
-        for (field, value, message) in denied_metadata(&kind) {
+        for (field, value, message) in denied_metadata(&kind, is_shared(&object)) {
             let mut object = object.clone();
             match value {
                 Value::Null => drop(object["metadata"].as_object_mut().unwrap().remove(field)),
@@ -272,7 +282,7 @@ fn in_namespaces_of_the_system(operator: &Requests) {
     assert_answer("deletion", &operator.delete(("ConfigMap", "kube-system", "kube-root-ca.crt")), NAMED);
 }
 
-fn denied_metadata(kind: &str) -> Vec<(&'static str, Value, &'static str)> {
+fn denied_metadata(kind: &str, is_shared: bool) -> Vec<(&'static str, Value, &'static str)> {
     let owner =
         |version: &str, kind: &str, name: &str| json!({"apiVersion": version, "kind": kind, "name": name, "uid": "1"});
     let ours = owner("promarchive.dev/v1alpha1", "MetricsArchive", "new");
@@ -281,6 +291,8 @@ fn denied_metadata(kind: &str) -> Vec<(&'static str, Value, &'static str)> {
     let mut cases = vec![
         ("name", json!("new"), NAMED),
         ("name", json!("new-receiver-x"), NAMED),
+        // There is no such component.
+        ("name", json!("new-compactor"), NAMED),
         ("labels", Value::Null, LABELS),
         ("labels", of_others, LABELS),
         ("labels", labels("other"), LABELS),
@@ -297,6 +309,11 @@ fn denied_metadata(kind: &str) -> Vec<(&'static str, Value, &'static str)> {
     cases.push(("annotations", json!({"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/admin"}), ANNOTATIONS));
     let mut more = labels("new");
     more["grafana_datasource"] = json!("1");
+    let mut of_another_component = labels("new");
+    of_another_component["app.kubernetes.io/component"] = json!("operator");
+    // What all components share says none.
+    let message = if is_shared { FOREIGN_LABELS } else { LABELS };
+    cases.push(("labels", of_another_component, message));
     cases.push(("labels", more, if kind == "PodMonitor" { "" } else { FOREIGN_LABELS }));
     cases
 }

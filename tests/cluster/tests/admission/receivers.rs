@@ -22,7 +22,7 @@ const METADATA: &str = "receivers' pods have labels and annotations, and nothing
 const FIELDS: &str = "receivers' pods have no fields but those that the operator sets";
 const ACCOUNT: &str = "run under the ServiceAccount <archive>-receiver";
 
-/// A receiver's Deployment in the namespace `monitoring`, as crates/operator/src/build makes it, without its metadata.
+/// A receiver's Deployment in the namespace `monitoring`, as crates/operator/src/archive/build makes it, without its metadata.
 pub(crate) fn deployment(archive: &str) -> Value {
     let receiver = format!("{archive}-receiver");
     let probe = |path: &str| {

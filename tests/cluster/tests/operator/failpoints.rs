@@ -27,7 +27,7 @@ const AT_THE_END: &[&str] = &["before-removal", "after-removal", "before-last-fl
 
 /// The list here is that of the operator.
 fn all_of_them_are_here() {
-    assert_eq!(names_in("failpoint.rs"), [AT_THE_BEGINNING, AT_THE_END].concat());
+    assert_eq!(names_in("process/failpoint.rs"), [AT_THE_BEGINNING, AT_THE_END].concat());
 }
 
 /// The names in a list of the operator's source.
@@ -42,7 +42,7 @@ fn names_in(file: &str) -> Vec<String> {
 
 /// No task can be started that is not in the list (a lint sees to that), and each one has its case here by being in it.
 fn a_task_that_dies_ends_the_operator(suite: &Suite) {
-    let tasks = names_in("supervisor.rs");
+    let tasks = names_in("process/supervisor.rs");
     assert!(tasks.len() >= 7, "{tasks:?}");
     std::thread::scope(|scope| {
         for task in &tasks {

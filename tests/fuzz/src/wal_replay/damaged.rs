@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use promarchive_wal::Faults;
+use promarchive_testkit::Faults;
 
 use super::*;
 

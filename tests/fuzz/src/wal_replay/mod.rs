@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use promarchive_model::environment::SeededEntropy;
 use promarchive_model::{Protocol, SetLabel, WriterId};
-use promarchive_wal::{Disk, LossyDisk, Options, Position, Record, Recovery, Wal, WalError};
+use promarchive_testkit::LossyDisk;
+use promarchive_wal::{Disk, Options, Position, Record, Recovery, Wal, WalError};
 use script::Script;
 
 use crate::memory::within;

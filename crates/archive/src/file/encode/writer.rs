@@ -20,7 +20,7 @@ use super::keys::KeyColumns;
 use super::own_columns::{ExemplarColumns, HistogramColumns, MetadataColumns, SampleColumns};
 use crate::file::{ORIGIN_TAG, Origin};
 use crate::log::FileStats;
-use crate::schema::{Kind, LabelColumns, SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, Table, arrow_schema, columns};
+use crate::schema::{Kind, LabelColumns, Raw, SCHEMA_VERSION_PROPERTY, Table, arrow_schema, columns};
 
 /// Rows collected before they go to the Parquet writer.
 const BATCH_ROWS: usize = 64 * 1024;
@@ -53,6 +53,9 @@ pub enum EncodeError {
     /// The Parquet library wrote an end that this program does not know.
     #[error("encoding a file: {0}")]
     ColumnOrders(#[from] ColumnOrdersError),
+    /// Its rows are made of those of other tables.
+    #[error("table {0} is not one that a receiver writes")]
+    NotRaw(&'static str),
 }
 
 /// A whole Parquet file.
@@ -113,11 +116,12 @@ impl FileEncoder {
         let properties = Arc::new(writer_properties(table, label_columns, origin)?);
         let file = SerializedFileWriter::new(Vec::new(), parquet_schema.root_schema_ptr(), properties)?;
         let columns = ArrowRowGroupWriterFactory::new(&file, schema.clone());
-        let own = match table {
-            Table::Samples => OwnColumns::Samples(SampleColumns::default()),
-            Table::Histograms => OwnColumns::Histograms(Box::default()),
-            Table::Exemplars => OwnColumns::Exemplars(ExemplarColumns::default()),
-            Table::Metadata => OwnColumns::Metadata(MetadataColumns::default()),
+        let own = match table.raw() {
+            Some(Raw::Samples) => OwnColumns::Samples(SampleColumns::default()),
+            Some(Raw::Histograms) => OwnColumns::Histograms(Box::default()),
+            Some(Raw::Exemplars) => OwnColumns::Exemplars(ExemplarColumns::default()),
+            Some(Raw::Metadata) => OwnColumns::Metadata(MetadataColumns::default()),
+            None => return Err(EncodeError::NotRaw(table.name())),
         };
         let stats = FileStats { rows: 0, metric: None, timestamp: None };
         let keys = table.has_series().then(|| KeyColumns::new(&parquet_schema, label_columns));
@@ -296,7 +300,7 @@ pub(crate) fn writer_properties(
         .set_statistics_enabled(EnabledStatistics::None)
         .set_dictionary_enabled(false)
         .set_key_value_metadata(Some(vec![
-            KeyValue::new(SCHEMA_VERSION_PROPERTY.to_owned(), SCHEMA_VERSION.to_string()),
+            KeyValue::new(SCHEMA_VERSION_PROPERTY.to_owned(), table.version().to_string()),
             KeyValue::new(ORIGIN_TAG.to_owned(), origin.to_string()),
         ]));
     let table_columns = columns(table, label_columns);
@@ -310,13 +314,12 @@ pub(crate) fn writer_properties(
             }
         };
     }
-    for name in ["metric", "timestamp"] {
+    for name in table.statistics() {
         let path = ColumnPath::new(vec![name.to_owned()]);
         properties = properties.set_column_statistics_enabled(path, EnabledStatistics::Page);
     }
-    let sorted_by: &[&str] = if table.has_series() { &["metric", "labels", "timestamp"] } else { &["metric"] };
-    let place = |name: &&str| table_columns.iter().position(|column| column.name == **name);
-    let sorting = sorted_by.iter().filter_map(place).filter_map(|at| i32::try_from(at).ok());
+    let place = |name: &str| table_columns.iter().position(|column| column.name == name);
+    let sorting = table.sort_key().filter_map(place).filter_map(|at| i32::try_from(at).ok());
     let sorting = sorting.map(|column_idx| SortingColumn { column_idx, descending: false, nulls_first: false });
     Ok(properties.set_sorting_columns(Some(sorting.collect())).build())
 }

@@ -22,7 +22,7 @@ fn batch_rows(file: &[u8]) -> Result<usize, FootprintError> {
 }
 
 fn refusal(file: Vec<u8>) -> DecodeFileError {
-    let mut batches = open_file(Table::Samples, &columns(), Bytes::from(file), None).unwrap();
+    let mut batches = open_file(Table::SAMPLES, &columns(), Bytes::from(file), None).unwrap();
     let refused = batches.next().unwrap().unwrap_err();
     assert!(batches.next().is_none());
     refused
@@ -30,7 +30,7 @@ fn refusal(file: Vec<u8>) -> DecodeFileError {
 
 /// Rows of each batch of a file of samples.
 fn counts(file: Vec<u8>) -> Vec<usize> {
-    let batches = open_file(Table::Samples, &columns(), Bytes::from(file), None).unwrap();
+    let batches = open_file(Table::SAMPLES, &columns(), Bytes::from(file), None).unwrap();
     batches.map(|batch| batch.unwrap().num_rows()).collect()
 }
 
@@ -41,7 +41,7 @@ fn foreign(labels: &[&str], properties: fn(WriterPropertiesBuilder) -> WriterPro
 }
 
 fn foreign_with(labels: &[&str], properties: WriterPropertiesBuilder) -> Vec<u8> {
-    let schema = arrow_schema(Table::Samples, &columns());
+    let schema = arrow_schema(Table::SAMPLES, &columns());
     let texts = |texts: Vec<&str>| Arc::new(StringArray::from(texts)) as ArrayRef;
     let columns = schema.fields().iter().map(|field| match field.name().as_str() {
         "metric" => arrow::compute::cast(&texts(vec!["up"; labels.len()]), field.data_type()).unwrap(),
@@ -80,7 +80,7 @@ fn the_largest_label_sets_are_far_from_the_limit() {
     let sets: Vec<String> = (0..9).map(|set| format!("{set}{long}")).collect();
     let sets: Vec<(&str, Vec<(&str, &str)>)> = sets.iter().map(|pod| ("up", vec![("pod", pod.as_str())])).collect();
     let rows = vec![vec![Row::Sample(Sample { timestamp: 1, start_timestamp: 0, value: 0 })]; 9];
-    let file = encode(Table::Samples, &Sets::new(&sets), &rows);
+    let file = encode(Table::SAMPLES, &Sets::new(&sets), &rows);
     assert_eq!(batch_rows(&file.bytes).unwrap(), 32 * 1024);
 }
 
@@ -88,10 +88,10 @@ fn the_largest_label_sets_are_far_from_the_limit() {
 fn long_lists_come_back_whatever_they_take() {
     let sets = Sets::new(&[("latency", vec![])]);
     let rows: Vec<Row> = (0..1800).map(|at| histogram(at, 10_000)).collect();
-    let file = encode(Table::Histograms, &sets, std::slice::from_ref(&rows));
+    let file = encode(Table::HISTOGRAMS, &sets, std::slice::from_ref(&rows));
     let at_a_time = batch_rows(&file.bytes).unwrap();
     assert!(at_a_time < 128, "{at_a_time}");
-    let decoded = decode(Table::Histograms, file.bytes);
+    let decoded = decode(Table::HISTOGRAMS, file.bytes);
     assert!(decoded.into_iter().map(|(.., row)| row).eq(rows));
 }
 

@@ -42,7 +42,7 @@ fn check(rows_of_each: &[usize]) {
     let sets = Sets::new(&(0..rows_of_each.len()).map(set).collect::<Vec<_>>());
     let sample = |at| Row::Sample(Sample { timestamp: at as i64, ..Sample::default() });
     let rows: Vec<Vec<Row>> = rows_of_each.iter().map(|&rows| (0..rows).map(sample).collect()).collect();
-    let file = encode(Table::Samples, &sets, &rows);
+    let file = encode(Table::SAMPLES, &sets, &rows);
     let key = |place: usize| {
         let (metric, labels) = sets.names(place);
         let value = |name: &str| sets.get(place).pairs().find(|(n, _)| *n == name).map(|(_, value)| value.to_owned());

@@ -10,7 +10,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use super::*;
 use crate::file::ORIGIN_TAG;
-use crate::schema::{Kind, SCHEMA_VERSION_PROPERTY};
+use crate::schema::{Kind, Raw, SCHEMA_VERSION_PROPERTY};
 
 fn reader(file: Bytes) -> SerializedFileReader<Bytes> {
     SerializedFileReader::new(file).unwrap()
@@ -56,7 +56,7 @@ pub(super) fn large_file(rows_of_each: &[i64]) -> (Sets, Bytes) {
     let values: Vec<String> = (0..rows_of_each.len()).map(|at| format!("job-{at:03}")).collect();
     let sets: Vec<_> = values.iter().map(|value| ("up", vec![("job", value.as_str()), ("pod", "p")])).collect();
     let sets = Sets::new(&sets);
-    let mut file = FileEncoder::new(Table::Samples, &columns(), &Origin::Import).unwrap();
+    let mut file = FileEncoder::new(Table::SAMPLES, &columns(), &Origin::Import).unwrap();
     for (place, &rows) in rows_of_each.iter().enumerate() {
         file.series(sets.get(place)).unwrap();
         for at in 0..rows {
@@ -97,7 +97,7 @@ fn large_label_sets_end_row_groups() {
     let sets = Sets::new(&sets);
     let rows =
         vec![vec![Row::Sample(Sample::default()), Row::Sample(Sample { timestamp: 1, ..Sample::default() })]; 40];
-    let file: Bytes = encode(Table::Samples, &sets, &rows).bytes.into();
+    let file: Bytes = encode(Table::SAMPLES, &sets, &rows).bytes.into();
     assert!(reader(file.clone()).num_row_groups() >= 3);
     let pages = dictionary_pages(&file);
     assert!(pages.len() == 40 && pages.values().all(|&pages| pages == 1));
@@ -120,14 +120,14 @@ fn one_of_each(table: Table) -> Bytes {
     };
     let metadata =
         MetadataRow { metric: "up".into(), kind: "gauge", unit: String::new(), help: "Help".into(), received_at: 1 };
-    let rows = match table {
-        Table::Samples => vec![Row::Sample(Sample { timestamp: 1, value: f64::NAN.to_bits(), start_timestamp: 1 })],
-        Table::Histograms => vec![
+    let rows = match table.raw().unwrap() {
+        Raw::Samples => vec![Row::Sample(Sample { timestamp: 1, value: f64::NAN.to_bits(), start_timestamp: 1 })],
+        Raw::Histograms => vec![
             histogram(Counts::Integer { count: 1, zero: 0, positive: vec![1], negative: vec![] }),
             histogram(Counts::Float { count: 1, zero: 0, positive: vec![1], negative: vec![] }),
         ],
-        Table::Exemplars => vec![Row::Exemplar(1, 1, "{}".into())],
-        Table::Metadata => vec![Row::Metadata(metadata)],
+        Raw::Exemplars => vec![Row::Exemplar(1, 1, "{}".into())],
+        Raw::Metadata => vec![Row::Metadata(metadata)],
     };
     encode(table, &sets(), &[rows]).bytes.into()
 }
@@ -182,6 +182,6 @@ fn encodings_are_the_documented_ones() {
             assert_eq!(names, ["metric", "labels", "timestamp"]);
         }
     }
-    let samples: Arc<ParquetMetaData> = Arc::new(reader(one_of_each(Table::Samples)).metadata().clone());
+    let samples: Arc<ParquetMetaData> = Arc::new(reader(one_of_each(Table::SAMPLES)).metadata().clone());
     assert!(column(&samples, 0, "value").encodings().any(|encoding| encoding == Encoding::PLAIN));
 }

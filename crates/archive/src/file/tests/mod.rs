@@ -16,7 +16,7 @@ use proptest::sample::select;
 
 use super::decode::{for_each_exemplar, for_each_histogram, for_each_metadata, for_each_sample, open_file};
 use super::{EncodedFile, FileEncoder, Origin};
-use crate::schema::{LabelColumns, Table};
+use crate::schema::{LabelColumns, Raw, Table};
 
 /// A row of any table.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,15 +115,15 @@ fn decode(table: Table, file: impl Into<Bytes>) -> Rows {
     for batch in open_file(table, &columns(), file.into(), None).unwrap() {
         let batch = batch.unwrap();
         let mut push = |metric: &str, labels: &str, row: Row| rows.push((metric.to_owned(), labels.to_owned(), row));
-        match table {
-            Table::Samples => for_each_sample(&batch, |metric, labels, row| push(metric, labels, Row::Sample(row))),
-            Table::Histograms => {
+        match table.raw().unwrap() {
+            Raw::Samples => for_each_sample(&batch, |metric, labels, row| push(metric, labels, Row::Sample(row))),
+            Raw::Histograms => {
                 for_each_histogram(&batch, |metric, labels, row| push(metric, labels, Row::Histogram(row)))
             }
-            Table::Exemplars => for_each_exemplar(&batch, |metric, labels, timestamp, value, own| {
+            Raw::Exemplars => for_each_exemplar(&batch, |metric, labels, timestamp, value, own| {
                 push(metric, labels, Row::Exemplar(timestamp, value, own.to_owned()));
             }),
-            Table::Metadata => for_each_metadata(&batch, |metric, kind, unit, help, received_at| {
+            Raw::Metadata => for_each_metadata(&batch, |metric, kind, unit, help, received_at| {
                 let kind = KINDS.into_iter().find(|known| *known == kind).unwrap();
                 let [unit, help] = [unit, help].map(str::to_owned);
                 push(

@@ -41,7 +41,7 @@ fn check<T: Clone>(table: Table, sets: &[Vec<Fate<T>>], row: impl Fn(i64, &T) ->
     let labels = self::sets();
     let encoded = |rows: &[Vec<Row>]| encode(table, &labels, rows);
     let mut replacement = Replacement::read(table, &columns(), [(FLUSH, encoded(&new).bytes.into())]).unwrap();
-    let rewritten = replacement.rewrite(&flush(), encoded(&old).bytes.into()).unwrap();
+    let rewritten = replacement.rewrite(&flush(), Bytes::from(encoded(&old).bytes)).unwrap();
     assert_eq!(replacement.used(), encoded(&new).stats.rows, "each has found its place");
     assert!(replacement.rest(&Origin::Import).unwrap().is_none());
     assert_eq!(
@@ -58,12 +58,12 @@ proptest! {
 
     #[test]
     fn samples_are_replaced(rows in fates(sample)) {
-        check(Table::Samples, &rows, |timestamp, content| Row::Sample(Sample { timestamp, ..*content }));
+        check(Table::SAMPLES, &rows, |timestamp, content| Row::Sample(Sample { timestamp, ..*content }));
     }
 
     #[test]
     fn histograms_are_replaced(rows in fates(histogram)) {
-        check(Table::Histograms, &rows, |timestamp, content| Row::Histogram(Histogram { timestamp, ..content.clone() }));
+        check(Table::HISTOGRAMS, &rows, |timestamp, content| Row::Histogram(Histogram { timestamp, ..content.clone() }));
     }
 }
 
@@ -72,16 +72,16 @@ proptest! {
 fn what_has_no_place_is_left() {
     let labels = self::sets();
     let row = |timestamp, value| Row::Sample(Sample { timestamp, value, start_timestamp: 0 });
-    let encoded = |rows: &[Vec<Row>]| encode(Table::Samples, &labels, rows);
+    let encoded = |rows: &[Vec<Row>]| encode(Table::SAMPLES, &labels, rows);
     let old = encoded(&[vec![row(1, 10), row(2, 10)], vec![], vec![row(1, 10)]]);
     let new = encoded(&[vec![row(2, 20), row(3, 20)], vec![row(-4, 20)], vec![row(1, 20)]]);
     // What replaces rows of another flush has no place in the file of this one.
     let (other, of_other) = ((FLUSH.0, 4), encoded(&[vec![row(1, 30)]]));
     let left = encoded(&[vec![row(1, 30), row(3, 20)], vec![row(-4, 20)]]);
     let files = [(FLUSH, new.bytes.into()), (other, of_other.bytes.into())];
-    let mut replacement = Replacement::read(Table::Samples, &columns(), files).unwrap();
+    let mut replacement = Replacement::read(Table::SAMPLES, &columns(), files).unwrap();
     assert!(replacement.concerns(&flush()) && !replacement.concerns(&Origin::Import));
-    assert!(replacement.rewrite(&flush(), old.bytes.into()).unwrap().is_some());
+    assert!(replacement.rewrite(&flush(), Bytes::from(old.bytes)).unwrap().is_some());
     assert_eq!((replacement.used(), replacement.gone()), (2, vec![other]));
     let rest = replacement.rest(&Origin::Heal).unwrap().unwrap();
     assert_eq!(rest.stats, left.stats);
@@ -89,7 +89,7 @@ fn what_has_no_place_is_left() {
     let footer = footer.parse_and_finish(&Bytes::from(rest.bytes.clone())).unwrap();
     let says = footer.file_metadata().key_value_metadata().unwrap().iter().find(|entry| entry.key == ORIGIN_TAG);
     assert_eq!(says.and_then(|entry| entry.value.as_deref()), Some("heal"));
-    assert_eq!(decode(Table::Samples, rest.bytes), decode(Table::Samples, left.bytes));
+    assert_eq!(decode(Table::SAMPLES, rest.bytes), decode(Table::SAMPLES, left.bytes));
 }
 
 #[test]
@@ -97,8 +97,8 @@ fn a_rewritten_file_keeps_its_row_groups_and_dictionaries() {
     let (sets, file) = large_file(&[700_000, 400_000, 100, 200]);
     let new = Sample { timestamp: 15_000, value: 99, start_timestamp: 3 };
     let rows = [vec![Row::Sample(new)], vec![], vec![], vec![Row::Sample(new)]];
-    let replacement = encode(Table::Samples, &sets, &rows);
-    let mut replacement = Replacement::read(Table::Samples, &columns(), [(FLUSH, replacement.bytes.into())]).unwrap();
+    let replacement = encode(Table::SAMPLES, &sets, &rows);
+    let mut replacement = Replacement::read(Table::SAMPLES, &columns(), [(FLUSH, replacement.bytes.into())]).unwrap();
     let rewritten: Bytes = replacement.rewrite(&flush(), file.clone()).unwrap().unwrap().into();
     let groups = |file: &Bytes| {
         let metadata = parquet::file::metadata::ParquetMetaDataReader::new().parse_and_finish(file).unwrap();
@@ -108,7 +108,7 @@ fn a_rewritten_file_keeps_its_row_groups_and_dictionaries() {
     assert_eq!(groups(&rewritten).len(), 2);
     let pages = dictionary_pages(&rewritten);
     assert!(pages.len() == 4 && pages.values().all(|&pages| pages == 1), "{pages:?}");
-    let (before, after) = (decode(Table::Samples, file), decode(Table::Samples, rewritten));
+    let (before, after) = (decode(Table::SAMPLES, file), decode(Table::SAMPLES, rewritten));
     let changed: Vec<_> =
         before.iter().zip(&after).filter(|(before, after)| before != after).map(|(_, after)| after).collect();
     let expected = [0, 3].map(|place| {

@@ -5,13 +5,13 @@ use proptest::collection::vec;
 use super::*;
 
 fn rows_of(table: Table) -> BoxedStrategy<Row> {
-    match table {
-        Table::Samples => sample().prop_map(Row::Sample).boxed(),
-        Table::Histograms => histogram().prop_map(Row::Histogram).boxed(),
-        Table::Exemplars => (timestamp(), bits(), select(&["{}", r#"{"trace_id":"1"}"#, r#"{"é":"\""}"#][..]))
+    match table.raw().unwrap() {
+        Raw::Samples => sample().prop_map(Row::Sample).boxed(),
+        Raw::Histograms => histogram().prop_map(Row::Histogram).boxed(),
+        Raw::Exemplars => (timestamp(), bits(), select(&["{}", r#"{"trace_id":"1"}"#, r#"{"é":"\""}"#][..]))
             .prop_map(|(timestamp, value, labels)| Row::Exemplar(timestamp, value, labels.to_owned()))
             .boxed(),
-        Table::Metadata => (select(&["up", "é"][..]), select(&KINDS[..]), "\\PC{0,3}", "\\PC{0,3}", timestamp())
+        Raw::Metadata => (select(&["up", "é"][..]), select(&KINDS[..]), "\\PC{0,3}", "\\PC{0,3}", timestamp())
             .prop_map(|(metric, kind, unit, help, received_at)| {
                 Row::Metadata(MetadataRow { metric: metric.to_owned(), kind, unit, help, received_at })
             })
@@ -63,7 +63,7 @@ fn rows_survive_the_ends_of_batches() {
     let sets = sets();
     let sample = |at: i64| Row::Sample(Sample { timestamp: at, value: at as u64, start_timestamp: at % 2 });
     let rows: Vec<Vec<Row>> = [70_000, 1, 200_000, 3].map(|count| (0..count).map(sample).collect()).to_vec();
-    let decoded = decode(Table::Samples, encode(Table::Samples, &sets, &rows).bytes);
+    let decoded = decode(Table::SAMPLES, encode(Table::SAMPLES, &sets, &rows).bytes);
     let mut decoded = decoded.into_iter();
     for (place, rows) in rows.into_iter().enumerate() {
         let (metric, labels) = sets.names(place);
@@ -81,9 +81,9 @@ fn stale_markers_are_null_to_readers() {
     use arrow::datatypes::Float64Type;
     let values = [STALE_NAN, STALE_NAN + 1, 0x7ff8_0000_0000_0000];
     let row = |(timestamp, &value): (i64, &u64)| Row::Sample(Sample { timestamp, value, start_timestamp: 0 });
-    let file = encode(Table::Samples, &sets(), &[(0..).zip(&values).map(row).collect()]);
+    let file = encode(Table::SAMPLES, &sets(), &[(0..).zip(&values).map(row).collect()]);
     let batch =
-        open_file(Table::Samples, &columns(), bytes::Bytes::from(file.bytes), None).unwrap().next().unwrap().unwrap();
+        open_file(Table::SAMPLES, &columns(), bytes::Bytes::from(file.bytes), None).unwrap().next().unwrap().unwrap();
     let value = batch.column_by_name("value").unwrap().as_primitive::<Float64Type>();
     let stale = batch.column_by_name("stale").unwrap().as_boolean();
     assert_eq!(

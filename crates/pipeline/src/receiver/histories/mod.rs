@@ -6,7 +6,6 @@
 
 #![allow(clippy::cast_possible_wrap, clippy::cast_sign_loss)]
 
-mod faults;
 mod merging;
 mod model;
 mod others;
@@ -20,9 +19,9 @@ mod world;
 use std::time::Duration;
 
 use promarchive_archive::file::Origin;
-use promarchive_archive::log::PutFault;
 use promarchive_archive::schema::Table;
 use promarchive_model::DAY_MS;
+use promarchive_testkit::PutFault;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::ValueTree;
@@ -208,7 +207,7 @@ fn replay_that_flushes_in_between_does_not_outrun_the_horizon() {
 
 #[test]
 fn a_flush_that_a_restart_interrupts_counts_once() {
-    let half = FlushStep { commit: Some((Table::Exemplars, PutFault::Before)), ..FlushStep::default() };
+    let half = FlushStep { commit: Some((Table::EXEMPLARS, PutFault::Before)), ..FlushStep::default() };
     let first = Step::Write(vec![Request::of_samples(&[(1, 1.0)]), Request::of_exemplar(1)]);
     run_short(
         u64::MAX,
@@ -220,7 +219,7 @@ fn a_flush_that_a_restart_interrupts_counts_once() {
 #[test]
 fn a_long_flush_does_not_shorten_the_horizon() {
     let stuck = FlushStep {
-        commit: Some((Table::Exemplars, PutFault::Before)),
+        commit: Some((Table::EXEMPLARS, PutFault::Before)),
         meanwhile: Some(Request::of_samples(&[(1, 1.0)])),
         ..FlushStep::default()
     };
@@ -243,7 +242,7 @@ fn a_long_flush_does_not_shorten_the_horizon() {
 /// What a file says of when it was committed is what the horizon goes by, also if its commit had to be tried again.
 #[test]
 fn a_commit_that_is_tried_again_late_counts_from_then() {
-    let failed = FlushStep { commit: Some((Table::Samples, PutFault::Before)), ..FlushStep::default() };
+    let failed = FlushStep { commit: Some((Table::SAMPLES, PutFault::Before)), ..FlushStep::default() };
     let steps = [
         write(&[(1, 1.0)]),
         flushed(),
@@ -261,7 +260,7 @@ fn a_commit_that_is_tried_again_late_counts_from_then() {
 /// The commit of three records is lost with the power; replay flushes each, and the third flush has the position of the lost one.
 #[test]
 fn a_flush_that_was_lost_is_not_the_one_that_replay_makes() {
-    let landed = FlushStep { commit: Some((Table::Samples, PutFault::After)), ..FlushStep::default() };
+    let landed = FlushStep { commit: Some((Table::SAMPLES, PutFault::After)), ..FlushStep::default() };
     let power_cut = Step::Restart(Restart { power_loss: true, wal: 0, die_at: None });
     let writes = (1..4).map(|at| write(&[(at, 1.0)]));
     let rest = [Step::Flush(landed), power_cut, Step::Relieve, Step::Retry(vec![0])];
@@ -338,7 +337,7 @@ fn take(world: &mut World, steps: &[Step]) {
 }
 
 fn of_samples(change: Others) -> Step {
-    Step::Others(Table::Samples, change)
+    Step::Others(Table::SAMPLES, change)
 }
 
 /// The values of all samples at a time, sorted.
@@ -354,13 +353,13 @@ fn values(world: &mut World, timestamp: i64) -> Vec<f64> {
 fn a_restart_rebuilds_the_horizon_from_a_merged_file() {
     let mut world = world_of_two_flushes();
     take(&mut world, &[of_samples(Others::Merge(0))]);
-    assert_eq!(world.files(Table::Samples).len(), 1);
+    assert_eq!(world.files(Table::SAMPLES).len(), 1);
     // Both come again, and then one with another value, which is written into the merged file.
     take(&mut world, &[restarted(), Step::Retry(vec![0, 1]), flushed()]);
     assert_eq!((values(&mut world, 1), values(&mut world, 2)), (vec![1.0], vec![1.0]));
     take(&mut world, &[write(&[(1, 2.0)]), flushed(), restarted(), Step::Retry(vec![0, 1, 2]), flushed()]);
     assert_eq!((values(&mut world, 1), values(&mut world, 2)), (vec![2.0], vec![1.0]));
-    let files = world.files(Table::Samples);
+    let files = world.files(Table::SAMPLES);
     assert!(matches!(&files[..], [file] if matches!(file.origin, Origin::Merge { .. })), "{files:?}");
     world.finish().unwrap();
 }
@@ -371,7 +370,7 @@ fn a_winner_is_written_into_the_merged_file_of_its_loser() {
     let mut world = world_of_two_flushes();
     take(&mut world, &[of_samples(Others::Merge(0)), write(&[(1, 2.0), (2, 3.0)]), flushed()]);
     assert_eq!((values(&mut world, 1), values(&mut world, 2)), (vec![2.0], vec![3.0]));
-    assert_eq!(world.files(Table::Samples).len(), 1);
+    assert_eq!(world.files(Table::SAMPLES).len(), 1);
     world.finish().unwrap();
 }
 
@@ -396,7 +395,7 @@ fn a_winner_whose_losers_file_is_gone_is_not_dropped_for_the_file_beside_it() {
     let third = [write(&[(3, 1.0)]), flushed()];
     take(&mut world, &third);
     // The file of the second flush is gone, and the merged file spans its position.
-    let merge = |world: &World| merges(&world.files(Table::Samples)).len() - 1;
+    let merge = |world: &World| merges(&world.files(Table::SAMPLES)).len() - 1;
     take(&mut world, &[of_samples(Others::Replace(1))]);
     let whole = of_samples(Others::Merge(merge(&world)));
     take(&mut world, &[whole, write(&[(2, 2.0), (3, 2.0)]), flushed()]);
@@ -444,7 +443,7 @@ fn the_check_notices_a_commit_that_is_believed_before_it_is_synced() {
 
 /// The commit lands, its sync fails, the next flush finds it and purges the WAL, and the power fails.
 fn landed_and_found(between: &[Step]) -> Vec<Step> {
-    let landed = FlushStep { commit: Some((Table::Samples, PutFault::After)), ..FlushStep::default() };
+    let landed = FlushStep { commit: Some((Table::SAMPLES, PutFault::After)), ..FlushStep::default() };
     let power_cut = Step::Restart(Restart { power_loss: true, wal: 0, die_at: None });
     [&[write(&[(1, 1.0)]), Step::Flush(landed)], between, &[flushed(), power_cut]].concat()
 }

@@ -2,13 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutPayload};
 use promarchive_archive::commit::{Committed, commit};
 use promarchive_archive::file::Origin;
 use promarchive_archive::log::{Commit, CommitKind, DataFile};
 use promarchive_archive::schema::Table;
-use promarchive_archive::store::{place, read};
 use promarchive_model::Date;
 use promarchive_model::environment::Entropy;
 
@@ -90,16 +87,16 @@ impl World {
     }
 
     pub(super) fn bytes(&self, table: Table, file: &DataFile) -> Result<bytes::Bytes, String> {
-        let location = place(&Path::from(table.name()), &file.path);
-        self.runtime.block_on(read(self.store.as_ref(), &location)).map_err(|e| e.to_string())
+        let root = self.archive.store().table(table);
+        self.runtime.block_on(root.read(&file.path)).map_err(|e| e.to_string())
     }
 
     /// Puts a file with rows that are there already.
     fn put(&mut self, table: Table, file: DataFile, merged: &Merged, parts: Parts) -> DataFile {
         let encoded = merged.encode(table, &file.origin);
         let file = DataFile { size: encoded.bytes.len() as u64, stats: Some(encoded.stats), ..file };
-        let location = place(&Path::from(table.name()), &file.path);
-        self.runtime.block_on(self.store.put(&location, PutPayload::from(encoded.bytes))).unwrap();
+        let root = self.archive.store().table(table);
+        self.runtime.block_on(root.put(&file.path, encoded.bytes.into())).unwrap();
         self.reader.note_parts(table, &file, parts);
         file
     }

@@ -11,7 +11,7 @@ use promarchive_archive::file::decode::{
 };
 use promarchive_archive::file::{DataFilePath, Origin};
 use promarchive_archive::log::DataFile;
-use promarchive_archive::schema::{LabelColumns, Table};
+use promarchive_archive::schema::{LabelColumns, Raw, Table};
 use promarchive_model::{Date, WriterId, parse_labels_text};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -150,17 +150,17 @@ fn read_batch(
     rows: &mut Rows,
 ) -> Result<(), promarchive_archive::file::decode::DecodeFileError> {
     let series = |metric: &str, labels: &str| (metric.to_owned(), labels.to_owned());
-    match table {
-        Table::Samples => for_each_sample(batch, |metric, labels, sample| {
+    match table.raw().unwrap() {
+        Raw::Samples => for_each_sample(batch, |metric, labels, sample| {
             rows.push((Place::Sample(series(metric, labels), sample.timestamp), Content::Sample(sample)));
         }),
-        Table::Histograms => for_each_histogram(batch, |metric, labels, histogram| {
+        Raw::Histograms => for_each_histogram(batch, |metric, labels, histogram| {
             rows.push((Place::Histogram(series(metric, labels), histogram.timestamp), Content::Histogram(histogram)));
         }),
-        Table::Exemplars => for_each_exemplar(batch, |metric, labels, timestamp, value, own| {
+        Raw::Exemplars => for_each_exemplar(batch, |metric, labels, timestamp, value, own| {
             rows.push((Place::Exemplar(series(metric, labels), timestamp, value, own.to_owned()), Content::Exemplar));
         }),
-        Table::Metadata => for_each_metadata(batch, |metric, kind, unit, help, received_at| {
+        Raw::Metadata => for_each_metadata(batch, |metric, kind, unit, help, received_at| {
             let [metric, kind, unit, help] = [metric, kind, unit, help].map(str::to_owned);
             let day = i64::from(Date::of(received_at).0);
             rows.push((Place::Metadata(day, metric, kind, unit, help), Content::Metadata(received_at)));

@@ -6,18 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use object_store::ObjectStore;
-use object_store::path::Path;
-use promarchive_archive::Archive;
-use promarchive_archive::log::{DataFile, Definition, ModelLog, PutFault, TableLog};
+use promarchive_archive::log::{DataFile, Definition, TableLog};
 use promarchive_archive::schema::Table;
+use promarchive_archive::{Archive, Location};
 use promarchive_model::environment::{Clock, SeededEntropy};
 use promarchive_model::{DAY_MS, WriterId};
+use promarchive_testkit::faults::{FaultyStore, ForgetfulLog, in_memory};
 use promarchive_testkit::hand_made::compressed;
-use promarchive_wal::{Disk, Faults, LossyDisk, Options, Position};
+use promarchive_testkit::{Faults, LossyDisk, ModelLog, PutFault};
+use promarchive_wal::{Disk, Options, Position};
 
 use super::ensure;
-use super::faults::{FaultyStore, ForgetfulLog};
 use super::model::{Model, Moment};
 use super::others::Others;
 use super::request::{Request, START};
@@ -133,9 +132,9 @@ pub(super) struct World {
     pub(super) store: Arc<FaultyStore>,
     pub(super) logs: BTreeMap<Table, ModelLog>,
     forgets: Arc<AtomicBool>,
-    archive: Archive,
+    pub(super) archive: Archive,
     /// What a new process makes its archive of.
-    tables: Vec<(Table, Path, Arc<dyn TableLog>)>,
+    tables: Vec<(Table, Arc<dyn TableLog>)>,
     core: Option<Arc<Core>>,
     pub(super) model: Model,
     pub(super) reader: Reader,
@@ -160,20 +159,20 @@ impl World {
         let logs: BTreeMap<Table, ModelLog> =
             Table::ALL.into_iter().map(|table| (table, ModelLog::default())).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let mut tables: Vec<(Table, Path, Arc<dyn TableLog>)> = Vec::new();
+        let mut tables: Vec<(Table, Arc<dyn TableLog>)> = Vec::new();
         for (&table, log) in &logs {
             let definition = Definition { table, label_columns: label_columns(), id: 1, created: START };
             runtime.block_on(log.create(&definition)).unwrap();
             let lies_about_sync = setup.lie == Lie::CommitSync;
             let log = ForgetfulLog { inner: log.clone(), forgets: forgets.clone(), lies_about_sync };
-            tables.push((table, Path::from(table.name()), Arc::new(log)));
+            tables.push((table, Arc::new(log)));
         }
         let disks: [LossyDisk; WALS] = Default::default();
         for disk in &disks {
             disk.set_faults(Faults { lie_about_files: setup.lie == Lie::Sync, ..Faults::default() });
         }
         Self {
-            archive: Archive::new(store.clone() as Arc<dyn ObjectStore>, tables.clone(), label_columns()),
+            archive: Archive::new(in_memory(store.clone()), tables.clone(), label_columns()),
             tables,
             runtime,
             clock: Arc::new(TestClock { now: AtomicI64::new(START), set_by: AtomicI64::new(0) }),
@@ -235,7 +234,7 @@ impl World {
             self.forgets.store(true, Ordering::SeqCst);
         }
         // The receiver goes on without the note if it cannot be written.
-        let _ = archive_note::write(disk.as_ref(), std::path::Path::new("archive"));
+        let _ = archive_note::write(disk.as_ref(), &Location::parse("archive").unwrap());
         let opened =
             self.runtime.block_on(recovery::open(self.archive.clone(), disk, environment, options, Arc::new(())));
         self.forgets.store(self.setup.lie == Lie::Transactions, Ordering::SeqCst);
@@ -259,8 +258,7 @@ impl World {
     fn kill(&mut self, power_loss: bool) {
         self.core = None;
         // What a process remembers of the logs goes with it.
-        let store = self.store.clone() as Arc<dyn ObjectStore>;
-        self.archive = Archive::new(store, self.tables.clone(), label_columns());
+        self.archive = Archive::new(in_memory(self.store.clone()), self.tables.clone(), label_columns());
         if power_loss {
             self.disk().crash(&*self.entropy);
             self.logs.values().for_each(ModelLog::crash);

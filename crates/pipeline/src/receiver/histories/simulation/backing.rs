@@ -4,18 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use object_store::ObjectStore;
 use object_store::memory::InMemory;
-use object_store::path::Path;
-use promarchive_archive::log::{
-    Commit, Definition, DeltaLog, LogError, ModelLog, Put, PutFault, Snapshot, TableLog, Version,
-};
+use promarchive_archive::Location;
+use promarchive_archive::log::{Commit, Definition, DeltaLog, LogError, Put, Snapshot, TableLog, Version};
 use promarchive_archive::schema::Table;
-use promarchive_archive::store::DurableLocal;
+use promarchive_archive::store::Store;
+use promarchive_testkit::faults::{FaultyStore, in_memory};
+use promarchive_testkit::{ModelLog, PutFault};
 use tempfile::TempDir;
-use url::Url;
-
-use crate::receiver::histories::faults::FaultyStore;
 
 /// On what a history runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,64 +36,40 @@ pub(super) trait Backing: TableLog {
 
 /// All tables of a history; each process gets handles of its own.
 pub(super) struct Tables {
-    store: Arc<dyn ObjectStore>,
-    root: Root,
-}
-
-enum Root {
-    Model(BTreeMap<Table, Model>),
-    Memory,
-    Directory(TempDir),
+    store: Store,
+    models: BTreeMap<Table, Model>,
+    _directory: Option<TempDir>,
 }
 
 impl Tables {
     pub(super) fn new(ground: Ground) -> Self {
-        let memory = || Arc::new(InMemory::new());
-        match ground {
-            Ground::Model => {
-                let models = Table::ALL.into_iter().map(|table| (table, Model::default())).collect();
-                Self { store: memory(), root: Root::Model(models) }
-            }
-            Ground::Library => Self { store: memory(), root: Root::Memory },
-            Ground::Directory => {
-                let directory = tempfile::tempdir().unwrap();
-                Self { store: Arc::new(DurableLocal::default()), root: Root::Directory(directory) }
-            }
+        if ground == Ground::Directory {
+            let directory = tempfile::tempdir().unwrap();
+            let store = Store::open(Location::at(directory.path()).unwrap()).unwrap();
+            return Self { store, models: BTreeMap::new(), _directory: Some(directory) };
         }
+        let modelled = Table::ALL.into_iter().filter(|_| ground == Ground::Model);
+        let models = modelled.map(|table| (table, Model::default())).collect();
+        Self { store: in_memory(Arc::new(InMemory::new())), models, _directory: None }
     }
 
-    pub(super) fn store(&self) -> &Arc<dyn ObjectStore> {
+    pub(super) fn store(&self) -> &Store {
         &self.store
-    }
-
-    /// Where the files of a table are in the store.
-    pub(super) fn place(&self, table: Table) -> Path {
-        match &self.root {
-            Root::Model(_) | Root::Memory => Path::from(table.name()),
-            Root::Directory(directory) => {
-                let url = Url::from_directory_path(directory.path().join(table.name())).unwrap();
-                Path::from_url_path(url.path()).unwrap()
-            }
-        }
     }
 
     /// A new handle, which has seen nothing yet.
     pub(super) fn open(&self, table: Table) -> Arc<dyn Backing> {
-        let url = match &self.root {
-            Root::Model(models) => return Arc::new(models[&table].clone()),
-            Root::Memory => Url::parse(&format!("memory:///{}/", table.name())).unwrap(),
-            Root::Directory(directory) => Url::from_directory_path(directory.path().join(table.name())).unwrap(),
-        };
-        let store = Arc::new(FaultyStore::over(self.store.clone()));
-        let log = DeltaLog::new(store.clone(), self.place(table), url);
+        if let Some(model) = self.models.get(&table) {
+            return Arc::new(model.clone());
+        }
+        let store = Arc::new(FaultyStore::over(self.store.objects().clone()));
+        let log = DeltaLog::new(Store::over(self.store.location().clone(), store.clone()).table(table));
         Arc::new(Library { log, store })
     }
 
     /// The machine that the archive is on loses power.
     pub(super) fn crash(&self) {
-        if let Root::Model(models) = &self.root {
-            models.values().for_each(Model::crash);
-        }
+        self.models.values().for_each(Model::crash);
     }
 }
 

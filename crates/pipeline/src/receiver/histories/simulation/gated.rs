@@ -12,13 +12,14 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
-use promarchive_archive::log::{Commit, Definition, LogError, Put, PutFault, Snapshot, TableLog, Version};
+use promarchive_archive::log::{Commit, Definition, LogError, Put, Snapshot, TableLog, Version};
 use promarchive_archive::schema::Table;
+use promarchive_testkit::PutFault;
+use promarchive_testkit::faults::{ForgetfulSnapshot, injected};
 
 use super::Lie;
 use super::backing::Backing;
 use super::schedule::{Gate, Operation, Verdict};
-use crate::receiver::histories::faults::{ForgetfulSnapshot, injected};
 
 #[derive(Debug)]
 pub(super) struct GatedLog {

@@ -1,6 +1,7 @@
 //! What was promised: rows that were sent, acknowledged, owed to every reader.
 //!
-//! Histories here are shorter than the horizon reaches, so there is no excuse: a place stands once.
+//! Histories here are shorter than the horizon reaches, so there is one excuse only for a place that stands twice: another program has put a
+//! file of its own in the place of ours.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,8 @@ pub(super) struct Ledger {
     seen: BTreeSet<Place>,
     /// Whether a clock was ever set back: metadata is remembered by days, and those of the future push out that of today.
     pub(super) set_back: bool,
+    /// Places of rows that are in a file of another program.
+    excused: BTreeSet<Place>,
     /// Flushes that succeeded, by receiver.
     flushes: BTreeMap<usize, u64>,
 }
@@ -70,6 +73,11 @@ impl Ledger {
         self.sent.values().flatten().filter(|sending| sending.acknowledged).count()
     }
 
+    /// These may stand twice from now on.
+    pub(super) fn excuse(&mut self, places: impl IntoIterator<Item = Place>) {
+        self.excused.extend(places);
+    }
+
     /// What was never synced may be gone, whoever has seen it.
     pub(super) fn power_lost(&mut self) {
         self.seen.clear();
@@ -80,7 +88,8 @@ impl Ledger {
         ensure!(gone.is_none(), "seen, and gone: {gone:?}");
         for (place, sendings) in &self.sent {
             for owed in sendings.iter().filter(|sending| sending.owed) {
-                let Some((_, found)) = contents.rows.get(place).and_then(|rows| rows.first()) else {
+                let found = contents.rows.get(place).into_iter().flatten().map(|(_, content)| content);
+                let Some(found) = found.max_by(|a, b| a.order(b)) else {
                     return Err(format!("acknowledged and lost: {place:?} {:?}", owed.content));
                 };
                 let order = found.order(&owed.content);
@@ -89,7 +98,8 @@ impl Ledger {
         }
         for (place, rows) in &contents.rows {
             let forgotten = self.set_back && matches!(place, Place::Metadata(..));
-            ensure!(rows.len() == 1 || forgotten, "twice: {place:?} {rows:?}");
+            let excused = self.excused.contains(place);
+            ensure!(rows.len() == 1 || forgotten || excused, "twice: {place:?} {rows:?}");
             let sendings = self.sent.get(place).map_or(&[][..], Vec::as_slice);
             let sent = |content: &Content| sendings.iter().any(|sending| sending.content == *content);
             let strange = rows.iter().find(|(_, content)| !sent(content));

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use object_store::path::Path;
 use promarchive_archive::Archive;
 use promarchive_archive::log::TableLog;
 use promarchive_archive::schema::Table;
+use promarchive_archive::store::Store;
 use promarchive_model::environment::{Clock, SeededEntropy};
-use promarchive_wal::{Disk, Faults, LossyDisk, Options};
+use promarchive_testkit::{Faults, LossyDisk};
+use promarchive_wal::{Disk, Options};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -83,11 +84,11 @@ pub(super) struct Receiver {
 pub(super) fn archive(tables: &Tables, gate: &Gate, lie: Lie, opening: bool) -> Archive {
     let gated = |table: Table| {
         let log: Arc<dyn TableLog> = Arc::new(GatedLog::new(gate, table, tables.open(table), lie, opening));
-        (table, tables.place(table), log)
+        (table, log)
     };
-    let logs: Vec<(Table, Path, Arc<dyn TableLog>)> = Table::ALL.into_iter().map(gated).collect();
-    let store = GatedStore { gate: gate.clone(), inner: tables.store().clone() };
-    Archive::new(Arc::new(store), logs, label_columns())
+    let logs: Vec<(Table, Arc<dyn TableLog>)> = Table::ALL.into_iter().map(gated).collect();
+    let objects = GatedStore { gate: gate.clone(), inner: tables.store().objects().clone() };
+    Archive::new(Store::over(tables.store().location().clone(), Arc::new(objects)), logs, label_columns())
 }
 
 impl Receiver {

@@ -4,14 +4,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutPayload};
 use promarchive_archive::Archive;
 use promarchive_archive::commit::{CommitError, commit};
 use promarchive_archive::file::{DataFilePath, EncodedFile, Origin};
 use promarchive_archive::log::{Commit, CommitKind, DataFile, LogError, Put, TableLog};
 use promarchive_archive::schema::Table;
-use promarchive_archive::store::{place, read};
+use promarchive_archive::store::Root;
 use promarchive_model::environment::{Entropy, SeededEntropy};
 
 use crate::receiver::histories::merging::{Merge, Merged, merges};
@@ -54,13 +52,13 @@ impl Rewrite {
     }
 
     /// Puts up to two files again under other names.
-    async fn copy(&self, root: &Path, files: &[DataFile]) -> Result<Swap, String> {
+    async fn copy(&self, root: &Root, files: &[DataFile]) -> Result<Swap, String> {
         let ours = |file: &&DataFile| file.origin != Origin::Foreign;
         let from = self.below(files.len().max(1));
         let old: Vec<DataFile> = files.iter().filter(ours).skip(from).take(2).cloned().collect();
         let mut add = Vec::new();
         for file in &old {
-            let content = read(self.archive.store().as_ref(), &place(root, &file.path)).await.map_err(text)?;
+            let content = root.read(&file.path).await.map_err(text)?;
             let nonce = self.entropy.next_u64();
             let path = match DataFilePath::parse(&file.path) {
                 Some(path) => DataFilePath { nonce, ..path }.to_string(),
@@ -73,10 +71,10 @@ impl Rewrite {
     }
 
     /// Puts one file in the place of several.
-    async fn merge(&self, root: &Path, merge: Merge) -> Result<Swap, String> {
+    async fn merge(&self, root: &Root, merge: Merge) -> Result<Swap, String> {
         let (mut merged, mut reader) = (Merged::default(), Reader::default());
         for file in &merge.files {
-            let content = read(self.archive.store().as_ref(), &place(root, &file.path)).await.map_err(text)?;
+            let content = root.read(&file.path).await.map_err(text)?;
             let rows = reader.rows(self.table, file, content)?;
             for (place, flush, content) in reader.attributed(self.table, file, &rows)? {
                 merged.add(place.clone(), flush, content.clone());
@@ -91,9 +89,8 @@ impl Rewrite {
         Ok((vec![file], files))
     }
 
-    async fn put(&self, root: &Path, path: &str, content: Bytes) -> Result<(), String> {
-        let put = self.archive.store().put(&place(root, path), PutPayload::from(content)).await;
-        put.map(drop).map_err(|e| e.to_string())
+    async fn put(&self, root: &Root, path: &str, content: Bytes) -> Result<(), String> {
+        root.put(path, content).await.map_err(|e| e.to_string())
     }
 
     fn below(&self, bound: usize) -> usize {

@@ -1,7 +1,5 @@
 //! What is asked of every history: while it runs, and when everything works again.
 
-use promarchive_archive::store::{place, read};
-
 use super::backing::Ground;
 use super::world::{RECEIVERS, World};
 use crate::receiver::histories::ensure;
@@ -25,8 +23,8 @@ impl World {
                 if left.take_if(|(_, strange)| strange.path == file.path).is_some() {
                     continue;
                 }
-                let location = place(&tables.place(table), &file.path);
-                let bytes = runtime.block_on(read(tables.store().as_ref(), &location)).map_err(|e| e.to_string())?;
+                let root = tables.store().table(table);
+                let bytes = runtime.block_on(root.read(&file.path)).map_err(|e| e.to_string())?;
                 reader.add(&mut contents, table, &file, bytes)?;
             }
         }
@@ -76,8 +74,9 @@ impl World {
             return Ok(());
         }
         for (&table, log) in &self.logs {
-            let directory = self.tables.place(table).join("_delta_log");
-            let listed = self.tables.store().list_with_delimiter(Some(&directory));
+            let store = self.tables.store();
+            let directory = store.table(table).place("_delta_log");
+            let listed = store.objects().list_with_delimiter(Some(&directory));
             let listed = self.runtime.block_on(listed).map_err(|e| e.to_string())?;
             let names = listed.objects.iter().filter_map(|object| object.location.filename()?.strip_suffix(".json"));
             let mut versions: Vec<u64> = names.filter_map(|name| name.parse().ok()).collect();

@@ -65,7 +65,7 @@ pub(super) struct World {
     /// Operations that were reported failed, and happen when they like.
     late: Vec<Operation>,
     pub(super) foreign: Option<(Table, DataFile)>,
-    foreign_commits: u64,
+    pub(super) foreign_commits: u64,
     entropy: Arc<SeededEntropy>,
     elapsed: Arc<AtomicI64>,
     /// Of a hundred operations.
@@ -349,7 +349,7 @@ impl World {
                 put.map(|put| format!("{put:?}")).map_err(|e| e.to_string())
             }
             Operation::PutFile(path, content) => {
-                let put = self.runtime.block_on(self.tables.store().put(path, content.clone()));
+                let put = self.runtime.block_on(self.tables.store().objects().put(path, content.clone()));
                 put.map(|_| "put".to_owned()).map_err(|e| e.to_string())
             }
             _ => Ok(String::new()),
@@ -441,25 +441,10 @@ impl World {
         Ok(())
     }
 
-    /// Another program takes a version, or takes its file away again.
-    pub(super) fn be_foreign(&mut self) -> Result<(), String> {
-        self.foreign_commits += 1;
-        let change = super::foreign::change(self.foreign.take(), self.foreign_commits, &self.chance);
-        let (table, commit) = change.commit;
-        let log = self.logs[&table].clone();
-        let put = self.runtime.block_on(async {
-            let snapshot = log.load().await?.ok_or_else(super::foreign::no_table)?;
-            log.put(snapshot.version() + 1, &commit).await
-        });
-        self.foreign = change.left;
-        self.note(format!("a foreign commit to {}: {:?}", table.name(), put.map_err(|e| e.to_string())));
-        Ok(())
-    }
-
     /// No more faults; those who work finish.
     pub(super) fn calm(&mut self) -> Result<(), String> {
         while self.foreign.is_some() {
-            self.be_foreign()?;
+            self.add_foreign()?;
         }
         self.receivers.iter().for_each(Receiver::heal);
         while let Some((actor, operation)) = self.schedule.waiting().first().cloned() {

@@ -1,0 +1,5 @@
+//! Which component this is.
+
+use crate::names::Component;
+
+pub(super) const COMPONENT: Component = Component::Receiver;

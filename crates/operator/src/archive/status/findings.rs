@@ -1,0 +1,270 @@
+//! What is found about storage, receiver, entries and samples.
+
+use kube::api::DynamicObject;
+use promarchive_api::Deliveries;
+use promarchive_api::metrics_archive::{PrometheusState, Reason};
+use serde_json::Value;
+
+use super::{Finding, PrometheusFinding};
+use crate::archive::claims::Refusal;
+use crate::archive::receiver_client::ReceiverError;
+use crate::archive::validate::{Archive, Claim, Storage};
+use crate::kubernetes::ApplyError;
+use crate::names::{ALLOW_ARCHIVES, ArchiveName};
+
+/// What the receiver answered; none if it was not asked, because it does not run.
+pub(super) type Answer<'a> = Option<Result<&'a Deliveries, &'a ReceiverError>>;
+
+/// What went wrong when objects were applied.
+#[derive(Debug, Default)]
+pub struct Faults(pub Vec<ApplyError>);
+
+impl Faults {
+    /// The first fault that only a person can mend; else the first.
+    fn worst(&self) -> Option<Finding> {
+        let error = self.0.iter().find(|error| !error.is_retryable()).or(self.0.first())?;
+        let reason = match error {
+            ApplyError::NameTaken { .. } => Reason::NameTaken,
+            _ if error.is_retryable() => Reason::Progressing,
+            _ => Reason::RequestRefused,
+        };
+        Some(Finding::bad(reason, error.to_string()))
+    }
+}
+
+/// What was found about the volume.
+#[derive(Clone, Copy, Debug)]
+pub struct Volume<'a> {
+    /// Its claim.
+    pub claim: Option<&'a DynamicObject>,
+    /// Why the receiver may not mount it.
+    pub refusal: Option<&'a Refusal>,
+    /// Whether the receiver's Deployment mounts it already.
+    pub is_mounted: bool,
+}
+
+impl Volume<'_> {
+    /// Nothing but a person's consent makes it one that may be mounted.
+    fn refused(&self, id: &ArchiveName, name: &str) -> Option<Finding> {
+        let goes_on = if self.is_mounted { "; the receiver that mounts it already goes on unchanged" } else { "" };
+        Some(match self.refusal? {
+            Refusal::Absent => return None,
+            Refusal::NotAllowed => Finding::bad(
+                Reason::ClaimNotAllowed,
+                format!(
+                    "the claim \"{name}\" was not made for this archive and does not allow it{goes_on}. If the receiver may write into its volume: kubectl annotate --overwrite pvc {name} --namespace {} {ALLOW_ARCHIVES}={id}",
+                    id.namespace
+                ),
+            ),
+            Refusal::OfArchive(other) => Finding::bad(
+                Reason::ClaimOfAnotherArchive,
+                format!(
+                    "the claim \"{name}\" belongs to the archive \"{other}\"{goes_on}: delete that archive first, or make this one anew, with another claim or another name"
+                ),
+            ),
+        })
+    }
+}
+
+/// The claim is bound, and the receiver reaches the archive in it.
+pub fn storage(archive: &Archive, volume: Volume<'_>, answer: Answer<'_>) -> Finding {
+    let claim = volume.claim;
+    let Storage::Volume(wanted) = &archive.storage;
+    let name = wanted.name(&archive.id);
+    if let Some(refused) = volume.refused(&archive.id, &name) {
+        return refused;
+    }
+    let phase = claim.and_then(|claim| claim.data.pointer("/status/phase")).and_then(Value::as_str);
+    match (claim, phase) {
+        (None, _) => match wanted {
+            Claim::Existing(_) => {
+                Finding::bad(Reason::ClaimNotFound, format!("there is no claim \"{name}\" in this namespace: make it"))
+            }
+            Claim::New { .. } => Finding::bad(Reason::ClaimPending, format!("the claim \"{name}\" is being made")),
+        },
+        (Some(_), Some("Lost")) => {
+            Finding::bad(Reason::ClaimLost, format!("the claim \"{name}\" has lost its volume: bring the volume back"))
+        }
+        (Some(_), Some("Bound")) => reached(&name, answer),
+        (Some(claim), _) => {
+            let class =
+                claim.data.pointer("/spec/storageClassName").and_then(Value::as_str).unwrap_or("the default class");
+            Finding::bad(
+                Reason::ClaimPending,
+                format!(
+                    "the claim \"{name}\" (storage class: {class}) waits for a volume; `kubectl describe pvc {name}` says why"
+                ),
+            )
+        }
+    }
+}
+
+fn reached(name: &str, answer: Answer<'_>) -> Finding {
+    match answer {
+        Some(Ok(Deliveries { ready: true, .. })) => {
+            Finding::good(Reason::Reachable, format!("the tables are on the claim \"{name}\""))
+        }
+        Some(Ok(Deliveries { reason: Some(reason), .. })) => {
+            Finding::bad(Reason::ArchiveUnusable, format!("the receiver says: {reason}"))
+        }
+        _ => Finding::unknown(
+            Reason::Progressing,
+            format!("the claim \"{name}\" is bound; the receiver has not said yet whether it can use it"),
+        ),
+    }
+}
+
+/// The receiver runs and answers. `storage`: what was found about its volume.
+pub fn receiver(
+    id: &ArchiveName,
+    deployment: Option<&DynamicObject>,
+    volume: Volume<'_>,
+    storage: &Finding,
+    faults: &Faults,
+    answer: Answer<'_>,
+) -> Finding {
+    if let Some(fault) = faults.worst() {
+        return fault;
+    }
+    let name = id.receiver();
+    if deployment.is_none() && volume.refusal.is_some() {
+        let text = "the receiver is made when it may mount its claim: see the condition StorageReachable";
+        return Finding::bad(storage.reason, text);
+    }
+    let Some(deployment) = deployment else {
+        return Finding::bad(Reason::Progressing, format!("the Deployment \"{name}\" is being made"));
+    };
+    if !is_available(deployment) {
+        return Finding::bad(
+            Reason::PodNotReady,
+            format!(
+                "the Deployment \"{name}\" has no ready pod; `kubectl describe deployment {name}` and the pod's events say why"
+            ),
+        );
+    }
+    match answer {
+        Some(Ok(_)) => Finding::good(Reason::Available, format!("the receiver \"{name}\" answers")),
+        Some(Err(error)) => Finding::bad(
+            Reason::ReceiverNotAnswering,
+            format!("{error}. Is a network policy between the operator and the receiver?"),
+        ),
+        None => Finding::bad(Reason::Progressing, format!("the receiver \"{name}\" has not been asked yet")),
+    }
+}
+
+/// Whether a Deployment has a ready pod of its newest template.
+pub fn is_available(deployment: &DynamicObject) -> bool {
+    let status = |path: &str| deployment.data.pointer(path).and_then(Value::as_i64).unwrap_or(0);
+    status("/status/availableReplicas") > 0
+        && status("/status/observedGeneration") >= deployment.metadata.generation.unwrap_or(0)
+}
+
+/// Whether the entry, or somebody's own, is in the object.
+pub(super) fn has_entry(state: PrometheusState) -> bool {
+    use PrometheusState as State;
+    match state {
+        State::Paused
+        | State::PerhapsUnmanaged
+        | State::Overdue
+        | State::WaitingForSamples
+        | State::Replacing
+        | State::Receiving
+        | State::ConfiguredByOthers => true,
+        State::NoConsent
+        | State::OwnedByOpenShift
+        | State::PatchDenied
+        | State::DuplicateNames
+        | State::NotPasted
+        | State::WaitingForReceiver
+        | State::Draining
+        | State::Deleting => false,
+    }
+}
+
+/// Every chosen Prometheus has its entry. `missing`: what is asked for by name and not there; `absent`: kinds that are not installed.
+pub fn configured(all: &[PrometheusFinding], missing: &[String], absent: &[&str]) -> Finding {
+    let chosen: Vec<_> = all.iter().filter(|one| !super::is_leaving(one.state)).collect();
+    if let Some(kind) = absent.first() {
+        return Finding::bad(
+            Reason::KindNotInstalled,
+            format!(
+                "the kind {kind} is not known to this cluster: install the Prometheus Operator; this archive goes on by itself then"
+            ),
+        );
+    }
+    if let Some(text) = missing.first() {
+        return Finding::bad(Reason::PrometheusNotFound, text.clone());
+    }
+    if chosen.is_empty() {
+        return Finding::unknown(
+            Reason::NoPrometheusSelected,
+            "no Prometheus matches spec.prometheuses at the moment; one that comes is configured at once. One of another namespace must consent",
+        );
+    }
+    let mut without: Vec<_> = chosen.iter().filter(|one| !has_entry(one.state)).collect();
+    without.sort_by_key(|one| one.state);
+    match without.first() {
+        None => Finding::good(Reason::Configured, "every chosen Prometheus has its entry in spec.remoteWrite"),
+        Some(one) if without.iter().all(|one| one.state == PrometheusState::WaitingForReceiver) => Finding::bad(
+            Reason::WaitingForReceiver,
+            format!(
+                "{} of {} get their entries when the receiver is available, {} {}/{} among them",
+                without.len(),
+                chosen.len(),
+                one.kind.as_str(),
+                one.namespace,
+                one.name
+            ),
+        ),
+        Some(one) => Finding::bad(
+            Reason::NotConfigured,
+            format!(
+                "{} of {} are not configured. {} {}/{}: {}",
+                without.len(),
+                chosen.len(),
+                one.kind.as_str(),
+                one.namespace,
+                one.name,
+                one.message
+            ),
+        ),
+    }
+}
+
+/// Samples arrive from every chosen Prometheus.
+pub fn receiving(all: &[PrometheusFinding], answer: Answer<'_>) -> Finding {
+    let chosen: Vec<_> = all.iter().filter(|one| !super::is_leaving(one.state)).collect();
+    if chosen.is_empty() {
+        return Finding::unknown(Reason::NoPrometheusSelected, "no Prometheus is chosen at the moment");
+    }
+    if !matches!(answer, Some(Ok(_))) {
+        return Finding::unknown(
+            Reason::ReceiverNotAnswering,
+            "the receiver does not say who delivers. Prometheus keeps about 2 hours to send later",
+        );
+    }
+    let arrives = |one: &&&PrometheusFinding| {
+        matches!(
+            one.state,
+            PrometheusState::Receiving | PrometheusState::Replacing | PrometheusState::ConfiguredByOthers
+        )
+    };
+    let mut silent: Vec<_> = chosen.iter().filter(|one| !arrives(one)).collect();
+    silent.sort_by_key(|one| (one.state != PrometheusState::Overdue, one.state));
+    let Some(one) = silent.first() else {
+        return Finding::good(Reason::SamplesArriving, "samples arrive from every chosen Prometheus");
+    };
+    let reason = if one.state == PrometheusState::Overdue { Reason::SamplesOverdue } else { Reason::WaitingForSamples };
+    Finding::bad(
+        reason,
+        format!(
+            "{} of {} do not deliver. {} {}/{}: {}",
+            silent.len(),
+            chosen.len(),
+            one.kind.as_str(),
+            one.namespace,
+            one.name,
+            one.message
+        ),
+    )
+}

@@ -1,0 +1,57 @@
+//! Whose samples the archive keeps.
+
+use std::collections::HashSet;
+
+use promarchive_api::Timespan;
+use promarchive_api::metrics_archive::{MetricsArchiveSpec, PrometheusSelection};
+
+use super::archive::{Selection, Target};
+use super::invalid::{Invalid, invalid, timespan};
+
+/// What is stored may be longer; a message need not be.
+const LONGEST_ID: usize = 63;
+const DEFAULT_DRAIN: Timespan = Timespan::from_secs(120);
+const LONGEST_DRAIN: Timespan = Timespan::from_secs(3600);
+
+pub(super) fn selections(spec: &MetricsArchiveSpec, own: &str) -> Result<Vec<Selection>, Invalid> {
+    let mut ids = HashSet::new();
+    let items = spec.prometheuses.iter().map(|item| {
+        if !ids.insert(item.id.as_str()) {
+            return Err(invalid(
+                "spec.prometheuses",
+                format!("two items have the id \"{}\"", item.id.chars().take(LONGEST_ID).collect::<String>()),
+            ));
+        }
+        selection(item, own)
+    });
+    items.collect()
+}
+
+fn selection(item: &PrometheusSelection, own: &str) -> Result<Selection, Invalid> {
+    let id: String = item.id.chars().take(LONGEST_ID).collect();
+    let field = format!("spec.prometheuses[{id}]");
+    let target = match (&item.name, &item.selector) {
+        (Some(name), None) => Target::Name(name.clone()),
+        (None, Some(selector)) => Target::Labels(
+            selector.clone().try_into().map_err(|e| invalid(format!("{field}.selector"), format!("{e}")))?,
+        ),
+        _ => return Err(invalid(field, "give either name or selector")),
+    };
+    let drain_timeout = match &item.drain_timeout {
+        Some(text) => timespan(&format!("{field}.drainTimeout"), text)?,
+        None => DEFAULT_DRAIN,
+    };
+    if drain_timeout > LONGEST_DRAIN {
+        return Err(invalid(format!("{field}.drainTimeout"), "must be 1h or less"));
+    }
+    let namespaces = if item.namespaces.is_empty() { vec![own.to_owned()] } else { item.namespaces.clone() };
+    Ok(Selection {
+        id: item.id.clone(),
+        kind: item.kind,
+        target,
+        namespaces,
+        mode: item.mode,
+        drain_timeout,
+        remote_write: item.remote_write.clone(),
+    })
+}

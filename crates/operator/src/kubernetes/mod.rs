@@ -1,0 +1,16 @@
+//! What the operator knows of the API server: local copies, kinds, and whether the admission policies are in force. Knows archives and
+//! Prometheus objects by their names only.
+
+pub mod access;
+pub mod cache;
+pub mod drift;
+pub mod events;
+pub mod guard;
+pub mod kind;
+pub mod namespaces;
+pub mod quantity;
+pub mod scope;
+
+mod apply_error;
+
+pub use apply_error::ApplyError;
