@@ -93,7 +93,7 @@ async fn protocols_and_schemas() {
 }
 
 /// As earlier versions made a table.
-fn open_to_all(actions: &mut Vec<Value>) {
+fn open_to_all(actions: &mut [Value]) {
     assert_eq!(actions[1]["protocol"]["writerFeatures"], json!(["appendOnly", "invariants", "promarchive"]));
     actions[1] = json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}});
 }
@@ -107,7 +107,7 @@ async fn an_upgrade_is_no_fault() {
     };
     assert_eq!(guarded().await, [true; 4]);
     for table in [Table::SAMPLES, Table::EXEMPLARS] {
-        fixture.edit_commit(table, 0, open_to_all);
+        fixture.edit_commit(table, 0, |actions| open_to_all(actions));
     }
     assert_eq!((guarded().await, fixture.found().await), (vec![false, true, false, true], vec![]));
     let archive = Archive::open(fixture.store()).await.unwrap();
@@ -125,7 +125,7 @@ async fn an_upgrade_is_no_fault() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_checkpoint_with_another_protocol() {
     let fixture = with_checkpoint().await;
-    fixture.edit_commit(Table::SAMPLES, 0, open_to_all);
+    fixture.edit_commit(Table::SAMPLES, 0, |actions| open_to_all(actions));
     let verification = fixture.verify().await;
     assert_eq!(names(&verification), ["checkpoint-differs"]);
     assert!(verification.findings[0].message.contains("to other programs the protocol is (1, 7) with"));
