@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use promarchive_allocator::limit;
 use promarchive_api::receiver_settings::Settings;
 use promarchive_api::{ConfigFileError, ReceiverConfig};
 use promarchive_archive::Location;
@@ -12,7 +13,7 @@ use tracing::info;
 
 use crate::arguments::ReceiveArguments;
 use crate::failure::Failure;
-use crate::{new_files, signals};
+use crate::{memory_limit, new_files, signals};
 
 /// Receives until a signal to stop comes.
 pub(crate) async fn run(arguments: ReceiveArguments) -> Result<(), Failure> {
@@ -21,7 +22,8 @@ pub(crate) async fn run(arguments: ReceiveArguments) -> Result<(), Failure> {
     let stop = signals::stop().map_err(|error| Failure::work("cannot catch signals", error))?;
     info!(archive = %settings.archive, wal = %settings.wal.display(), "starting");
     let environment = Environment { clock: Arc::new(SystemClock::default()), entropy: Arc::new(SystemEntropy) };
-    receiver::run(settings, environment, stop).await?;
+    memory_limit::of_a_start();
+    receiver::run(settings, environment, stop, limit::lift).await?;
     Ok(())
 }
 
