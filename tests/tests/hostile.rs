@@ -280,13 +280,13 @@ fn a_start_ends_by_name_before_memory_is_gone() {
     let archive = Archive::new();
     // Each commit is as large as it may be; together they take many times the memory of the group.
     let long = "x".repeat(7 << 20);
-    for number in 0..40 {
+    for number in 0..60 {
         let log = archive.path().join("samples/_delta_log");
         let add = json!({"add": {"path": format!("{DATE}/{number}.parquet"), "partitionValues": {"date": &DATE[5..]}, "size": 1,
             "modificationTime": NOON, "dataChange": true, "stats": "{\"numRecords\":1}", "tags": {"x": long}}});
         fs::write(log.join(format!("{:020}.json", number + 2)), format!("{add}\n")).unwrap();
     }
-    let group = MemoryGroup::new(192 * MIB);
+    let group = MemoryGroup::new(640 * MIB);
     let said = archive.0.path().join("err");
     let mut child = group
         .command()
