@@ -16,7 +16,6 @@ use promarchive_model::WriterId;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::finding::{Check, Finding};
-use super::reading;
 use super::windows::{Window, windows};
 
 /// Files open at once, unless more overlap at one moment.
@@ -105,8 +104,6 @@ fn merge(
     let places: Vec<usize> = window.files.iter().copied().filter(|&place| place < files.len()).collect();
     let open = places.iter().filter_map(|&place| files.get(place)).map(|candidate| &candidate.file);
     let key: Vec<&str> = table.key().collect();
-    let first = places.first().and_then(|&place| files.get(place)).map_or("", |candidate| candidate.path.as_str());
-    let _step = reading(table.name(), &format!("{first} and {} files more of its day", places.len().saturating_sub(1)));
     let mut merge = SeriesMerge::open(table, label_columns, open, &key, BATCH_ROWS)?;
     loop {
         let mut keys: Vec<(Key, usize)> = Vec::new();

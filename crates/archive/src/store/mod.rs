@@ -45,10 +45,10 @@ pub struct Store {
 impl Store {
     /// The store of an archive. Nothing is made or read yet.
     pub fn open(location: Location) -> Result<Self, ArchiveError> {
-        if location.directory().is_none() {
+        let Some(directory) = location.directory().map(|directory| directory.to_path_buf()) else {
             return Err(ArchiveError::Place(location.to_string(), "no store of this kind can be opened".into()));
-        }
-        Ok(Self::over(location, Arc::new(Bounded(DurableLocal::default()))))
+        };
+        Ok(Self::over(location, Arc::new(Bounded(DurableLocal::new(directory)))))
     }
 
     /// Given objects, as a simulation needs them; they are addressed as the location says.
@@ -245,8 +245,13 @@ impl Root {
         match self.store.objects.put_opts(&path, PutPayload::from(content.clone()), options).await {
             Ok(_) => Ok(Put::Done),
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
-                if self.store.read(&path).await? != content {
-                    return Ok(Put::Taken);
+                // Others may have put anything there, of any size.
+                let there = self.read_at_most(name, content.len() as u64).await;
+                if !matches!(&there, Ok(Some(there)) if *there == content) {
+                    return match there {
+                        Err(error) if error.is_retryable() => Err(error),
+                        _ => Ok(Put::Taken),
+                    };
                 }
                 self.sync_directory_of(name).await?;
                 Ok(Put::Done)
@@ -310,6 +315,12 @@ mod tests {
                 assert_eq!(root.put_if_absent("x/1", content.into()).await.unwrap(), put);
             }
             assert_eq!(root.read("x/1").await.unwrap(), "a");
+            // Whatever size it says it has.
+            if let Some(directory) = store.location().directory() {
+                let file = std::fs::File::create(directory.join("records/x/2")).unwrap();
+                file.set_len(1 << 40).unwrap();
+                assert_eq!(root.put_if_absent("x/2", "a".into()).await.unwrap(), Put::Taken);
+            }
         }
     }
 }
