@@ -244,65 +244,6 @@ fn a_footer_that_claims_more_columns_than_there_are() {
     assert!(said.is_some(), "{}", receiver.log());
 }
 
-/// A group of processes that gets so much memory. Both versions of control groups can make one below their root.
-struct MemoryGroup(PathBuf);
-
-impl MemoryGroup {
-    fn new(bytes: u64) -> Self {
-        let (root, limit) = match PathBuf::from("/sys/fs/cgroup/memory") {
-            root if root.is_dir() => (root, "memory.limit_in_bytes"),
-            _ => (PathBuf::from("/sys/fs/cgroup"), "memory.max"),
-        };
-        let group = root.join(format!("promarchive-hostile-{}", std::process::id()));
-        fs::create_dir(&group).expect("tests run as root");
-        fs::write(group.join(limit), bytes.to_string()).unwrap();
-        Self(group)
-    }
-
-    /// A shell that goes into the group, and becomes the program of the arguments that follow.
-    fn command(&self) -> Command {
-        let mut command = Command::new("sh");
-        let procs = self.0.join("cgroup.procs");
-        command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(procs).arg(promarchive());
-        command
-    }
-}
-
-impl Drop for MemoryGroup {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
-    }
-}
-
-/// What a start reads with libraries may take more memory than there is: it says so before the system ends it without a word.
-#[test]
-fn a_start_ends_by_name_before_memory_is_gone() {
-    let archive = Archive::new();
-    // Each commit is as large as it may be; together they take many times the memory of the group.
-    let long = "x".repeat(7 << 20);
-    for number in 0..60 {
-        let log = archive.path().join("samples/_delta_log");
-        let add = json!({"add": {"path": format!("{DATE}/{number}.parquet"), "partitionValues": {"date": &DATE[5..]}, "size": 1,
-            "modificationTime": NOON, "dataChange": true, "stats": "{\"numRecords\":1}", "tags": {"x": long}}});
-        fs::write(log.join(format!("{:020}.json", number + 2)), format!("{add}\n")).unwrap();
-    }
-    let group = MemoryGroup::new(640 * MIB);
-    let said = archive.0.path().join("err");
-    let mut child = group
-        .command()
-        .args(["receive", "--listen", "127.0.0.1:0", "--archive"])
-        .arg(archive.path())
-        .stderr(fs::File::create(&said).unwrap())
-        .spawn()
-        .unwrap();
-    let ended = wait_for(Duration::from_secs(120), || child.try_wait().unwrap());
-    let _ = child.kill();
-    let said = fs::read_to_string(said).unwrap();
-    assert_eq!(ended.and_then(|ended| ended.code()), Some(3), "{ended:?} {said}");
-    let last = said.lines().last().unwrap_or_default();
-    assert!(last.starts_with("error: the start took ") && last.contains("promarchive verify"), "{said}");
-}
-
 /// A sender may name a metric in any way, and who can write files into the archive may choose their names.
 #[test]
 fn no_control_characters_reach_a_terminal() {

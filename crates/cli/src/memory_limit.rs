@@ -1,6 +1,6 @@
-//! How much memory `inspect` and `verify` may take, and a receiver until it is ready; and how they end when that is reached.
+//! How much memory `inspect` and `verify` may take, and how they end when that is reached.
 //!
-//! By default `inspect` and `verify` take half of the memory that is free, and no more than [`MOST`]. So they never take so much that the system ends other
+//! By default they take half of the memory that is free, and no more than [`MOST`]. So they never take so much that the system ends other
 //! processes, or in a container this one and the receiver beside it.
 
 use std::fs;
@@ -25,30 +25,11 @@ pub(crate) fn start(given: Option<ByteSize>) {
     let limit = given.map_or_else(|| default(free()), |ByteSize(bytes)| bytes);
     // The line of a progress bar has no end.
     let line_end = if std::io::stderr().is_terminal() { "\n" } else { "" };
-    let before = format!("{line_end}error: the memory limit of {} was reached while reading ", bytes(limit));
-    let after = "; if you trust the archive, set a higher --memory-limit; if not, find out who wrote this";
-    set(limit, before, after);
-}
-
-/// Limits what a receiver takes until [`limit::lift`]. What it reads at its start may have been made to take memory, and without a limit the system would
-/// end it without a word, or another process in its place. Its own budgets are far below.
-pub(crate) fn of_a_start() {
-    let Some(free) = free() else { return };
-    let most = free / 10 * 9;
-    let before = format!(
-        "error: the start took {} of the {} of memory that were free, while reading ",
-        bytes(most),
-        bytes(free)
-    );
-    set(
-        most,
-        before,
-        "; look at it with promarchive verify, and find out who wrote it, or give the receiver more memory",
-    );
-}
-
-fn set(limit: u64, before: String, after: &str) {
-    let end = End { code: REACHED, before, after: after.to_owned() };
+    let end = End {
+        code: REACHED,
+        before: format!("{line_end}error: the memory limit of {} was reached while reading ", bytes(limit)),
+        after: "; if you trust the archive, set a higher --memory-limit; if not, find out who wrote this".to_owned(),
+    };
     limit::set(usize::try_from(limit).unwrap_or(usize::MAX), end);
     limit::phase("the archive");
 }

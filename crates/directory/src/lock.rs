@@ -30,6 +30,11 @@ pub enum LockError {
 }
 
 impl LockError {
+    /// Whether another process has it.
+    pub fn is_held(&self) -> bool {
+        matches!(self, Self::Held { .. })
+    }
+
     /// Whether another try may succeed by itself.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Io { .. })

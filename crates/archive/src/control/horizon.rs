@@ -12,6 +12,8 @@ use crate::file::Origin;
 /// record expires: a receiver that is at work puts a new one in time, and one that is gone does not. It saves both sides work; that no
 /// row is lost or doubled when they meet all the same is the commit protocol's doing.
 ///
+/// A record that promises more than [`Self::LONGEST_MS`] is not believed, or one that was written with a wrong clock would keep maintenance away for ever.
+///
 /// The subject of the record is the writer, whose WAL the receiver has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Text", into = "Text")]
@@ -27,11 +29,15 @@ impl Record for Horizon {
 }
 
 impl Horizon {
+    /// The longest that a record is believed, milliseconds: some more than a receiver lets it hold, as clocks differ.
+    pub const LONGEST_MS: i64 = 2 * 60 * 60 * 1000;
+
     /// Whether maintenance leaves a file of this origin alone at this time.
     pub fn covers(&self, origin: &Origin, now: i64) -> bool {
         let may_be_written_again =
             |(writer, position): (WriterId, u64)| self.from.get(&writer).is_some_and(|&from| position >= from);
-        now < self.expires && origin.flushes().into_iter().any(may_be_written_again)
+        let holds = now < self.expires && self.expires.saturating_sub(now) <= Self::LONGEST_MS;
+        holds && origin.flushes().into_iter().any(may_be_written_again)
     }
 }
 
@@ -81,6 +87,7 @@ mod tests {
         ] {
             assert_eq!(horizon.covers(&origin, 99), covered, "{origin}");
             assert!(!horizon.covers(&origin, 100), "{origin}");
+            assert!(!horizon.covers(&origin, 99 - Horizon::LONGEST_MS), "{origin}");
         }
     }
 

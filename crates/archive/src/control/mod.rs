@@ -115,7 +115,11 @@ impl<R: Record> Records<R> {
     pub async fn put(&self, number: u64, time: i64, record: R) -> Result<Put, LogError> {
         let numbered = Numbered { kind: R::KIND.to_owned(), number, time, record };
         let text = text(&numbered).map_err(|cause| LogError::Store { place: self.name(number), cause })?;
-        self.root.put_if_absent(&self.name(number), text.into()).await
+        let name = self.name(number);
+        let put = self.root.put_if_absent(&name, text.into()).await?;
+        // A process that was killed may have left new directories behind whose names are not durable.
+        self.root.sync_directory_of(&name).await?;
+        Ok(put)
     }
 
     /// Removes those before `number`. One that cannot be removed now is removed the next time.
@@ -135,7 +139,8 @@ pub async fn subjects<R: Record>(store: &Store) -> Result<Vec<String>, LogError>
 /// What is wrong with an object below the directory of the control records; none if it is a record that this version can read, or one of a kind
 /// of a later version that is whole.
 pub fn fault(path: &str, bytes: &[u8]) -> Option<String> {
-    let number = path.rsplit('/').next().and_then(number_of);
+    let parts: Vec<&str> = path.split('/').collect();
+    let number = if let [_, _, name] = parts.as_slice() { number_of(name) } else { None };
     match (number, parse::<serde_json::Value>(bytes)) {
         (None, _) => Some("is not named as one".to_owned()),
         (_, Err(problem)) => Some(problem),
@@ -245,7 +250,12 @@ mod tests {
     fn what_is_no_record_is_told() {
         let whole = text(&Numbered { kind: "note".into(), number: 1, time: 5, record: Note("x".into()) }).unwrap();
         assert_eq!(fault("note/a/00000000000000000001.json", whole.as_bytes()), None);
-        for path in ["note/a/1.json", "note/a/00000000000000000002.json", "other/a/00000000000000000001.json"] {
+        for path in [
+            "note/a/b/00000000000000000001.json",
+            "note/a/1.json",
+            "note/a/00000000000000000002.json",
+            "other/a/00000000000000000001.json",
+        ] {
             assert!(fault(path, whole.as_bytes()).is_some(), "{path}");
         }
         assert!(fault("note/a/00000000000000000001.json", b"{}").is_some());

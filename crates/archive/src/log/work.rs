@@ -25,7 +25,7 @@ use crate::store::{DurableLocal, Store};
 const WRITER: WriterId = WriterId::from_u128(7);
 
 /// Requests and names listed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counting {
     inner: DurableLocal,
     work: Arc<AtomicU64>,
@@ -104,7 +104,8 @@ fn change(position: u64) -> Commit {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_asks_as_much_of_a_large_table_as_of_a_small_one() {
     let directory = tempfile::tempdir().unwrap();
-    let store = Arc::new(Counting::default());
+    let inner = DurableLocal::new(directory.path().to_path_buf());
+    let store = Arc::new(Counting { inner, work: Arc::default() });
     let archive = Store::over(Location::at(directory.path()).unwrap(), store.clone());
     let log = DeltaLog::new(archive.table(Table::SAMPLES));
     let label_columns = LabelColumns::new(vec!["job".into()]).unwrap();

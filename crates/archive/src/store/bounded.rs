@@ -104,7 +104,7 @@ mod tests {
         fs::create_dir(&log).unwrap();
         let read = async |name: &str| {
             let location = Path::from_absolute_path(log.join(name)).unwrap();
-            Bounded(DurableLocal::default())
+            Bounded(DurableLocal::new(directory.path().to_path_buf()))
                 .get(&location)
                 .await
                 .map(|found| found.meta.size)

@@ -30,13 +30,16 @@ const STORE: &str = "local file system";
 #[derive(Debug)]
 pub struct DurableLocal {
     inner: LocalFileSystem,
+    /// The directory that everything is below.
+    archive: PathBuf,
     /// Directories known to be durable.
     known: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
-impl Default for DurableLocal {
-    fn default() -> Self {
-        Self { inner: LocalFileSystem::new().with_fsync(true), known: Arc::default() }
+impl DurableLocal {
+    /// For an archive in this directory.
+    pub fn new(archive: PathBuf) -> Self {
+        Self { inner: LocalFileSystem::new().with_fsync(true), archive, known: Arc::default() }
     }
 }
 
@@ -80,9 +83,9 @@ fn open(location: Path, path: PathBuf, options: &GetOptions) -> Result<GetResult
     Ok(GetResult { payload, meta, range, attributes: Attributes::default(), extensions: Default::default() })
 }
 
-/// An error if a directory of the table that the object stands in is a link: it would be written elsewhere.
-fn check_no_link(file: &FsPath) -> io::Result<()> {
-    for directory in file.ancestors().skip(1).take(2) {
+/// An error if a directory between the archive and the object is a link: it would be written elsewhere. The archive itself may be one.
+fn check_no_link(archive: &FsPath, file: &FsPath) -> io::Result<()> {
+    for directory in file.ancestors().skip(1).take_while(|directory| *directory != archive) {
         if directory.symlink_metadata().is_ok_and(|found| found.is_symlink()) {
             let fault = "is a symbolic link, and promarchive writes only into directories of the archive";
             return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("{} {fault}", directory.display())));
@@ -95,9 +98,9 @@ impl DurableLocal {
     async fn prepare(&self, location: &Path) -> Result<()> {
         let file = self.inner.path_to_filesystem(location)?;
         let Some(parent) = file.parent().map(FsPath::to_path_buf) else { return Ok(()) };
-        let known = self.known.clone();
+        let (known, archive) = (self.known.clone(), self.archive.clone());
         let made = tokio::task::spawn_blocking(move || {
-            check_no_link(&file)?;
+            check_no_link(&archive, &file)?;
             if !known.lock().unwrap_or_else(PoisonError::into_inner).contains(&parent) || !parent.is_dir() {
                 create_durably(&parent, SHARED_DIRECTORY)?;
                 // Made by an earlier process that was killed before it synced: sync once all the same.
@@ -165,7 +168,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_plain_file_is_refused_and_holds_nobody_up() {
         let directory = tempfile::tempdir().unwrap();
-        let store = DurableLocal::default();
+        let store = DurableLocal::new(directory.path().to_path_buf());
         let at = |name: &str| directory.path().join(name);
         mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         std::os::unix::fs::symlink(at("pipe"), at("link")).unwrap();
@@ -199,9 +202,18 @@ mod tests {
         link(at("archive"), at("volume")).unwrap();
         let put = async |name: &str| {
             let location = Path::from_absolute_path(at(name)).unwrap();
-            DurableLocal::default().put(&location, "x".into()).await.map(drop).map_err(|e| e.to_string())
+            DurableLocal::new(at(name.split('/').next().unwrap()))
+                .put(&location, "x".into())
+                .await
+                .map(drop)
+                .map_err(|e| e.to_string())
         };
-        for name in ["archive/samples/date=2026-11-30/part", "archive/exemplars/date=2026-11-30/part"] {
+        link(at("elsewhere"), at("archive/_promarchive")).unwrap();
+        for name in [
+            "archive/samples/date=2026-11-30/part",
+            "archive/exemplars/date=2026-11-30/part",
+            "archive/_promarchive/horizon/a/1.json",
+        ] {
             assert!(put(name).await.unwrap_err().contains("is a symbolic link"), "{name}");
         }
         put("volume/exemplars/date=2026-12-01/part").await.unwrap();

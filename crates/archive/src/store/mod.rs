@@ -17,7 +17,7 @@ use bounded::Bounded;
 use bytes::Bytes;
 pub use directory::DurableLocal;
 use futures::TryStreamExt;
-pub use lock::{ArchiveLock, LOCK_FILE, UpgradeLock, UpgradeLockError};
+pub use lock::{ArchiveLock, LOCK_FILE, UpgradeError};
 use object_store::path::Path;
 use object_store::{ListResult, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 pub use place::without_parents;
@@ -32,7 +32,7 @@ use crate::archive::ArchiveError;
 use crate::log::{DataFile, LogError, Put};
 use crate::schema::Table;
 
-const ARCHIVE: Purpose = Purpose { what: lock::ARCHIVE, mode: SHARED_DIRECTORY, hard_links: true };
+const ARCHIVE: Purpose = Purpose { what: "archive", mode: SHARED_DIRECTORY, hard_links: true };
 
 /// The objects of one archive.
 #[derive(Clone, Debug)]
@@ -44,10 +44,10 @@ pub struct Store {
 impl Store {
     /// The store of an archive. Nothing is made or read yet.
     pub fn open(location: Location) -> Result<Self, ArchiveError> {
-        if location.directory().is_none() {
+        let Some(directory) = location.directory().map(|directory| directory.to_path_buf()) else {
             return Err(ArchiveError::Place(location.to_string(), "no store of this kind can be opened".into()));
-        }
-        Ok(Self::over(location, Arc::new(Bounded(DurableLocal::default()))))
+        };
+        Ok(Self::over(location, Arc::new(Bounded(DurableLocal::new(directory)))))
     }
 
     /// Given objects, as a simulation needs them; they are addressed as the location says.
@@ -97,16 +97,12 @@ impl Store {
 
     /// Takes the archive for this process alone, where its store has such a lock: a directory has one receiver.
     pub fn lock(&self) -> Result<Option<ArchiveLock>, DirectoryError> {
-        let take = |directory| Ok(ArchiveLock::new(directory, ARCHIVE.lock(directory, LOCK_FILE)?));
-        self.location.directory().map(take).transpose()
+        self.location.directory().map(ArchiveLock::take).transpose()
     }
 
-    /// Keeps receivers of earlier versions out for an upgrade, where the store has locks.
-    ///
-    /// # Errors
-    /// A receiver of an earlier version has the archive, or a lock file cannot be made.
-    pub fn lock_for_upgrade(&self) -> Result<UpgradeLock, UpgradeLockError> {
-        self.location.directory().map_or(Ok(UpgradeLock::default()), UpgradeLock::take)
+    /// Makes sure that no receiver of an earlier version has the archive, where the store has locks.
+    pub fn check_upgrade(&self) -> Result<(), UpgradeError> {
+        self.location.directory().map_or(Ok(()), lock::check_upgrade)
     }
 
     /// So many bytes to be held back for flushes, where the store can run full; not taken yet.
@@ -253,8 +249,13 @@ impl Root {
         match self.store.objects.put_opts(&path, PutPayload::from(content.clone()), options).await {
             Ok(_) => Ok(Put::Done),
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
-                if self.store.read(&path).await? != content {
-                    return Ok(Put::Taken);
+                // Others may have put anything there, of any size.
+                let there = self.read_at_most(name, content.len() as u64).await;
+                if !matches!(&there, Ok(Some(there)) if *there == content) {
+                    return match there {
+                        Err(error) if error.is_retryable() => Err(error),
+                        _ => Ok(Put::Taken),
+                    };
                 }
                 self.sync_directory_of(name).await?;
                 Ok(Put::Done)
@@ -318,6 +319,12 @@ mod tests {
                 assert_eq!(root.put_if_absent("x/1", content.into()).await.unwrap(), put);
             }
             assert_eq!(root.read("x/1").await.unwrap(), "a");
+            // Whatever size it says it has.
+            if let Some(directory) = store.location().directory() {
+                let file = std::fs::File::create(directory.join("records/x/2")).unwrap();
+                file.set_len(1 << 40).unwrap();
+                assert_eq!(root.put_if_absent("x/2", "a".into()).await.unwrap(), Put::Taken);
+            }
         }
     }
 }

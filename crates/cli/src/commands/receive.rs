@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use promarchive_allocator::limit;
 use promarchive_api::receiver_settings::Settings;
 use promarchive_api::{ConfigFileError, ReceiverConfig};
 use promarchive_archive::Location;
@@ -13,7 +12,7 @@ use tracing::info;
 
 use crate::arguments::ReceiveArguments;
 use crate::failure::Failure;
-use crate::{memory_limit, new_files, signals};
+use crate::{new_files, signals};
 
 /// Receives until a signal to stop comes.
 pub(crate) async fn run(arguments: ReceiveArguments) -> Result<(), Failure> {
@@ -22,8 +21,7 @@ pub(crate) async fn run(arguments: ReceiveArguments) -> Result<(), Failure> {
     let stop = signals::stop().map_err(|error| Failure::work("cannot catch signals", error))?;
     info!(archive = %settings.archive, wal = %settings.wal.display(), "starting");
     let environment = Environment { clock: Arc::new(SystemClock::default()), entropy: Arc::new(SystemEntropy) };
-    memory_limit::of_a_start();
-    receiver::run(settings, environment, stop, limit::lift).await?;
+    receiver::run(settings, environment, stop).await?;
     Ok(())
 }
 

@@ -1,8 +1,10 @@
 //! `promarchive upgrade`: guards the tables of an earlier version against writes of other programs.
 
+use std::error::Error;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use promarchive_archive::schema::Table;
 use promarchive_archive::{Archive, ArchiveError, TableUpgrade, Upgraded, upgrade};
 use promarchive_model::environment::SystemClock;
 use serde_json::{Value, json};
@@ -10,7 +12,7 @@ use serde_json::{Value, json};
 use super::output::{plain_table, print};
 use crate::arguments::{Output, UpgradeArguments};
 use crate::failure::Failure;
-use crate::memory_limit;
+use crate::{memory_limit, new_files};
 
 /// Upgrades an archive, and prints what became of each table. Needs a multi-threaded Tokio runtime.
 pub(crate) async fn run(arguments: UpgradeArguments) -> Result<ExitCode, Failure> {
@@ -20,9 +22,13 @@ pub(crate) async fn run(arguments: UpgradeArguments) -> Result<ExitCode, Failure
         ArchiveError::Missing(_) => Failure::usage(error),
         error => Failure::work("nothing was upgraded", error),
     })?;
-    let lock = store.lock_for_upgrade().map_err(|error| Failure::work("nothing was upgraded", error))?;
+    let refused = |error: Box<dyn Error>| Failure::work("nothing was upgraded", error);
+    if let Some(directory) = store.location().directory() {
+        new_files::like_those_of(&directory.join(Table::SAMPLES.name()).join("_delta_log"))
+            .map_err(|e| refused(e.into()))?;
+    }
+    store.check_upgrade().map_err(|e| refused(e.into()))?;
     let upgrades = upgrade(&archive, &SystemClock::default()).await;
-    drop(lock);
     let (archive, output) = (store.location().to_string(), arguments.read.output);
     let answer = match output {
         Output::Json => json(&archive, &upgrades),

@@ -62,14 +62,19 @@ impl HorizonRecord {
             Some(last) => last.number,
             None => self.newest().await?,
         };
-        let (number, expires) = (before.saturating_add(1), now.saturating_add(VALID_MS));
-        // Taken: by an earlier try that was reported failed, or by somebody else with this WAL. The next try looks what is there.
+        let taken = |number: u64| LogError::Store {
+            place: format!("control record {number} of kind horizon"),
+            cause: "somebody else has written it, or a later one".into(),
+        };
+        let number = before.checked_add(1).ok_or_else(|| taken(before))?;
+        let expires = now.saturating_add(VALID_MS);
+        // The next try looks what is there by then.
         self.last = None;
-        if self.records.put(number, now, Horizon { from: from.clone(), expires }).await? == Put::Done {
-            self.last = Some(Last { number, time: now, from });
-            self.records.trim(number).await?;
+        match self.records.put(number, now, Horizon { from: from.clone(), expires }).await? {
+            Put::Taken => return Err(taken(number)),
+            Put::Done => self.last = Some(Last { number, time: now, from }),
         }
-        Ok(())
+        self.records.trim(number).await
     }
 
     /// The number of the newest record; one that cannot be read is followed all the same.

@@ -113,12 +113,11 @@ struct Opened {
     _locks: Arc<Locks>,
 }
 
-/// Runs a receiver until `shutdown` resolves and everything is put away. `has_opened` is called once what an earlier process left is read.
+/// Runs a receiver until `shutdown` resolves and everything is put away.
 pub async fn run(
     mut settings: Settings,
     environment: Environment,
     shutdown: impl Future<Output = ()> + Send + 'static,
-    has_opened: impl FnOnce(),
 ) -> Result<(), ReceiverError> {
     // What cannot be is refused, and what readers stumble over is told, before anything is made.
     let location = Location::resolve(&settings.archive)?;
@@ -166,7 +165,6 @@ pub async fn run(
     archive_size::count(opened.core.archive(), &metrics).await;
     let working = start(&settings, &environment, &opened, &ingest, &supervisor, &health, &metrics)?;
     control(&settings.wal, &ingest, &supervisor, stopped.clone());
-    has_opened();
     health.works(Part::Start);
     // Whatever else is at fault has been said.
     if health.one_line().is_none() {
