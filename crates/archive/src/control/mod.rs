@@ -15,7 +15,6 @@ mod horizon;
 
 use std::marker::PhantomData;
 
-use bytes::Bytes;
 pub use horizon::Horizon;
 use promarchive_model::chain;
 use serde::de::DeserializeOwned;
@@ -171,12 +170,6 @@ fn parse<R: DeserializeOwned>(bytes: &[u8]) -> Result<Numbered<R>, String> {
         return Err("has another checksum than its text".to_owned());
     }
     serde_json::from_slice(line).map_err(|e| format!("cannot be understood: {}", chain(&e)))
-}
-
-/// A record's object, for tests of those who read them.
-#[doc(hidden)]
-pub fn object<R: Record>(number: u64, time: i64, record: R) -> Result<Bytes, String> {
-    text(&Numbered { kind: R::KIND.to_owned(), number, time, record }).map(Bytes::from)
 }
 
 #[cfg(test)]

@@ -50,10 +50,8 @@ pub async fn foreign_checksums(store: &Store) -> Vec<ForeignChecksums> {
 
 /// The names of the checksums in a table's log, the newest version last; none where the log cannot be listed, which others tell.
 pub async fn checksum_names(root: &Root) -> Vec<String> {
-    let listed = root.store().objects().list_with_delimiter(Some(&root.log())).await;
-    let objects = listed.map(|listed| listed.objects).unwrap_or_default();
-    let names = objects.iter().filter_map(|object| object.location.filename());
-    let mut names: Vec<String> = names.filter(|name| is_checksum(name)).map(str::to_owned).collect();
+    let mut names = root.names_in("_delta_log").await.unwrap_or_default();
+    names.retain(|name| is_checksum(name));
     names.sort_unstable();
     names
 }

@@ -75,6 +75,12 @@ impl Store {
         LogError::Store { place: self.name_of(path), cause: chain(error) }
     }
 
+    /// A whole object.
+    pub async fn read(&self, path: &Path) -> Result<Bytes, LogError> {
+        let failed = |e: object_store::Error| self.error(path, &e);
+        self.objects.get(path).await.map_err(failed)?.bytes().await.map_err(failed)
+    }
+
     /// A directory of the archive: that of a table, or of the control records.
     pub fn root_of(&self, name: &str) -> Root {
         Root { store: self.clone(), name: name.to_owned(), path: self.location.path().clone().join(name) }
@@ -176,12 +182,7 @@ impl Root {
 
     /// A whole object; none if it is not there.
     pub(crate) async fn read_if_there(&self, name: &str) -> Result<Option<Bytes>, LogError> {
-        let path = self.place(name);
-        let failed = |e: object_store::Error| self.store.error(&path, &e);
-        match self.store.objects.get(&path).await {
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            found => Ok(Some(found.map_err(failed)?.bytes().await.map_err(failed)?)),
-        }
+        self.read_at_most(name, u64::MAX).await
     }
 
     /// A whole object of so many bytes at most; none if it is not there.
@@ -283,14 +284,6 @@ impl Root {
             Some(directory) => walk::directory(directory.join(&self.name)).await,
             None => walk::objects(&self.store, &self.path).await,
         }
-    }
-}
-
-impl Store {
-    /// A whole object.
-    pub async fn read(&self, path: &Path) -> Result<Bytes, LogError> {
-        let failed = |e: object_store::Error| self.error(path, &e);
-        self.objects.get(path).await.map_err(failed)?.bytes().await.map_err(failed)
     }
 }
 

@@ -60,7 +60,8 @@ impl HorizonRecord {
     async fn put(&mut self, from: BTreeMap<WriterId, u64>, now: i64) -> Result<(), LogError> {
         let before = match &self.last {
             Some(last) => last.number,
-            None => self.newest().await?,
+            // One that cannot be read is followed all the same.
+            None => self.records.newest_number().await?.unwrap_or(0),
         };
         let taken = |number: u64| LogError::Store {
             place: format!("control record {number} of kind horizon"),
@@ -75,11 +76,6 @@ impl HorizonRecord {
             Put::Done => self.last = Some(Last { number, time: now, from }),
         }
         self.records.trim(number).await
-    }
-
-    /// The number of the newest record; one that cannot be read is followed all the same.
-    async fn newest(&self) -> Result<u64, LogError> {
-        Ok(self.records.newest_number().await?.unwrap_or(0))
     }
 }
 
