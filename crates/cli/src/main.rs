@@ -48,6 +48,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Receive(arguments) => runtime.block_on(commands::receive::run(*arguments)).map(|()| ExitCode::SUCCESS),
         Command::Inspect(arguments) => runtime.block_on(commands::inspect::run(arguments)),
         Command::Verify(arguments) => runtime.block_on(commands::verify::run(arguments)),
+        Command::Upgrade(arguments) => runtime.block_on(commands::upgrade::run(arguments)),
         Command::Flush(arguments) => commands::flush::run(arguments).map(|()| ExitCode::SUCCESS),
     };
     // A thread that hangs in a file call, as on a disk that has gone, must not hold up the end.
