@@ -164,7 +164,8 @@ pub fn contests() -> Section {
     );
     Section {
         title: "Several samples for one series and timestamp",
-        about: "One stays, by [a total order](tables.md#one-row-for-each-place), whatever the order of arrival. The cells say which.",
+        about: "One wins, by [a total order](tables.md#one-row-for-each-key). The order of arrival does not matter. \
+            The cells show which one.",
         table: "samples",
         shown: &["value", "start_timestamp", "stale"],
         contest: true,
