@@ -19,6 +19,7 @@ use promarchive_model::Protocol::{V1, V2};
 use promarchive_tests::program::Receiver;
 use promarchive_tests::readers::Reader;
 use promarchive_tests::request::{Request, Series};
+use promarchive_tests::tables::Tables;
 
 #[test]
 fn the_page_says_what_readers_see() {
@@ -36,6 +37,18 @@ fn the_page_says_what_readers_see() {
         assert_eq!(found, wanted, "line {}: generate it anew, see the head of this test", line + 1);
     }
     assert!(page == generated, "the page has more or fewer lines: generate it anew, see the head of this test");
+}
+
+/// A checkpoint is read in another way than commits are, and a reader may know one and not the other.
+#[test]
+fn every_reader_reads_behind_a_checkpoint() {
+    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/3-checkpoint/archive");
+    let [first, others @ ..] = [Reader::DuckDb, Reader::Polars, Reader::Pandas, Reader::Spark];
+    let wanted = Tables::read(first, &archive);
+    assert!(wanted.samples.len() > 30, "{wanted:?}");
+    for reader in others {
+        assert_eq!(Tables::read(reader, &archive), wanted, "{reader:?}");
+    }
 }
 
 /// A file's bounds in the table's log are cut. Names that have no short upper bound must be found all the same.

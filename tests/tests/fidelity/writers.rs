@@ -32,6 +32,9 @@ use Does::{It, NotAsked, Refuses};
 
 const ACTIONS: [&str; 5] = ["append", "delete", "optimize", "vacuum", "checkpoint"];
 
+/// What a version cannot do without the guard either: it does not get as far as the guard then.
+const NEVER_DONE: [(&str, &str, &str); 1] = [("oldest", "deltalake", "delete")];
+
 struct Writer {
     environment: &'static str,
     title: &'static str,
@@ -155,6 +158,11 @@ fn log_names(table: &Path) -> (BTreeSet<String>, BTreeSet<String>) {
     names.partition(|name| name.ends_with(".json"))
 }
 
+/// Whether an error names promarchive's feature. Most errors have paths in them, and paths may have that name, too.
+fn names_the_feature(error: &str) -> bool {
+    error.split_whitespace().filter(|word| !word.contains('/')).any(|word| word.contains("promarchive"))
+}
+
 /// What a writer does; or why it is neither of what it may be.
 fn ask(worker: &mut Worker, kind: &str, action: &str, directory: &TempDir) -> Result<Does, String> {
     let table = directory.path().join("samples");
@@ -162,7 +170,7 @@ fn ask(worker: &mut Worker, kind: &str, action: &str, directory: &TempDir) -> Re
     let answer = worker.work(&[kind, action, table.to_str().unwrap()]);
     let after = log_names(&table);
     match (answer, after == before) {
-        (Err(error), true) if error.contains("promarchive") => Ok(Refuses),
+        (Err(error), true) if names_the_feature(&error) => Ok(Refuses),
         (Ok(()), changed_nothing) if changed_nothing == ["read", "vacuum"].contains(&action) => Ok(It),
         // Spark and deltalake may note in the log that they have vacuumed.
         (Ok(()), false) if action == "vacuum" => Ok(It),
@@ -191,7 +199,7 @@ fn the_page_of_writers_says_who_refuses() {
             for (action, does) in ACTIONS.into_iter().zip(writer.does).filter(|(_, does)| *does != NotAsked) {
                 expect(action, true, does);
                 // So it is the guard that makes it refuse.
-                if does == Refuses {
+                if does == Refuses && !NEVER_DONE.contains(&(writer.environment, writer.kind, action)) {
                     expect(action, false, It);
                 }
             }
