@@ -34,8 +34,8 @@ fn an_archive_loses_nothing_from_apply_to_delete() {
         scope.spawn(|| reading.is_as_the_page_says(&clock));
         samples_arrive(&clock, &site);
         let from = now();
-        reading.nobody_reads_a_claim_of_one_pod(&site);
         another_container_of_the_pod_ends_again_and_again(&clock, &site);
+        reading.nobody_reads_a_claim_of_one_pod(&site);
         a_deleted_archive_drains(&clock, &site, from);
         reading.somebody_reads_what_the_receiver_left(&site);
     });
