@@ -115,12 +115,12 @@ fn a_damaged_tokens_file() {
     let hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
     for (text, place, parts) in [
         ("prometheus-a secret-token\n".to_owned(), "tokens:1: ", "64 hexadecimal digits"),
-        (format!("# ours\nprometheus-a {hash}\nprometheus-b\n"), "tokens:3: ", "NAME SHA256"),
+        (format!("# ours\nprometheus-a {hash}\nprometheus-b\n"), "tokens:3: ", "NAME SHA256 ROLES"),
         (format!("prometheus-a {}\n", &hash[1..]), "tokens:1: ", "64 hexadecimal digits"),
         (format!("a {hash}\nb {hash}\n"), "tokens:2: ", "the same hash as on line 1"),
-        (format!("a {hash} admin\n"), "tokens:1: ", "ROLE is write or operate"),
-        ("# nobody\n".to_owned(), "tokens: ", "holds no token"),
-        (String::new(), "tokens: ", "holds no token"),
+        (format!("a {hash} admin\n"), "tokens:1: ", "the roles are write, push, read, runs and operate"),
+        ("# nobody\n".to_owned(), "tokens: ", "the file has no tokens"),
+        (String::new(), "tokens: ", "the file has no tokens"),
     ] {
         fs::write(directory.path().join("tokens"), &text).unwrap();
         let (code, said) =

@@ -13,6 +13,12 @@ pub const MOST_DELIVERIES: usize = 16_384;
 /// No mark is longer in an answer, in bytes.
 pub const LONGEST_DELIVERY_BYTES: usize = 1_536;
 
+/// Why a receiver does not take writes yet, if nothing is wrong: it replays its write-ahead log.
+pub const STARTING: &str = "the receiver is starting";
+
+/// Why a receiver does not take writes any more, if nothing is wrong.
+pub const STOPPING: &str = "the receiver is stopping";
+
 /// Who may write to a receiver, and what has come from whom since it started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -23,7 +23,8 @@ pub use archive_access::{ArchiveAccess, ArchiveAccessError};
 pub use archive_location::{ArchiveLocation, ArchiveLocationError};
 pub use byte_size::{ByteSize, ByteSizeError};
 pub use deliveries::{
-    Deliveries, Delivery, ENTRY_HEADER, KnownSender, LONGEST_DELIVERY_BYTES, MOST_DELIVERIES, Oldest,
+    Deliveries, Delivery, ENTRY_HEADER, KnownSender, LONGEST_DELIVERY_BYTES, MOST_DELIVERIES, Oldest, STARTING,
+    STOPPING,
 };
 pub use label_columns::{LabelColumns, LabelColumnsError, RESERVED_COLUMNS, RESERVED_FOR_LATER};
 pub use receiver_config::{ConfigFileError, ListenError, ReceiverConfig, parse_listen};

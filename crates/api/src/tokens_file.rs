@@ -1,25 +1,24 @@
-//! Who may do what: names, the SHA-256 hashes of their bearer tokens and their roles, out of the text of a file.
+//! The tokens file: names, the SHA-256 hashes of their bearer tokens, and what these may be used for. Written and read here alone.
 //!
-//! One line a token: a name, white space, the hash as 64 hexadecimal digits, and perhaps white space and a role, `write`
-//! (the default) or `operate`. `#` starts a comment. A name may have two lines at a time, so that a token can be changed
-//! without a gap: add the new one, change the sender, take the old one out.
+//! One line a token: a name, white space, the hash as 64 hexadecimal digits, white space, and one or more roles with commas between
+//! them: `write`, `push`, `read`, `runs`, `operate`. `#` starts a comment. A name may have two lines at a time, so that a token can
+//! be changed without a gap: add the new one, change the sender, take the old one out.
 //!
-//! `write` may post remote write and nothing else, `operate` may do everything else: on a receiver that tenants share, none
-//! of them can force flushes or see the others. In a file without any `operate` every token may do both.
+//! A line without roles has the role `write`, as in files of earlier versions. No role implies another one.
+
+mod line;
+mod role;
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
+pub use line::{LineFault, TokenHash, TokenLine};
+pub use role::{Role, Roles, RolesError};
 
 use crate::{KnownSender, UnknownTokens};
 
 const TOKENS_PER_SENDER: usize = 2;
-const LONGEST_NAME_BYTES: usize = 128;
-/// Bytes of a hash by which a token is told from others where people see it.
-const SHOWN_BYTES: usize = 4;
-
-type Hash = [u8; 32];
 
 /// What is wrong with a tokens file. Never holds anything that might be a token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +31,7 @@ pub enum TokensError {
         /// What the operating system said.
         reason: String,
     },
-    /// A line is not a name and a hash.
+    /// A line by itself is wrong.
     #[error("{file}:{line}: {fault}")]
     Line {
         /// Path of the file.
@@ -40,12 +39,37 @@ pub enum TokensError {
         /// Line, from 1.
         line: usize,
         /// What is wrong, and what to write.
-        fault: String,
+        fault: LineFault,
+    },
+    /// A token stands in the file already.
+    #[error("{file}:{line}: the same hash as on line {first}: give every sender a token of its own, once")]
+    SameHash {
+        /// Path of the file.
+        file: String,
+        /// Line, from 1.
+        line: usize,
+        /// The line before.
+        first: usize,
+    },
+    /// A name has more tokens than it may.
+    #[error(
+        "{file}:{line}: a third token for the name on lines {first} and {second}; a name can have {TOKENS_PER_SENDER}: \
+         remove the line of an old one"
+    )]
+    ThirdToken {
+        /// Path of the file.
+        file: String,
+        /// Line, from 1.
+        line: usize,
+        /// The first line with the name.
+        first: usize,
+        /// The second one.
+        second: usize,
     },
     /// Nobody could write, and would be told so for good.
     #[error(
-        "{file}: holds no token, every request would be refused: add a line \"NAME SHA256\", for example from \
-             printf %s \"$TOKEN\" | sha256sum, or let senders wait with --unknown-tokens retry"
+        "{file}: the file has no tokens, so every request would be refused: add a line \"NAME SHA256 write\", with the hash for \
+         example from printf %s \"$TOKEN\" | sha256sum, or let senders wait with --unknown-tokens retry"
     )]
     Empty {
         /// Path of the file.
@@ -53,92 +77,115 @@ pub enum TokensError {
     },
 }
 
-/// What a token is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Remote write.
-    Write,
-    /// Flushes, and who delivers what.
-    Operate,
+/// The lines that say something. A file that came with a byte order mark, as editors of Windows write it, is read without.
+fn lines(text: &str) -> impl Iterator<Item = (usize, Result<TokenLine, LineFault>)> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let numbered = text.lines().enumerate();
+    numbered.filter_map(|(number, line)| TokenLine::parse(line).transpose().map(|line| (number + 1, line)))
 }
 
-/// Whose token it is.
+/// What can be read of a file that somebody may have damaged: the lines that are in order.
+pub fn good_lines(text: &str) -> impl Iterator<Item = TokenLine> {
+    lines(text).filter_map(|(_, line)| line.ok())
+}
+
+/// The text of a file. `about` is said in a comment at its beginning.
+pub fn write(about: &str, tokens: &[TokenLine]) -> String {
+    // Writing to a string cannot fail.
+    let mut text = String::new();
+    about.lines().for_each(|line| _ = writeln!(text, "# {line}"));
+    tokens.iter().for_each(|line| _ = writeln!(text, "{line}"));
+    text
+}
+
+/// `text` without the lines of names that `is_refused` chooses; none if it has none of them. The rest stays as it is.
+pub fn without(text: &str, is_refused: impl Fn(&str) -> bool) -> Option<String> {
+    let is_its = |line: &&str| line::without_comment(line).split_whitespace().next().is_some_and(&is_refused);
+    text.lines().any(|line| is_its(&line)).then(|| {
+        let staying = text.lines().filter(|line| !is_its(line));
+        staying.fold(String::with_capacity(text.len()), |text, line| text + line + "\n")
+    })
+}
+
+/// Whose token it is, and what it may be used for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// Name in the file; empty without a file.
     pub name: Arc<str>,
     /// The first 8 hexadecimal digits of the token's hash; empty without a file.
     pub token: Arc<str>,
-    role: Role,
+    /// What the token may be used for.
+    pub roles: Roles,
 }
 
 impl Holder {
     /// Anybody, where no token is needed.
     pub fn anybody() -> Self {
-        Self { name: Arc::default(), token: Arc::default(), role: Role::Write }
+        Self { name: Arc::default(), token: Arc::default(), roles: Roles::all() }
+    }
+}
+
+impl From<&TokenLine> for Holder {
+    fn from(line: &TokenLine) -> Self {
+        Self { name: Arc::from(line.name()), token: Arc::from(line.hash().shown()), roles: line.roles() }
     }
 }
 
 /// The tokens of one version of the file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct TokenSet {
-    holders: HashMap<Hash, Holder>,
-    /// Whether a line has the role `operate`: then the others are for writing only.
-    has_operators: bool,
+    holders: HashMap<TokenHash, Holder>,
+    /// How many lines say no roles.
+    without_roles: usize,
 }
 
 impl TokenSet {
     /// Reads `text`; `file` is its name in errors. Without any token it is an error, but where unknown ones may try again.
     pub fn parse(file: &str, text: &str, unknown: UnknownTokens) -> Result<Self, TokensError> {
-        let mut lines_of: HashMap<Hash, usize> = HashMap::new();
-        let mut tokens_of: HashMap<&str, usize> = HashMap::new();
-        let mut holders: HashMap<Hash, Holder> = HashMap::new();
-        for (number, line) in text.lines().enumerate() {
-            let refused = |fault: String| TokensError::Line { file: file.to_owned(), line: number + 1, fault };
-            let line = line.split('#').next().unwrap_or_default();
-            let mut words = line.split_whitespace();
-            let Some(name) = words.next() else { continue };
-            let hash = words.next().ok_or_else(|| refused(SHAPE.to_owned()))?;
-            let role = match words.next() {
-                None | Some("write") => Role::Write,
-                Some("operate") => Role::Operate,
-                Some(_) => return Err(refused(SHAPE.to_owned())),
-            };
-            if words.next().is_some() || name.len() > LONGEST_NAME_BYTES {
-                return Err(refused(SHAPE.to_owned()));
+        let at = || file.to_owned();
+        let mut lines_of: HashMap<TokenHash, usize> = HashMap::new();
+        let mut tokens_of: HashMap<Arc<str>, Vec<usize>> = HashMap::new();
+        let mut set = Self::default();
+        for (line, read) in lines(text) {
+            let token = read.map_err(|fault| TokensError::Line { file: at(), line, fault })?;
+            if let Some(first) = lines_of.insert(token.hash(), line) {
+                return Err(TokensError::SameHash { file: at(), line, first });
             }
-            let hash = parse_hash(hash).ok_or_else(|| refused(SHAPE.to_owned()))?;
-            if let Some(first) = lines_of.insert(hash, number + 1) {
-                return Err(refused(format!(
-                    "the same hash as on line {first}: every token belongs to one sender, once"
-                )));
+            let holder = Holder::from(&token);
+            let tokens = tokens_of.entry(Arc::clone(&holder.name)).or_default();
+            if let [first, second] = *tokens.as_slice() {
+                return Err(TokensError::ThirdToken { file: at(), line, first, second });
             }
-            let tokens = tokens_of.entry(name).or_default();
-            *tokens += 1;
-            if *tokens > TOKENS_PER_SENDER {
-                let fault =
-                    format!("a third token for sender \"{name}\": at most {TOKENS_PER_SENDER}, take an old one out");
-                return Err(refused(fault));
-            }
-            holders.insert(hash, Holder { name: Arc::from(name), token: Arc::from(shown(&hash)), role });
+            tokens.push(line);
+            set.holders.insert(token.hash(), holder);
+            set.without_roles += usize::from(!token.has_roles());
         }
-        if holders.is_empty() && unknown == UnknownTokens::Refuse {
-            return Err(TokensError::Empty { file: file.to_owned() });
+        if set.holders.is_empty() && unknown == UnknownTokens::Refuse {
+            return Err(TokensError::Empty { file: at() });
         }
-        let has_operators = holders.values().any(|holder| holder.role == Role::Operate);
-        Ok(Self { holders, has_operators })
+        Ok(set)
     }
 
     /// Whose token this is.
     pub fn holder(&self, token: &[u8]) -> Option<&Holder> {
         // Not in constant time, and need not be: what is compared are hashes, and from how far two hashes agree nobody
         // can build a token that agrees further.
-        self.holders.get(&Hash::from(Sha256::digest(token)))
+        self.holders.get(&TokenHash::of(token))
     }
 
-    /// Whether one who has a token may do what this role is for.
-    pub fn allows(&self, holder: &Holder, role: Role) -> bool {
-        holder.role == role || !self.has_operators
+    /// What to say of a file in which nobody may operate and some lines have no roles. In earlier versions every token of such a file
+    /// could also operate.
+    pub fn advice(&self) -> Option<String> {
+        let operates = self.holders.values().any(|holder| holder.roles.contains(Role::Operate));
+        let lines = self.without_roles;
+        (lines > 0 && !operates).then(|| {
+            format!(
+                "no token has the role operate, and {lines} of {} have no roles, which means write: POST /-/flush, \
+                 GET /api/v1/deliveries and the metrics that name senders are for nobody. To allow them, add a token for them \
+                 to the file: NAME SHA256 operate. To keep it so, write the role: NAME SHA256 write",
+                self.len()
+            )
+        })
     }
 
     /// Whether nobody has a token.
@@ -154,7 +201,7 @@ impl TokenSet {
     /// Those who may write, by name.
     pub fn senders(&self) -> Vec<KnownSender> {
         let mut tokens_of: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for holder in self.holders.values().filter(|holder| holder.role == Role::Write) {
+        for holder in self.holders.values().filter(|holder| holder.roles.contains(Role::Write)) {
             tokens_of.entry(&holder.name).or_default().push(holder.token.to_string());
         }
         let known = |(name, mut tokens): (&str, Vec<String>)| {
@@ -165,47 +212,31 @@ impl TokenSet {
     }
 }
 
-fn shown(hash: &Hash) -> String {
-    hash.iter().take(SHOWN_BYTES).map(|byte| format!("{byte:02x}")).collect()
-}
-
-const SHAPE: &str = "want \"NAME SHA256\" or \"NAME SHA256 ROLE\", where SHA256 is the hash of the token in 64 hexadecimal digits, \
-                     for example from printf %s \"$TOKEN\" | sha256sum, and ROLE is write or operate";
-
-fn parse_hash(text: &str) -> Option<Hash> {
-    let digits: Vec<u8> =
-        text.chars().map(|digit| digit.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits
-        .chunks_exact(2)
-        .filter_map(|pair| match pair {
-            [high, low] => Some((high << 4) | low),
-            _ => None,
-        })
-        .collect();
-    if digits.len() == 64 { bytes.try_into().ok() } else { None }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn hash(token: &str) -> String {
-        Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect()
+        TokenHash::of(token).to_string()
     }
 
     fn name(tokens: &TokenSet, token: &[u8]) -> Option<String> {
         tokens.holder(token).map(|holder| holder.name.to_string())
     }
 
+    fn parse(text: &str) -> TokenSet {
+        TokenSet::parse("t", text, UnknownTokens::Refuse).unwrap()
+    }
+
     #[test]
     fn knows_senders_by_their_tokens() {
         let text = format!(
-            "# who may write\n\nprometheus-a {}\nprometheus-a\t{}  # the new one\n  other {}\r\n",
+            "\u{feff}# who may write\n\nprometheus-a {}\nprometheus-a\t{}  # the new one\n  other {}\r\n",
             hash("one"),
             hash("two").to_uppercase(),
             hash("three")
         );
-        let tokens = TokenSet::parse("t", &text, UnknownTokens::Refuse).unwrap();
+        let tokens = parse(&text);
         assert_eq!(name(&tokens, b"one").as_deref(), Some("prometheus-a"));
         assert_eq!(name(&tokens, b"two").as_deref(), Some("prometheus-a"));
         assert_eq!(name(&tokens, b"three").as_deref(), Some("other"));
@@ -217,48 +248,101 @@ mod tests {
     #[test]
     fn a_wrong_line_has_its_place_and_never_its_secret() {
         let (a, b, c) = (hash("a"), hash("b"), hash("c"));
+        let secret = "my-plain-secret";
         for (text, wants) in [
-            (format!("x {a}\ny my-plain-secret\n"), "tokens:2: want \"NAME SHA256\""),
-            (format!("x {a}\nmy-plain-secret\n"), "tokens:2: want"),
-            (format!("x {}\n", &a[1..]), "tokens:1: want"),
-            (format!("x {a}0\n"), "tokens:1: want"),
-            (format!("x {a} my-plain-secret\n"), "tokens:1: want"),
-            (format!("x {a} Write\n"), "tokens:1: want"),
-            (format!("x {a} operate my-plain-secret\n"), "tokens:1: want"),
-            (format!("x {a}\ny {a}\n"), "tokens:2: the same hash as on line 1"),
-            (format!("x {a}\nx {b}\nx {c}\n"), "tokens:3: a third token for sender \"x\""),
-            ("# nobody\n".to_owned(), "tokens: holds no token"),
+            (format!("x {a}\ny {secret}\n"), "tokens:2: the second word must be the SHA-256"),
+            (format!("x {a}\n{secret}\n"), "tokens:2: expected \"NAME SHA256 ROLES\""),
+            (format!("x {}\n", &a[1..]), "tokens:1: the second word must be"),
+            (format!("x {a}0\n"), "tokens:1: the second word must be"),
+            (format!("x {a} {secret}\n"), "tokens:1: unknown role: the roles are write, push, read, runs and operate"),
+            (format!("x {a} Write\n"), "tokens:1: unknown role"),
+            (format!("x {a} write,{secret}\n"), "tokens:1: unknown role"),
+            (format!("x {a} write operate\n"), "tokens:1: expected"),
+            (format!("x {a} operate {secret}\n"), "tokens:1: expected"),
+            (format!("x {a} write,write\n"), "tokens:1: the role write is given twice"),
+            (format!("{} {a}\n", secret.repeat(9)), "tokens:1: the name is too long: at most 128 bytes"),
+            (format!("{secret} {a}\n{secret} {a}\n"), "tokens:2: the same hash as on line 1"),
+            (
+                format!("{secret} {a}\n# x\n{secret} {b}\n{secret} {c}\n"),
+                "tokens:4: a third token for the name on lines 1 and 3",
+            ),
+            ("# nobody\n".to_owned(), "tokens: the file has no tokens"),
         ] {
             let error = TokenSet::parse("tokens", &text, UnknownTokens::Refuse).unwrap_err().to_string();
             assert!(error.starts_with(wants), "{text}\n{error}");
-            assert!(!error.contains("my-plain-secret") && !error.contains('\n'), "{error}");
+            assert!(!error.contains(secret) && !error.contains('\n'), "{error}");
         }
     }
 
     #[test]
-    fn roles_bind_once_somebody_operates() {
-        let (one, two, three) = (hash("one"), hash("two"), hash("three"));
-        let parse = |text: &str| TokenSet::parse("t", text, UnknownTokens::Refuse).unwrap();
+    fn a_role_is_had_only_where_it_is_written() {
         let may = |tokens: &TokenSet, token: &str| {
-            let holder = tokens.holder(token.as_bytes()).unwrap();
-            [Role::Write, Role::Operate].map(|role| tokens.allows(holder, role))
+            let roles = tokens.holder(token.as_bytes()).unwrap().roles;
+            Role::ALL.into_iter().filter(|role| roles.contains(*role)).collect::<Vec<_>>()
         };
-        let plain = parse(&format!("a {one}\nb {two} write\n"));
-        assert_eq!((may(&plain, "one"), may(&plain, "two")), ([true, true], [true, true]));
-        let operated = parse(&format!("a {one}\nb {two} write\noperator {three} operate\n"));
-        assert_eq!((may(&operated, "one"), may(&operated, "two")), ([true, false], [true, false]));
-        assert_eq!(may(&operated, "three"), [false, true]);
+        let tokens = parse(&format!("a {}\nb {} write\n", hash("one"), hash("two")));
+        assert_eq!((may(&tokens, "one"), may(&tokens, "two")), (vec![Role::Write], vec![Role::Write]));
+        let tokens =
+            parse(&format!("a {} operate\nb {} push,runs\nc {} write,read\n", hash("1"), hash("2"), hash("3")));
+        assert_eq!(may(&tokens, "1"), [Role::Operate]);
+        assert_eq!(may(&tokens, "2"), [Role::Push, Role::Runs]);
+        assert_eq!(may(&tokens, "3"), [Role::Write, Role::Read]);
+    }
+
+    #[test]
+    fn what_earlier_versions_took_for_every_role_is_told() {
+        let (a, b) = (hash("a"), hash("b"));
+        let advice = |text: String| TokenSet::parse("t", &text, UnknownTokens::Retry).unwrap().advice();
+        let told = advice(format!("x {a}\ny {b} read\n")).unwrap();
+        assert!(told.contains("1 of 2 have no roles") && told.contains("NAME SHA256 operate"), "{told}");
+        for quiet in
+            ["", &format!("x {a} write"), &format!("x {a}\no {b} operate"), &format!("x {a}\no {b} operate,write")]
+        {
+            assert_eq!(advice((*quiet).to_owned()), None, "{quiet}");
+        }
     }
 
     #[test]
     fn senders_are_told_by_name_and_the_beginnings_of_their_hashes() {
-        let text = format!("b {}\na {}\nb {} write\no {} operate\n", hash("1"), hash("2"), hash("3"), hash("4"));
-        let senders = TokenSet::parse("t", &text, UnknownTokens::Refuse).unwrap().senders();
+        let (b, c, d) = (hash("1"), hash("3"), hash("5"));
+        let text = format!(
+            "b {b}\na {}\nb {c} write\no {} operate\nr {} read\nw {d} operate,write\n",
+            hash("2"),
+            hash("4"),
+            hash("6")
+        );
         let known = |name: &str, tokens: &[&str]| {
             let mut tokens: Vec<String> = tokens.iter().map(|token| hash(token)[..8].to_owned()).collect();
             tokens.sort();
             KnownSender { name: name.to_owned(), tokens }
         };
-        assert_eq!(senders, [known("a", &["2"]), known("b", &["1", "3"])]);
+        assert_eq!(parse(&text).senders(), [known("a", &["2"]), known("b", &["1", "3"]), known("w", &["5"])]);
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_damaged_lines_are_left_out() {
+        let line = |name: &str, role: Role| TokenLine::new(name, TokenHash::of(name), role).unwrap();
+        let lines = [line("operator", Role::Operate), line("Prometheus/n/x", Role::Write)];
+        let text = write("who\nmay", &lines);
+        assert_eq!(
+            text,
+            format!(
+                "# who\n# may\noperator {} operate\nPrometheus/n/x {} write\n",
+                hash("operator"),
+                hash("Prometheus/n/x")
+            )
+        );
+        assert_eq!(good_lines(&text).collect::<Vec<_>>(), lines);
+        assert_eq!(good_lines(&text.replace("operate", "all")).collect::<Vec<_>>(), lines[1..]);
+        assert_eq!(parse(&text).len(), 2);
+    }
+
+    #[test]
+    fn lines_of_the_refused_go_and_nothing_else() {
+        let file = format!("# x\noperator {0} operate\nPrometheus/a/x {0}\nPrometheus/b/x {0} write\n", hash("x"));
+        let is_refused = |name: &str| name == "Prometheus/a/x";
+        let without_it = without(&file, is_refused).unwrap();
+        assert_eq!(without_it, file.replace(&format!("Prometheus/a/x {}\n", hash("x")), ""));
+        assert_eq!(without(&without_it, is_refused), None);
     }
 }

@@ -92,8 +92,8 @@ pub(crate) struct ReceiveArguments {
     /// How old a sample may be when it comes, at least 1d; older ones are refused by name [default: no limit]
     #[arg(long, value_name = "DURATION", env = "PROMARCHIVE_MAX_PAST")]
     max_past: Option<Timespan>,
-    /// File of those who may write or operate, one line a token: `NAME SHA256 [ROLE]`; taken up when it changes
-    /// [default: none]
+    /// File of the tokens, one a line: `NAME SHA256 ROLES`, with roles such as write or write,operate; taken up when it
+    /// changes [default: none]
     #[arg(long, value_name = "FILE", env = "PROMARCHIVE_TOKENS")]
     tokens: Option<PathBuf>,
     /// How a write is answered whose token is not in the tokens file: refuse (401, the sender drops it) or retry (503, the
@@ -232,7 +232,7 @@ pub(crate) struct UpgradeArguments {
 #[command(
     group = clap::ArgGroup::new("which").required(true).multiple(true),
     after_help = "\
-The receiver's user may flush, and no token is needed. Other users send POST /-/flush with a token of the role operate.
+The receiver's user may flush, and no token is needed. Other users send POST /-/flush with a token that has the role operate.
 It waits until the flush is done. Exit codes: 0 done, 1 it could not be done, 2 wrong usage.
 
 Examples:

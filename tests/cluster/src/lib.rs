@@ -14,6 +14,7 @@ mod daemon;
 mod end;
 mod error;
 pub mod image;
+mod injection;
 mod kubeconfig;
 mod layout;
 pub mod network;

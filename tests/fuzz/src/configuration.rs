@@ -5,7 +5,7 @@ use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
 use promarchive_api::receiver_settings::Settings;
-use promarchive_api::tokens_file::TokenSet;
+use promarchive_api::tokens_file::{TokenLine, TokenSet, good_lines, write};
 use promarchive_api::{ArchiveLocation, ByteSize, LabelColumns, ReceiverConfig, Timespan, UnknownTokens, parse_listen};
 
 use crate::memory::within;
@@ -62,19 +62,23 @@ fn config_file(text: &str) {
     }
 }
 
-/// A token must not get into a log by the way of an error: of what a line has, the name alone may be told.
+/// A token must not get into a log by the way of an error: nothing of what a line has may be told. What is in order is read again from
+/// what is written of it.
 fn tokens_file(text: &str, unknown: UnknownTokens) {
+    let lines: Vec<TokenLine> = good_lines(text).collect();
+    assert_eq!(good_lines(&write(text, &lines)).collect::<Vec<_>>(), lines);
     match within(memory_limit(text), || TokenSet::parse("tokens", text, unknown)) {
         Ok(tokens) => {
+            let said = text.strip_prefix('\u{feff}').unwrap_or(text);
             let lines =
-                text.lines().filter(|line| !line.split('#').next().unwrap_or_default().trim().is_empty()).count();
+                said.lines().filter(|line| !line.split('#').next().unwrap_or_default().trim().is_empty()).count();
             assert_eq!(tokens.len(), lines, "every line that says something is a token");
             assert!(tokens.senders().iter().all(|sender| (1..=2).contains(&sender.tokens.len())), "{tokens:?}");
         }
         Err(error) => {
             let error = error.to_string();
             assert_one_line(&error);
-            let words = text.lines().flat_map(|line| line.split_whitespace().skip(1));
+            let words = text.lines().flat_map(str::split_whitespace);
             for word in words.filter(|word| word.len() >= 64) {
                 assert!(!error.contains(word), "{error:?} tells what may be a token");
             }

@@ -153,7 +153,7 @@ fn start(directory: TempDir, sender: Option<&str>) -> Receiver {
     let Some(sender) = sender else { return Receiver::start_in(directory, &[], &[]) };
     let tokens = directory.path().join("tokens");
     let hash: String = Sha256::digest(&TOKEN["Bearer ".len()..]).iter().map(|byte| format!("{byte:02x}")).collect();
-    fs::write(&tokens, format!("{sender} {hash}\n")).unwrap();
+    fs::write(&tokens, format!("{sender} {hash} write,operate\n")).unwrap();
     let flags = ["--tokens", tokens.to_str().unwrap(), "--sender-label", "sender", "--max-past", "36500d"];
     Receiver::start_in(directory, &flags, &[])
 }

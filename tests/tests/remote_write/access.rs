@@ -73,6 +73,8 @@ fn allow(file: &Path, lines: &[(&str, &str, &str)]) {
     fs::rename(next, file).unwrap();
 }
 
+const OPERATING: [(Method, &str); 2] = [(Method::POST, "/-/flush"), (Method::GET, "/api/v1/deliveries")];
+
 fn up(timestamp: i64) -> Request {
     Request::of([Series::metric("up").sample(timestamp, 1.0)])
 }
@@ -80,17 +82,19 @@ fn up(timestamp: i64) -> Request {
 #[test]
 fn who_writes_cannot_operate_and_the_other_way_round() {
     let guarded = Guarded::start(&[("team", "writes", ""), ("operator", "operates", "operate")], &[]);
-    for (method, path) in [(Method::POST, "/-/flush"), (Method::GET, "/api/v1/deliveries")] {
+    for (method, path) in OPERATING {
         assert_eq!(guarded.ask(method.clone(), path, "operates").status, 200, "{path}");
         let refused = guarded.ask(method.clone(), path, "writes");
-        assert!(refused.status == 403 && refused.is_one_line() && refused.body.contains("operate"), "{refused:?}");
+        assert!(refused.status == 403 && refused.is_one_line(), "{refused:?}");
+        assert!(refused.body.contains("the role operate is needed, and this token has write"), "{refused:?}");
+        assert!(refused.body.contains("\"NAME SHA256 write,operate\""), "{refused:?}");
         assert_eq!(guarded.ask(method, path, "nobody's").status, 401, "{path}");
     }
     for protocol in [V1, V2] {
         assert_eq!(guarded.write(protocol, "writes", None, &up(T)).status, 204);
         let refused = guarded.write(protocol, "operates", None, &up(T + 1));
         assert!(
-            refused.status == 403 && refused.is_one_line() && refused.body.contains("may not write"),
+            refused.status == 403 && refused.is_one_line() && refused.body.contains("the role write is needed"),
             "{refused:?}"
         );
     }
@@ -98,12 +102,59 @@ fn who_writes_cannot_operate_and_the_other_way_round() {
     let mut wanted = Tables::default();
     wanted.add(V1, &up(T));
     wanted.assert_equals(&Tables::read(Reader::DuckDb, &guarded.receiver.archive()));
+    assert!(!guarded.receiver.log().contains("no roles"), "{}", guarded.receiver.log());
+}
 
-    // Without the role in the file, any token may.
-    allow(&guarded.file, &[("team", "writes", "write")]);
-    let may = || (guarded.ask(Method::POST, "/-/flush", "writes").status == 200).then_some(());
+#[test]
+fn a_file_of_an_earlier_version_lets_nobody_operate_and_the_log_says_what_to_add() {
+    let guarded = Guarded::start(&[("team", "writes", ""), ("other", "too", "write")], &[]);
+    for token in ["writes", "too"] {
+        for (method, path) in OPERATING {
+            assert_eq!(guarded.ask(method, path, token).status, 403, "{token} {path}");
+        }
+        assert_eq!(guarded.write(V2, token, None, &up(T)).status, 204, "{token}");
+        let metrics = guarded.ask(Method::GET, "/metrics", token);
+        assert!(metrics.status == 200 && !metrics.body.contains("sender="), "{metrics:?}");
+    }
+    let warning = |log: &str| log.matches("1 of 2 have no roles, which means write").count();
+    let log = guarded.receiver.log();
+    assert!(warning(&log) == 1 && log.contains("NAME SHA256 operate"), "{log}");
+
+    // And again when it has changed, until somebody may.
+    allow(&guarded.file, &[("team", "writes", ""), ("other", "new", "write")]);
+    let warned = || (warning(&guarded.receiver.log()) == 2).then_some(());
+    assert!(wait_for(TAKEN_UP_WITHIN, warned).is_some(), "{}", guarded.receiver.log());
+    allow(&guarded.file, &[("team", "writes", ""), ("other", "new", "write,operate")]);
+    let may = || (guarded.ask(Method::POST, "/-/flush", "new").status == 200).then_some(());
     assert!(wait_for(TAKEN_UP_WITHIN, may).is_some(), "{}", guarded.receiver.log());
-    assert_eq!(guarded.ask(Method::GET, "/api/v1/deliveries", "writes").status, 200);
+    assert_eq!(warning(&guarded.receiver.log()), 2);
+}
+
+#[test]
+fn every_role_opens_its_own_paths_and_no_other() {
+    let lines = [
+        ("w", "write", "write"),
+        ("p", "push", "push"),
+        ("r", "read", "read"),
+        ("n", "runs", "runs"),
+        ("o", "operate", "operate"),
+        ("a", "all", "operate,runs,read,push,write"),
+    ];
+    let guarded = Guarded::start(&lines, &[]);
+    for (at, (_, token, _)) in (T..).zip(lines) {
+        let expected = |role: &str| if [role, "all"].contains(&token) { 200 } else { 403 };
+        for (method, path) in OPERATING {
+            assert_eq!(guarded.ask(method, path, token).status, expected("operate"), "{token} {path}");
+        }
+        assert_eq!(guarded.ask(Method::GET, "/receive", token).status, expected("write"), "{token}");
+        let written = guarded.write(V2, token, None, &up(at));
+        let expected = if expected("write") == 200 { 204 } else { 403 };
+        assert_eq!(written.status, expected, "{token} {written:?}");
+        // There is no such path, which every token may know.
+        assert_eq!(guarded.ask(Method::GET, "/no/such/path", token).status, 404, "{token}");
+    }
+    let known = &guarded.deliveries("all")["senders"];
+    assert_eq!(known.as_array().unwrap().iter().map(|sender| &sender["name"]).collect::<Vec<_>>(), ["a", "w"]);
 }
 
 #[test]

@@ -12,7 +12,8 @@ use crate::{PROTOCOLS, T};
 
 const DAY_MS: i64 = 86_400_000;
 const SENDERS: [(&str, &str); 2] = [("Prometheus/team-a/k8s", "one"), ("Prometheus/team-b/k8s", "two")];
-const LINES: [(&str, &str, &str); 2] = [(SENDERS[0].0, SENDERS[0].1, "write"), (SENDERS[1].0, SENDERS[1].1, "write")];
+const LINES: [(&str, &str, &str); 2] =
+    [(SENDERS[0].0, SENDERS[0].1, "write,operate"), (SENDERS[1].0, SENDERS[1].1, "write")];
 
 /// The same series from both, with another value; the second one claims to be the first.
 fn sent(at: i64, value: f64, forged: bool) -> Request {

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{T, committed};
 
-/// A line of a tokens file.
+/// A line of a tokens file, as earlier versions had it.
 pub(crate) fn line(sender: &str, token: &str) -> String {
     let hash: String = Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{sender} {hash}\n")
@@ -55,12 +55,15 @@ fn a_token_is_needed_for_all_but_three_gets() {
     assert_eq!(send("/receive", Some("Bearer one"), T + 4).status, 204);
     assert_eq!(send("/receive", Some("Bearer two"), T + 5).status, 401);
 
-    assert_eq!(send("/-/flush", Some("Bearer new"), T).status, 200);
+    assert_eq!(send("/-/flush", Some("Bearer new"), T).status, 403);
+    fs::write(&file, line("prometheus-a", "new") + &line("admin", "admin").replace('\n', " operate\n")).unwrap();
+    let flush = || (send("/-/flush", Some("Bearer admin"), T).status == 200).then_some(());
+    assert!(wait_for(Duration::from_secs(20), flush).is_some(), "{}", receiver.log());
     let mut wanted = Tables::default();
     let samples = [1, 2, 3, 4].into_iter().fold(Series::metric("up"), |series, n| series.sample(T + n, 1.0));
     wanted.add(V2, &Request::of([samples]));
     wanted.assert_equals(&Tables::read(promarchive_tests::readers::Reader::DuckDb, &receiver.archive()));
-    let metrics = receiver.send(Method::GET, "/metrics", &[("Authorization", "Bearer new")], Vec::new()).body;
+    let metrics = receiver.send(Method::GET, "/metrics", &[("Authorization", "Bearer admin")], Vec::new()).body;
     assert!(metrics.contains("sender=\"prometheus-a\"") && !metrics.contains("\"three\""), "{metrics}");
 }
 

@@ -50,7 +50,7 @@ fn explain(wal: &Path, error: &io::Error) -> String {
         ),
         io::ErrorKind::PermissionDenied => {
             format!(
-                "only the user of the receiver may ask it for a flush by {wal}; use POST /-/flush with a token of the role operate"
+                "only the user of the receiver may ask it for a flush by {wal}; use POST /-/flush with a token that has the role operate"
             )
         }
         _ => format!("the receiver with the write-ahead log in {wal} does not answer: {error}"),

@@ -20,7 +20,7 @@ use crate::archive::claims::Refusal;
 use crate::archive::context::Context;
 use crate::archive::own::own_object;
 use crate::archive::receiver_client::{Answer, Endpoint, ReceiverError};
-use crate::archive::status::is_available;
+use crate::archive::status::has_pod;
 use crate::archive::validate::Archive;
 use crate::kubernetes::cache::ReadError;
 use crate::kubernetes::kind::Kind;
@@ -73,19 +73,19 @@ impl Found<'_> {
         self.answer.as_ref().map(|answer| answer.as_ref().map(|answer| &answer.deliveries))
     }
 
-    /// What the receiver said, if it did.
+    /// What the receiver said, if it takes samples. While it does not, that nothing comes tells nothing about the senders.
     pub fn deliveries(&self) -> Option<&Deliveries> {
-        self.said()?.ok()
+        self.said()?.ok().filter(|deliveries| deliveries.ready)
     }
 
-    /// How the receiver was reached when it answered.
+    /// How the receiver was reached when it answered, and took samples.
     pub fn answered(&self) -> Option<&Endpoint> {
         self.deliveries().and(self.endpoint.as_ref())
     }
 
     /// Whether the receiver takes samples.
     pub fn is_receiver_ready(&self) -> bool {
-        self.deliveries().is_some_and(|deliveries| deliveries.ready)
+        self.deliveries().is_some()
     }
 
     /// A sender in the receiver's answer, with its pods; none if the receiver did not answer. `name` is [`PrometheusName::sender`].
@@ -125,7 +125,7 @@ pub async fn dereference<'a>(
         Some(service) => endpoints(context, archive, service).await?,
         None => Vec::new(),
     };
-    let available = deployment.as_deref().is_some_and(is_available);
+    let may_answer = deployment.as_deref().is_some_and(has_pod);
     let consents = consents(&context.caches, &archive.id);
     let with_entry = consents.all().filter(|record| has_entry(&context.caches, &archive.id, record));
     let with_entry = with_entry.map(Prometheus::full_name).collect();
@@ -133,7 +133,7 @@ pub async fn dereference<'a>(
     let mut missing = chosen::missing(archive, &consents.given);
     let chosen = choose(context, archive, consents.given);
     let namespaces: BTreeSet<&str> = chosen.iter().take(MOST_SENDERS).map(|one| one.namespace.as_str()).collect();
-    let Asked { endpoint, answer, pods } = ask_all(context, &archive.id, &endpoints, available, &namespaces).await?;
+    let Asked { endpoint, answer, pods } = ask_all(context, &archive.id, &endpoints, may_answer, &namespaces).await?;
     let claim = claim(context, archive).await?;
     let refusal = volume::refusal(context, archive, object, claim.as_deref()).await?;
     let many = u32::try_from(chosen.len()).unwrap_or(u32::MAX);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::DynamicObject;
 use promarchive_api::metrics_archive::{ConditionStatus, PrometheusKind, PrometheusState};
+use promarchive_api::tokens_file::TokenLine;
 use time::OffsetDateTime;
 use tracing::warn;
 
@@ -15,7 +16,7 @@ use crate::archive::apply::Applier;
 use crate::archive::build::{self, Desired, Inputs};
 use crate::archive::configure::{self, Configured, Prepared};
 use crate::archive::context::Context;
-use crate::archive::credentials::{SecretData, TokenLine};
+use crate::archive::credentials::SecretData;
 use crate::archive::dereference::{Found, dereference};
 use crate::archive::secrets::{self, Applied, Credentials};
 use crate::archive::status::{self, Faults, Finding, Findings, PrometheusFinding, Volume};

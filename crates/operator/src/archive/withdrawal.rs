@@ -11,11 +11,12 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 use kube::api::{DynamicObject, Patch};
+use promarchive_api::tokens_file;
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use crate::archive::context::Context;
-use crate::archive::credentials::{SecretData, without_senders};
+use crate::archive::credentials::SecretData;
 use crate::archive::own::own_object;
 use crate::archive::secrets::{self, sender_of};
 use crate::kubernetes::ApplyError;
@@ -104,7 +105,7 @@ async fn take_lines_out(
     };
     let text = file.data.pointer("/data/tokens").and_then(Value::as_str).unwrap_or_default();
     let refused: HashSet<String> = withheld.iter().map(|prometheus| prometheus.full_name().sender()).collect();
-    let Some(text) = without_senders(text, |name| refused.contains(name)) else { return true };
+    let Some(text) = tokens_file::without(text, |name| refused.contains(name)) else { return true };
     info!(%archive, "some do not consent: taking their tokens out of the receiver's file");
     let patch = json!({"metadata": {"resourceVersion": file.resource_version()}, "data": {"tokens": text}});
     let (source, name) = (Source::Child(Kind::ConfigMap), archive.receiver());

@@ -5,7 +5,7 @@
 //! | GET `/-/healthy`, `/-/ready` | nobody's |
 //! | GET `/metrics` | nobody's; with what names senders, as for deliveries |
 //! | remote write | one of the role `write` |
-//! | `/-/flush`, `/api/v1/deliveries` | one of the role `operate`; any, in a file without that role |
+//! | `/-/flush`, `/api/v1/deliveries` | one of the role `operate` |
 //! | anything else | any |
 //!
 //! A write with an unknown token is answered as [`UnknownTokens`] says: a receiver whose tokens file comes after its senders
@@ -22,7 +22,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode};
-use promarchive_api::tokens_file::{Holder, Role};
+use promarchive_api::tokens_file::{Holder, Role, Roles};
 use promarchive_api::{ENTRY_HEADER, UnknownTokens};
 
 use super::connection::Progress;
@@ -68,7 +68,7 @@ pub(super) async fn authorize<T: WriteTarget>(
     let tokens = tokens.current();
     let holder = bearer(request.headers()).and_then(|token| tokens.holder(token));
     if is_metrics(&request) {
-        if let Some(holder) = holder.filter(|holder| tokens.allows(holder, Role::Operate)) {
+        if let Some(holder) = holder.filter(|holder| holder.roles.contains(Role::Operate)) {
             let_in(&mut request, holder.clone());
         }
         return next.run(request).await;
@@ -79,7 +79,9 @@ pub(super) async fn authorize<T: WriteTarget>(
         return answer_early(request, DISCARD_UNKNOWN_BYTES, answer);
     };
     let response = match needed(request.uri().path()) {
-        Some(role) if !tokens.allows(holder, role) => answer_early(request, DISCARD_UNKNOWN_BYTES, wrong_role(role)),
+        Some(role) if !holder.roles.contains(role) => {
+            answer_early(request, DISCARD_UNKNOWN_BYTES, lacks(role, holder.roles))
+        }
         _ => {
             let_in(&mut request, holder.clone());
             next.run(request).await
@@ -139,12 +141,13 @@ fn unknown(request: &Request, policy: UnknownTokens) -> Response {
     ([(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))], response).into_response()
 }
 
-fn wrong_role(needed: Role) -> Response {
-    let message = match needed {
-        Role::Write => "this token has the role operate, and may not write: use one of a sender",
-        Role::Operate => "this token may only write: use one with the role operate in the tokens file",
-    };
-    line(StatusCode::FORBIDDEN, message)
+fn lacks(role: Role, has: Roles) -> Response {
+    let message = format!(
+        "the role {role} is needed, and this token has {has}: use a token with the role {role}, or change the line of this one in \
+         the receiver's tokens file to \"NAME SHA256 {}\"",
+        has.with(role)
+    );
+    line(StatusCode::FORBIDDEN, &message)
 }
 
 fn source(request: &Request, holder: Holder) -> Source {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use promarchive_api::receiver_settings::Settings;
+use promarchive_api::{STARTING, STOPPING};
 use promarchive_archive::store::Reserve;
 use promarchive_model::{Date, Protocol, Reason};
 use promarchive_wire::{DecodeError, decompress};
@@ -164,7 +165,7 @@ impl Ingest {
 
     /// No request is taken any more; those that wait are finished.
     pub(super) fn close(&self) {
-        self.shared.health.fault(Part::Stop, "the receiver is stopping");
+        self.shared.health.fault(Part::Stop, STOPPING);
         if let Some(open) = self.shared.open.get() {
             open.channels.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         }
@@ -175,7 +176,7 @@ impl Ingest {
     }
 
     fn channels(&self) -> Result<(&Open, Arc<Channels>), String> {
-        let not_ready = || self.shared.health.one_line().unwrap_or_else(|| "the receiver is starting".to_owned());
+        let not_ready = || self.shared.health.one_line().unwrap_or_else(|| STARTING.to_owned());
         let open = self.shared.open.get().ok_or_else(not_ready)?;
         let channels = open.channels.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         Ok((open, channels.ok_or_else(not_ready)?))
@@ -216,7 +217,7 @@ impl Ingest {
         let (wal, rows) = (accepted.body.len() as u64, accepted.batch.heap_bytes() as u64);
         self.shared.taken.holdings().add(&sender, Holding { wal, rows, series: 0 });
         let (reply, done) = oneshot::channel();
-        let stopping = || Self::unavailable("the receiver is stopping");
+        let stopping = || Self::unavailable(STOPPING);
         channels.waiting.put(&sender, Waiting { accepted, reply }).map_err(|not_taken| match not_taken {
             NotTaken::Full => Self::unavailable("too many requests of this sender wait for the WAL"),
             NotTaken::Closed => stopping(),
@@ -368,7 +369,7 @@ impl Ingest {
     pub async fn flush(&self) -> Result<FlushReport, FlushError> {
         let (_, channels) = self.channels().map_err(FlushError)?;
         let (reply, done) = oneshot::channel();
-        let stopping = || FlushError("the receiver is stopping".to_owned());
+        let stopping = || FlushError(STOPPING.to_owned());
         channels.flushes.send(reply).await.map_err(|_| stopping())?;
         done.await.map_err(|_| stopping())?.map_err(FlushError)
     }

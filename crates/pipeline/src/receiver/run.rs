@@ -8,6 +8,7 @@ use std::path::{Component, Path};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use promarchive_api::STARTING;
 use promarchive_api::receiver_settings::{Settings, SettingsError, check_apart};
 use promarchive_archive::store::{ArchiveLock, Store, without_parents};
 use promarchive_archive::{Archive, ArchiveError, Location};
@@ -126,7 +127,7 @@ pub async fn run(
     }
     start_log::warn_of_path(&location);
     let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
-    health.fault(Part::Start, "the receiver is starting");
+    health.fault(Part::Start, STARTING);
     metrics.wal_limit_bytes.set(gauge(settings.wal_max_bytes));
     metrics.memory_limit_bytes.set(gauge(settings.held_bytes()));
     let ingest = Ingest::new(&settings, health.clone(), metrics.clone());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use promarchive_api::UnknownTokens;
 use promarchive_api::tokens_file::{TokenSet, TokensError};
 use tokio::sync::watch;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::metrics::Metrics;
 use super::watched_file;
@@ -32,6 +32,7 @@ impl Tokens {
     pub(super) async fn load(file: &Path, unknown: UnknownTokens) -> Result<(Self, TokensWatch), TokensError> {
         let seen = read(file).await;
         let set = interpret(file, &seen, unknown)?;
+        advise(file, &set);
         let (sender, current) = watch::channel(Arc::new(set));
         Ok((Self { current }, TokensWatch { file: file.to_path_buf(), unknown, seen, current: sender }))
     }
@@ -63,6 +64,7 @@ impl TokensWatch {
         match interpret(&self.file, &self.seen, self.unknown) {
             Ok(set) => {
                 info!(file = %self.file.display(), tokens = set.len(), "took up the changed tokens file");
+                advise(&self.file, &set);
                 self.current.send_replace(Arc::new(set));
             }
             Err(reason) => {
@@ -70,6 +72,12 @@ impl TokensWatch {
                 error!("{reason}; the tokens read before stay in force");
             }
         }
+    }
+}
+
+fn advise(file: &Path, set: &TokenSet) {
+    if let Some(advice) = set.advice() {
+        warn!("{}: {advice}", file.display());
     }
 }
 
@@ -83,20 +91,19 @@ async fn read(file: &Path) -> Result<String, String> {
 fn interpret(file: &Path, seen: &Result<String, String>, unknown: UnknownTokens) -> Result<TokenSet, TokensError> {
     let file = file.display().to_string();
     match seen {
-        // Editors of Windows begin a file with a byte order mark.
-        Ok(text) => TokenSet::parse(&file, text.strip_prefix('\u{feff}').unwrap_or(text), unknown),
+        Ok(text) => TokenSet::parse(&file, text, unknown),
         Err(reason) => Err(TokensError::Read { file, reason: reason.clone() }),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use sha2::{Digest, Sha256};
+    use promarchive_api::tokens_file::TokenHash;
 
     use super::*;
 
     fn hash(token: &str) -> String {
-        Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect()
+        TokenHash::of(token).to_string()
     }
 
     fn name(tokens: &TokenSet, token: &[u8]) -> Option<String> {

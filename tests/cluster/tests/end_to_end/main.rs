@@ -34,6 +34,7 @@ fn an_archive_loses_nothing_from_apply_to_delete() {
         scope.spawn(|| reading.is_as_the_page_says(&clock));
         samples_arrive(&clock, &site);
         let from = now();
+        another_container_of_the_pod_ends_again_and_again(&clock, &site);
         reading.nobody_reads_a_claim_of_one_pod(&site);
         a_deleted_archive_drains(&clock, &site, from);
         reading.somebody_reads_what_the_receiver_left(&site);
@@ -260,6 +261,36 @@ fn certificates_are_rotated(clock: &Clock, site: &Site<'_>, from: u64) {
     let samples = site.assert_all_kept("a change of the authority", from);
     clock.says(&format!("{}: all {samples} samples are there after the change of the authority", site.namespace));
     site.cluster.kubectl(["delete", "namespace", site.namespace, "--wait=false"]).unwrap();
+}
+
+/// The pod of the receiver is not ready any more, and writes come through its Service as before. It stays so: the archive drains by it.
+fn another_container_of_the_pod_ends_again_and_again(clock: &Clock, site: &Site<'_>) {
+    let pod = site.receiver_pod().unwrap();
+    let image = pod["spec"]["containers"][0]["image"].as_str().unwrap();
+    site.cluster.inject_failing_container(site.namespace, image).unwrap();
+    let from = now();
+    site.kubectl(&["delete", "pod", pod["metadata"]["name"].as_str().unwrap()]).unwrap();
+    let is_so = site.cluster.wait_for("a pod with one container that ends", PATIENCE, || {
+        let status = site.receiver_pod()?["status"].clone();
+        let of = |name: &str| {
+            let mut all = status["containerStatuses"].as_array().into_iter().flatten();
+            all.find(|container| container["name"] == name).cloned().unwrap_or_default()
+        };
+        let ready = status["conditions"].as_array().into_iter().flatten().find(|one| one["type"] == "Ready");
+        let is_ready = ready.is_some_and(|ready| ready["status"] == "True");
+        let has_ended =
+            ["state", "lastState"].into_iter().any(|state| of("ends-at-once")[state]["terminated"].is_object());
+        if of("receiver")["ready"] == true && has_ended && !is_ready {
+            Ok(())
+        } else {
+            Err(not_yet(status.to_string()))
+        }
+    });
+    is_so.unwrap();
+    let samples = site.assert_all_kept("another container that ends again and again", from);
+    site.wait_until("ReceiverAvailable", PATIENCE);
+    site.wait_until("Ready", PATIENCE);
+    clock.says(&format!("{}: all {samples} samples come though the pod is not ready", site.namespace));
 }
 
 fn a_deleted_archive_drains(clock: &Clock, site: &Site<'_>, from: u64) {

@@ -46,6 +46,8 @@ struct Receiver {
     files: PathBuf,
     address: SocketAddr,
     ready: bool,
+    /// Whether its pod has no other container. One that there is ends at once, again and again.
+    is_alone: bool,
 }
 
 impl Kubelet {
@@ -161,7 +163,9 @@ impl Kubelet {
         }
         // There already after a restart.
         let _ = self.cluster.command("ip").args(["addr", "add", &format!("{}/32", address.ip()), "dev", "lo"]).output();
-        let arguments = pod["spec"]["containers"][0]["args"].as_array()?.iter().map(|argument| here(text(argument)));
+        let containers = pod["spec"]["containers"].as_array()?;
+        let receiver = containers.iter().find(|container| container["name"] == "receiver")?;
+        let arguments = receiver["args"].as_array()?.iter().map(|argument| here(text(argument)));
         let log = fs::File::options().create(true).append(true).open(files.join("log")).unwrap();
         let mut command = self.cluster.command(program("PROMARCHIVE_BIN"));
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
@@ -176,6 +180,7 @@ impl Kubelet {
             files,
             address,
             ready: false,
+            is_alone: containers.len() == 1,
         })
     }
 
@@ -207,7 +212,7 @@ impl Kubelet {
 
     /// The pod may be gone.
     fn report(&self, receiver: &Receiver, ready: bool) {
-        let ready = if ready { "True" } else { "False" };
+        let ready = if ready && receiver.is_alone { "True" } else { "False" };
         let conditions = ["Ready", "ContainersReady"].map(|type_| json!({"type": type_, "status": ready}));
         let patch = json!({"status": {"phase": "Running", "conditions": conditions}});
         let _ = self.api.merge_status("pods", &receiver.namespace, &receiver.pod, patch);

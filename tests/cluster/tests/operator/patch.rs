@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::Case;
-use crate::place::{CHANGE, Place, foreign, named};
+use crate::place::{CHANGE, PATIENCE, Place, foreign, named};
 use crate::suite::{Suite, always, eventually};
 
 pub(crate) const CASES: &[Case] = &[
     ("patch::comes_at_once_while_the_receiver_is_on_its_way", comes_at_once_while_the_receiver_is_on_its_way),
+    ("patch::goes_by_the_receiver_and_not_by_another_container", goes_by_the_receiver_and_not_by_another_container),
     ("patch::does_not_come_while_there_is_no_claim", does_not_come_while_there_is_no_claim),
     ("patch::entries_of_others_stay_in_order", entries_of_others_stay_in_order),
     ("patch::what_somebody_undoes_is_mended", what_somebody_undoes_is_mended),
@@ -46,6 +47,34 @@ fn comes_at_once_while_the_receiver_is_on_its_way(suite: &Suite) {
     place.condition("lab", "ReceiverAvailable", "False", "PodNotReady");
     assert_eq!(place.entries("main", "lab"), [entry]);
     suite.kubelet.up("patch-early");
+    place.condition("lab", "ReceiverAvailable", "True", "Available");
+}
+
+/// A pod is not ready while one of its containers ends again and again.
+fn goes_by_the_receiver_and_not_by_another_container(suite: &Suite) {
+    let place = Place::new(suite, "patch-beside");
+    suite.cluster.inject_failing_container("patch-beside", "beside").unwrap();
+    place.prometheus("main", Some(json!([foreign("a")])));
+    place.archive("lab", json!([named("main")]));
+    let first = place.entry("main", "lab");
+    place.condition("lab", "ReceiverAvailable", "True", "Available");
+    place.condition("lab", "StorageReachable", "True", "Reachable");
+    let deployment = suite.api.get("deployments", "patch-beside", "lab-receiver").unwrap();
+    assert!(deployment["status"]["availableReplicas"].is_null(), "its pod is ready: {deployment}");
+    let service = suite.api.get("services", "patch-beside", "lab-receiver").unwrap();
+    assert_eq!(service["spec"]["publishNotReadyAddresses"], true, "{service}");
+    // A second entry, unlike the first, comes only if the receiver takes samples.
+    let mut item = named("main");
+    item["remoteWrite"] = json!({"exemplars": false});
+    place.archive("lab", json!([item]));
+    eventually("the second entry alone", PATIENCE, || match place.entries("main", "lab").as_slice() {
+        [one] if *one != first => Ok(()),
+        other => Err(format!("{other:?} {}", place.status("lab"))),
+    });
+    // And the receiver's own end is one.
+    suite.kubelet.down("patch-beside");
+    place.condition("lab", "ReceiverAvailable", "False", "PodNotReady");
+    suite.kubelet.up("patch-beside");
     place.condition("lab", "ReceiverAvailable", "True", "Available");
 }
 

@@ -190,6 +190,18 @@ fn place_is_as_it_was(place: &Place, objects: &Map<String, Value>) {
         let mut keys = found["data"].as_object().unwrap().keys().filter(|key| !key.ends_with(".ca.renew"));
         assert!(keys.all(|key| object["data"].get(key).is_some()), "{:?}", found["data"].as_object().unwrap().keys());
     }
+    for object in before("configmaps").into_iter().filter(|object| object["data"]["tokens"].is_string()) {
+        let name = object["metadata"]["name"].as_str().unwrap();
+        let found = api.get("configmaps", &place.namespace, name).unwrap();
+        // Earlier versions wrote no role for senders.
+        let with_role =
+            |line: &str| if line.split(' ').count() == 2 { format!("{line} write") } else { line.to_owned() };
+        let lines = |object: &Value| -> BTreeSet<String> {
+            let lines = object["data"]["tokens"].as_str().unwrap().lines().filter(|line| !line.starts_with('#'));
+            lines.map(with_role).collect()
+        };
+        assert_eq!(lines(&found), lines(object), "the tokens of {name} in {}", place.namespace);
+    }
     for plural in &KEPT[CHILDREN] {
         let names = |all: Vec<&Value>| -> BTreeSet<String> {
             all.into_iter().map(|object| object["metadata"]["name"].to_string()).collect()

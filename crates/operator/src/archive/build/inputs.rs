@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::archive::credentials::{SenderToken, TokenLine};
+use promarchive_api::tokens_file::TokenLine;
+
+use crate::archive::credentials::SenderToken;
 
 /// What the operator was told about all receivers.
 #[derive(Clone, Debug)]

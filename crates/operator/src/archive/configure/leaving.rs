@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use promarchive_api::tokens_file::TokenLine;
 use serde_json::Value;
 
-use crate::archive::credentials::{SecretData, SenderToken, TokenLine, token_hash, token_lines};
+use crate::archive::credentials::{SecretData, SenderToken, sender_lines};
 use crate::archive::dereference::Found;
 use crate::names::{ArchiveName, PrometheusName};
 use crate::senders::delivery;
@@ -23,14 +24,13 @@ pub fn carried(found: &Found<'_>) -> Vec<TokenLine> {
     let text = found.tokens.as_deref().and_then(|file| file.data.pointer("/data/tokens").and_then(Value::as_str));
     let silence = found.deliveries().map(delivery::silences);
     let is_over = |name: &str| silence.as_ref().is_some_and(|silence| silence(name) > LAST_FLUSH);
-    let lines = token_lines(text.unwrap_or_default());
-    let lines = lines.filter(|(name, _)| !found.refused.contains(*name) && !is_over(name));
-    lines.map(|(name, hash)| (name.to_owned(), hash.to_owned())).collect()
+    let lines = sender_lines(text.unwrap_or_default());
+    lines.filter(|line| !found.refused.contains(line.name()) && !is_over(line.name())).collect()
 }
 
 /// Senders that lines of a tokens file are of, as far as the lines tell.
 pub fn leaving(carried: &[TokenLine]) -> BTreeSet<PrometheusName> {
-    carried.iter().filter_map(|(name, _)| PrometheusName::parse_sender(name)).collect()
+    carried.iter().filter_map(|line| PrometheusName::parse_sender(line.name())).collect()
 }
 
 /// Tokens, as they are stored, of senders for which none is made: those with an entry that is to go, and those of `carried` whose
@@ -52,11 +52,11 @@ pub fn kept(
             kept.insert(sender, token);
         }
     }
-    for (name, hash) in carried {
-        let Some(sender) = PrometheusName::parse_sender(name) else { continue };
+    for line in carried {
+        let Some(sender) = PrometheusName::parse_sender(line.name()) else { continue };
         if !entitled.contains(&sender)
             && let Some(token) = token(&sender)
-            && (token_hash(&token.token) == *hash || token.previous.as_ref() == Some(hash))
+            && (token.hash() == line.hash() || token.previous == Some(line.hash()))
         {
             kept.insert(sender, token);
         }
@@ -67,9 +67,6 @@ pub fn kept(
 /// Whether every pod of a sender has delivered with its present token.
 pub fn is_retired(found: &Found<'_>, sender: &PrometheusName, token: &SenderToken) -> bool {
     let name = sender.sender();
-    let (Some(delivered), Some(previous)) = (found.delivered(sender, &name), &token.previous) else { return false };
-    let present = token_hash(&token.token);
-    // Marks have the first 8 digits.
-    let (old, new) = (previous.get(..8).unwrap_or_default(), present.get(..8).unwrap_or_default());
-    delivery::token_retired(old, new, &delivered).is_yes()
+    let (Some(delivered), Some(previous)) = (found.delivered(sender, &name), token.previous) else { return false };
+    delivery::token_retired(&previous.shown(), &token.hash().shown(), &delivered).is_yes()
 }

@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 
 pub use authority::{ANNOUNCED, Authority, CertificateError, Known, Reach};
 pub use operator::OperatorToken;
-pub use tokens::{SenderToken, TokenLine, new_token, token_hash, token_lines, tokens_file, without_senders};
+pub use tokens::{SenderToken, new_token, sender_lines, tokens_file};
 
 /// Data of a Secret, decoded.
 pub type SecretData = BTreeMap<String, Vec<u8>>;

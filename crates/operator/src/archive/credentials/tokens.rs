@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 
-use sha2::{Digest, Sha256};
+use promarchive_api::tokens_file::{self, Role, TokenHash, TokenLine};
 
 use super::SecretData;
 use crate::names::{ArchiveName, PrometheusName};
@@ -26,13 +26,9 @@ pub fn new_token() -> Result<String, NoRandomness> {
     Ok(hexadecimal(&bytes))
 }
 
-/// SHA-256 of a token, as the receiver's tokens file has it.
-pub fn token_hash(token: &str) -> String {
-    hexadecimal(&Sha256::digest(token.as_bytes()))
-}
-
-fn is_hexadecimal(text: &str, bytes: usize) -> bool {
-    text.len() == bytes * 2 && text.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase())
+fn is_token(text: &str) -> bool {
+    let is_digit = |byte: u8| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase();
+    text.len() == TOKEN_BYTES * 2 && text.bytes().all(is_digit)
 }
 
 /// What a Secret holds for one sender.
@@ -41,7 +37,7 @@ pub struct SenderToken {
     /// What it shows.
     pub token: String,
     /// SHA-256 of the token before, while that is accepted too.
-    pub previous: Option<String>,
+    pub previous: Option<TokenHash>,
     /// Which request for a new token this one answers.
     pub rotation: String,
 }
@@ -51,20 +47,24 @@ impl SenderToken {
     pub fn read(data: &SecretData, key: &str) -> Option<Self> {
         let text =
             |suffix: &str| data.get(&format!("{key}.{suffix}")).and_then(|bytes| std::str::from_utf8(bytes).ok());
-        let token = text("token").filter(|token| is_hexadecimal(token, TOKEN_BYTES))?;
-        let previous = text("previous").filter(|hash| is_hexadecimal(hash, 32));
+        let token = text("token").filter(|token| is_token(token))?;
         Some(Self {
             token: token.to_owned(),
-            previous: previous.map(ToOwned::to_owned),
+            previous: text("previous").and_then(|hash| hash.parse().ok()),
             rotation: text("rotation").unwrap_or_default().to_owned(),
         })
+    }
+
+    /// The hash of the token.
+    pub fn hash(&self) -> TokenHash {
+        TokenHash::of(&self.token)
     }
 
     /// Puts it into `data`.
     pub fn write(&self, data: &mut SecretData, key: &str) {
         data.insert(format!("{key}.token"), self.token.clone().into_bytes());
         if let Some(previous) = &self.previous {
-            data.insert(format!("{key}.previous"), previous.clone().into_bytes());
+            data.insert(format!("{key}.previous"), previous.to_string().into_bytes());
         }
         if !self.rotation.is_empty() {
             data.insert(format!("{key}.rotation"), self.rotation.clone().into_bytes());
@@ -83,13 +83,10 @@ impl SenderToken {
         if found.rotation == rotation || found.previous.is_some() {
             return Ok(found);
         }
-        let previous = Some(token_hash(&found.token));
+        let previous = Some(found.hash());
         Ok(Self { token: new_token()?, previous, rotation: rotation.to_owned() })
     }
 }
-
-/// A line of the tokens file: who, and the hash of a token.
-pub type TokenLine = (String, String);
 
 const OPERATOR: &str = "operator";
 /// What is longer is not read back. A ConfigMap holds no more.
@@ -107,48 +104,34 @@ pub fn tokens_file(
     senders: &BTreeMap<String, SenderToken>,
     carried: &[TokenLine],
 ) -> String {
-    let operator: Vec<String> = operator.iter().map(|token| token_hash(token)).collect();
-    let present: Vec<TokenLine> =
-        senders.iter().map(|(name, token)| (name.clone(), token_hash(&token.token))).collect();
-    let mut times: HashMap<&str, usize> = HashMap::new();
-    for hash in present.iter().map(|(_, hash)| hash).chain(&operator) {
+    let operator: Vec<TokenHash> = operator.iter().map(TokenHash::of).collect();
+    let mut times: HashMap<TokenHash, usize> = HashMap::new();
+    for hash in senders.values().map(SenderToken::hash).chain(operator.iter().copied()) {
         *times.entry(hash).or_default() += 1;
     }
-    let previous = senders.iter().filter_map(|(name, token)| Some((name.clone(), token.previous.clone()?)));
-    let leaving = carried.iter().filter(|(name, _)| !senders.contains_key(name)).take(MOST_CARRIED).cloned();
+    let is_of_one = |(_, hash): &(&str, TokenHash)| times.get(hash) == Some(&1);
+    let present = senders.iter().map(|(name, token)| (name.as_str(), token.hash())).filter(is_of_one);
+    let previous = senders.iter().filter_map(|(name, token)| Some((name.as_str(), token.previous?)));
+    let leaving = carried.iter().filter(|line| !senders.contains_key(line.name())).take(MOST_CARRIED);
+    let leaving = leaving.map(|line| (line.name(), line.hash()));
+    let mut taken: BTreeSet<TokenHash> = times.keys().copied().collect();
+    let writers = present.chain(previous.chain(leaving).filter(|(_, hash)| taken.insert(*hash)));
+    let mut writers: Vec<TokenLine> =
+        writers.filter_map(|(name, hash)| TokenLine::new(name, hash, Role::Write)).collect();
+    writers.sort();
     let mut lines: Vec<TokenLine> =
-        present.iter().filter(|(_, hash)| times.get(hash.as_str()) == Some(&1)).cloned().collect();
-    let mut taken: BTreeSet<String> = present.iter().map(|(_, hash)| hash).chain(&operator).cloned().collect();
-    lines.extend(previous.chain(leaving).filter(|(_, hash)| taken.insert(hash.clone())));
-    lines.sort();
-    let mut file =
-        format!("# Who may write to the archive {archive}. Made by promarchive-operator from the Secrets.\n");
-    // Writing to a string cannot fail.
-    for hash in operator {
-        let _ = writeln!(file, "{OPERATOR} {hash} operate");
-    }
-    for (name, hash) in lines {
-        let _ = writeln!(file, "{name} {hash}");
-    }
-    file
+        operator.into_iter().filter_map(|hash| TokenLine::new(OPERATOR, hash, Role::Operate)).collect();
+    lines.append(&mut writers);
+    let about = format!("Who may do what at the receiver of {archive}. Made by promarchive-operator from the Secrets.");
+    tokens_file::write(&about, &lines)
 }
 
-/// The lines of senders in a tokens file. Somebody may have written anything there: what is no line of ours is left out.
-pub fn token_lines(file: &str) -> impl Iterator<Item = (&str, &str)> {
+/// The lines of senders in a tokens file, also in one of an earlier version, which has no roles. Somebody may have written anything
+/// there: what is no line of a sender is left out.
+pub fn sender_lines(file: &str) -> impl Iterator<Item = TokenLine> {
     let file = if file.len() <= LONGEST_FILE_BYTES { file } else { "" };
-    file.lines().filter_map(|line| {
-        let (name, hash) = line.split_once(' ')?;
-        (PrometheusName::is_sender(name) && is_hexadecimal(hash, 32)).then_some((name, hash))
-    })
-}
-
-/// A tokens file without the lines of senders that `is_refused` names; `None` if it has none of them.
-pub fn without_senders(file: &str, is_refused: impl Fn(&str) -> bool) -> Option<String> {
-    let is_its = |line: &&str| line.split_whitespace().next().is_some_and(&is_refused);
-    file.lines().any(|line| is_its(&line)).then(|| {
-        let staying = file.lines().filter(|line| !is_its(line));
-        staying.fold(String::with_capacity(file.len()), |text, line| text + line + "\n")
-    })
+    let is_senders = |line: &TokenLine| PrometheusName::is_sender(line.name()) && line.roles() == Role::Write.into();
+    tokens_file::good_lines(file).filter(is_senders)
 }
 
 #[cfg(test)]
@@ -182,11 +165,11 @@ mod tests {
         let first = SenderToken::next(None, "", false).unwrap();
         let second = SenderToken::next(Some(first.clone()), "monday", false).unwrap();
         assert_ne!(second.token, first.token);
-        assert_eq!(second.previous, Some(token_hash(&first.token)));
+        assert_eq!(second.previous, Some(first.hash()));
         // A request that comes while two are accepted waits.
         assert_eq!(SenderToken::next(Some(second.clone()), "tuesday", false).unwrap(), second);
         let third = SenderToken::next(Some(second.clone()), "tuesday", true).unwrap();
-        assert_eq!(third.previous, Some(token_hash(&second.token)));
+        assert_eq!(third.previous, Some(second.hash()));
         assert_eq!(SenderToken::next(Some(third.clone()), "tuesday", true).unwrap().previous, None);
     }
 
@@ -197,64 +180,84 @@ mod tests {
         let thief = SenderToken { token: operator.clone(), ..one.clone() };
         let senders = BTreeMap::from([("a".to_owned(), one.clone()), ("b".to_owned(), one), ("c".to_owned(), thief)]);
         let file = tokens_file(&archive(), &[&operator], &senders, &[]);
-        assert_eq!(file.lines().skip(1).collect::<Vec<_>>(), [format!("operator {} operate", token_hash(&operator))]);
+        assert_eq!(
+            file.lines().skip(1).collect::<Vec<_>>(),
+            [format!("operator {} operate", TokenHash::of(&operator))]
+        );
     }
 
     fn sender(name: &str) -> String {
         format!("Prometheus/team/{name}")
     }
 
+    fn line(name: &str, hash: TokenHash) -> TokenLine {
+        TokenLine::new(&sender(name), hash, Role::Write).unwrap()
+    }
+
     #[test]
     fn a_previous_hash_takes_nobodys_token_and_leaving_senders_are_carried_on() {
         let victim = SenderToken::next(None, "", false).unwrap();
         let own = SenderToken::next(None, "", false).unwrap();
-        let thief = SenderToken { previous: Some(token_hash(&victim.token)), ..own.clone() };
+        let thief = SenderToken { previous: Some(victim.hash()), ..own.clone() };
         let senders = BTreeMap::from([(sender("a"), victim.clone()), (sender("b"), thief)]);
-        let gone = (sender("gone"), token_hash("x"));
-        let stolen = (sender("c"), token_hash(&own.token));
+        let gone = line("gone", TokenHash::of("x"));
+        let stolen = line("c", own.hash());
         let file = tokens_file(&archive(), &[&new_token().unwrap()], &senders, &[gone.clone(), stolen]);
-        let expected = [(sender("a"), token_hash(&victim.token)), (sender("b"), token_hash(&own.token)), gone];
-        let lines: Vec<TokenLine> = token_lines(&file).map(|(name, hash)| (name.to_owned(), hash.to_owned())).collect();
-        assert_eq!(lines, expected);
+        let expected = [line("a", victim.hash()), line("b", own.hash()), gone];
+        assert_eq!(sender_lines(&file).collect::<Vec<_>>(), expected);
+        let roles: Vec<Option<&str>> = file.lines().skip(1).map(|line| line.split(' ').nth(2)).collect();
+        assert_eq!(roles, [Some("operate"), Some("write"), Some("write"), Some("write")]);
     }
 
     #[test]
-    fn only_lines_of_ours_are_read_back() {
-        let hash = token_hash("x");
+    fn only_lines_of_senders_are_read_back() {
+        let hash = TokenHash::of("x").to_string();
         let good = format!("Prometheus/n/x {hash}");
         for wrong in [
             String::new(),
             format!("# {hash}"),
             format!("operator {hash} operate"),
             format!("Prometheus/n/x {hash} operate"),
-            format!("Prometheus/n/x  {hash}"),
-            format!("Prometheus/n/x\t{hash}"),
+            format!("Prometheus/n/x {hash} write,operate"),
+            format!("Prometheus/n/x {hash} write read"),
             format!("Prometheus/n/x {}", &hash[1..]),
-            format!("Prometheus/n/x {}", hash.to_uppercase()),
             format!("Prometheus/../x {hash}"),
             format!("Prometheus/{}/x {hash}", "n".repeat(1 << 16)),
             format!("Secret/n/x {hash}"),
             format!("{hash} Prometheus/n/x"),
         ] {
-            assert_eq!(token_lines(&wrong).next(), None, "{wrong:.99}");
-            assert_eq!(token_lines(&format!("{wrong}\n{good}\n")).count(), 1, "{wrong:.99}");
+            assert_eq!(sender_lines(&wrong).next(), None, "{wrong:.99}");
+            // With its role, and as earlier versions wrote it.
+            let file = format!("{wrong}\n{good}\n{good} write\n");
+            assert_eq!(sender_lines(&file).count(), 2, "{wrong:.99}");
         }
-        assert_eq!(token_lines(&format!("{good}\n").repeat(20_000)).count(), 0, "more than a ConfigMap holds");
+        assert_eq!(sender_lines(&format!("{good}\n").repeat(20_000)).count(), 0, "more than a ConfigMap holds");
+    }
+
+    #[test]
+    fn a_file_of_an_earlier_version_gets_roles_and_no_other_senders() {
+        let (leaving, operator) = (TokenHash::of("x"), new_token().unwrap());
+        let staying = SenderToken::next(None, "", false).unwrap();
+        let (there, gone) = (sender("there"), sender("gone"));
+        let before = format!(
+            "# Who may write to the archive team/lab. Made by promarchive-operator from the Secrets.\n\
+             operator {} operate\n{gone} {leaving}\n{there} {}\n",
+            TokenHash::of(&operator),
+            staying.hash()
+        );
+        let carried: Vec<TokenLine> = sender_lines(&before).collect();
+        let file = tokens_file(&archive(), &[&operator], &BTreeMap::from([(there, staying)]), &carried);
+        let lines = |text: &str| text.lines().skip(1).map(ToOwned::to_owned).collect::<Vec<String>>();
+        let [operates, senders @ ..] = &lines(&before)[..] else { panic!("{before}") };
+        let senders = senders.iter().map(|line| format!("{line} write"));
+        assert_eq!(lines(&file), std::iter::once(operates.clone()).chain(senders).collect::<Vec<_>>());
     }
 
     #[test]
     fn no_more_leaving_senders_are_carried_than_there_can_be() {
         let carried: Vec<TokenLine> =
-            (0..8_500).map(|n| (sender(&format!("p{n}")), token_hash(&n.to_string()))).collect();
+            (0..8_500).map(|n| line(&format!("p{n}"), TokenHash::of(n.to_string()))).collect();
         let file = tokens_file(&archive(), &[&new_token().unwrap()], &BTreeMap::new(), &carried);
-        assert_eq!(token_lines(&file).count(), MOST_CARRIED);
-    }
-
-    #[test]
-    fn lines_of_the_refused_go_and_nothing_else() {
-        let file = format!("# x\noperator {0} operate\nPrometheus/a/x {0}\nPrometheus/b/x {0}\n", token_hash("x"));
-        let without = without_senders(&file, |name| name == "Prometheus/a/x").unwrap();
-        assert_eq!(without, file.replace(&format!("Prometheus/a/x {}\n", token_hash("x")), ""));
-        assert_eq!(without_senders(&without, |name| name == "Prometheus/a/x"), None);
+        assert_eq!(sender_lines(&file).count(), MOST_CARRIED);
     }
 }

@@ -72,12 +72,12 @@ pub(super) async fn ask_all(
     context: &Context,
     archive: &ArchiveName,
     endpoints: &[Endpoint],
-    available: bool,
+    may_answer: bool,
     namespaces: &BTreeSet<&str>,
 ) -> Result<Asked, LookError> {
     let mut most = context.marks.said(archive).unwrap_or(MARKS_OF_A_SHORT_ANSWER);
     loop {
-        let (endpoint, answer) = ask(context, endpoints, available, most).await;
+        let (endpoint, answer) = ask(context, endpoints, may_answer, most).await;
         let mut pods = BTreeMap::new();
         for namespace in namespaces {
             let listed = pods::list(&context.caches, namespace, &mut pods).await;
@@ -101,14 +101,14 @@ fn marks_of(pods: usize) -> usize {
     (pods * MARKS_OF_A_POD).clamp(MARKS_OF_A_SHORT_ANSWER, MOST_DELIVERIES)
 }
 
-/// Asks the receiver, if it is `available`, by one of `endpoints` after the other until it answers.
+/// Asks the receiver, if it `may_answer`, by one of `endpoints` after the other until it answers.
 async fn ask(
     context: &Context,
     endpoints: &[Endpoint],
-    available: bool,
+    may_answer: bool,
     most: usize,
 ) -> (Option<Endpoint>, Option<Result<Answer, ReceiverError>>) {
-    if !available {
+    if !may_answer {
         return (endpoints.last().cloned(), None);
     }
     let mut asked = (None, None);

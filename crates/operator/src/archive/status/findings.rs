@@ -1,8 +1,8 @@
 //! What is found about storage, receiver, entries and samples.
 
 use kube::api::DynamicObject;
-use promarchive_api::Deliveries;
 use promarchive_api::metrics_archive::{PrometheusState, Reason};
+use promarchive_api::{Deliveries, STARTING, STOPPING};
 use serde_json::Value;
 
 use super::{Finding, PrometheusFinding};
@@ -12,7 +12,7 @@ use crate::archive::validate::{Archive, Claim, Storage};
 use crate::kubernetes::ApplyError;
 use crate::names::{ALLOW_ARCHIVES, ArchiveName};
 
-/// What the receiver answered; none if it was not asked, because it does not run.
+/// What the receiver answered; none if it was not asked, because it has no pod.
 pub(super) type Answer<'a> = Option<Result<&'a Deliveries, &'a ReceiverError>>;
 
 /// What went wrong when objects were applied.
@@ -104,7 +104,7 @@ fn reached(name: &str, answer: Answer<'_>) -> Finding {
         Some(Ok(Deliveries { ready: true, .. })) => {
             Finding::good(Reason::Reachable, format!("the tables are on the claim \"{name}\""))
         }
-        Some(Ok(Deliveries { reason: Some(reason), .. })) => {
+        Some(Ok(Deliveries { reason: Some(reason), .. })) if ![STARTING, STOPPING].contains(&reason.as_str()) => {
             Finding::bad(Reason::ArchiveUnusable, format!("the receiver says: {reason}"))
         }
         _ => Finding::unknown(
@@ -114,7 +114,8 @@ fn reached(name: &str, answer: Answer<'_>) -> Finding {
     }
 }
 
-/// The receiver runs and answers. `storage`: what was found about its volume.
+/// The receiver takes samples, by its own answer: its pod is not ready while another container of it is not. `storage`: what was
+/// found about its volume.
 pub fn receiver(
     id: &ArchiveName,
     deployment: Option<&DynamicObject>,
@@ -134,16 +135,20 @@ pub fn receiver(
     let Some(deployment) = deployment else {
         return Finding::bad(Reason::Progressing, format!("the Deployment \"{name}\" is being made"));
     };
-    if !is_available(deployment) {
-        return Finding::bad(
+    match answer {
+        Some(Ok(Deliveries { ready: true, .. })) => {
+            Finding::good(Reason::Available, format!("the receiver \"{name}\" answers"))
+        }
+        Some(Ok(Deliveries { reason, .. })) => {
+            let reason = reason.as_deref().unwrap_or("it does not say why");
+            Finding::bad(Reason::PodNotReady, format!("the receiver \"{name}\" is not ready: {reason}"))
+        }
+        _ if !is_available(deployment) => Finding::bad(
             Reason::PodNotReady,
             format!(
                 "the Deployment \"{name}\" has no ready pod; `kubectl describe deployment {name}` and the pod's events say why"
             ),
-        );
-    }
-    match answer {
-        Some(Ok(_)) => Finding::good(Reason::Available, format!("the receiver \"{name}\" answers")),
+        ),
         Some(Err(error)) => Finding::bad(
             Reason::ReceiverNotAnswering,
             format!("{error}. Is a network policy between the operator and the receiver?"),
@@ -152,11 +157,20 @@ pub fn receiver(
     }
 }
 
-/// Whether a Deployment has a ready pod of its newest template.
-pub fn is_available(deployment: &DynamicObject) -> bool {
+/// Whether a Deployment has a pod of its newest template whose containers are all ready.
+fn is_available(deployment: &DynamicObject) -> bool {
+    has_newest(deployment, "/status/availableReplicas")
+}
+
+/// Whether a Deployment has a pod of its newest template, ready or not.
+pub fn has_pod(deployment: &DynamicObject) -> bool {
+    has_newest(deployment, "/status/updatedReplicas")
+}
+
+/// Whether there are such pods, in a status of the newest template.
+fn has_newest(deployment: &DynamicObject, replicas: &str) -> bool {
     let status = |path: &str| deployment.data.pointer(path).and_then(Value::as_i64).unwrap_or(0);
-    status("/status/availableReplicas") > 0
-        && status("/status/observedGeneration") >= deployment.metadata.generation.unwrap_or(0)
+    status(replicas) > 0 && status("/status/observedGeneration") >= deployment.metadata.generation.unwrap_or(0)
 }
 
 /// Whether the entry, or somebody's own, is in the object.
@@ -237,7 +251,7 @@ pub fn receiving(all: &[PrometheusFinding], answer: Answer<'_>) -> Finding {
     if chosen.is_empty() {
         return Finding::unknown(Reason::NoPrometheusSelected, "no Prometheus is chosen at the moment");
     }
-    if !matches!(answer, Some(Ok(_))) {
+    if !matches!(answer, Some(Ok(Deliveries { ready: true, .. }))) {
         return Finding::unknown(
             Reason::ReceiverNotAnswering,
             "the receiver does not say who delivers. Prometheus keeps about 2 hours to send later",

@@ -4,7 +4,7 @@
 
 mod findings;
 
-pub use findings::{Faults, Volume, configured, is_available, receiver, receiving, storage};
+pub use findings::{Faults, Volume, configured, has_pod, receiver, receiving, storage};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use promarchive_api::metrics_archive::{

@@ -1,6 +1,11 @@
+use kube::api::DynamicObject;
 use promarchive_api::metrics_archive::PrometheusKind;
+use serde_json::{Value, json};
 
 use super::*;
+use crate::archive::receiver_client::ReceiverError;
+use crate::archive::validate::validate;
+use crate::names::ArchiveName;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap()
@@ -72,6 +77,67 @@ fn times_change_with_the_status_and_not_with_the_message() {
     let third = status(&second, &findings(vec![prometheus("a", PrometheusState::Receiving)]), at(300));
     assert_eq!(time(&third, ConditionType::Receiving), at(300));
     assert_eq!(time(&third, ConditionType::StorageReachable), at(100));
+}
+
+fn object(status: Value) -> DynamicObject {
+    DynamicObject { types: None, metadata: Default::default(), data: json!({ "status": status }) }
+}
+
+/// The pod's readiness is that of all its containers.
+#[test]
+fn the_receiver_is_available_by_its_own_answer_and_not_by_its_pod() {
+    let id = ArchiveName::new("monitoring", "lab");
+    let volume = Volume { claim: None, refusal: None, is_mounted: true };
+    let says = |reason: &str| promarchive_api::Deliveries {
+        ready: reason.is_empty(),
+        reason: (!reason.is_empty()).then(|| reason.to_owned()),
+        ..answer()
+    };
+    let silent = ReceiverError::Unreachable { host: "lab".to_owned(), reason: "connection refused".to_owned() };
+    let (ready, starting, broken) =
+        (says(""), says("the receiver is starting"), says("cannot start yet: no such directory"));
+    for (available, answer, wanted) in [
+        (1, Some(Ok(&ready)), Reason::Available),
+        (0, Some(Ok(&ready)), Reason::Available),
+        (1, Some(Ok(&starting)), Reason::PodNotReady),
+        (0, Some(Ok(&broken)), Reason::PodNotReady),
+        (1, Some(Err(&silent)), Reason::ReceiverNotAnswering),
+        (0, Some(Err(&silent)), Reason::PodNotReady),
+        (1, None, Reason::Progressing),
+        (0, None, Reason::PodNotReady),
+    ] {
+        let deployment = object(json!({"updatedReplicas": 1, "availableReplicas": available}));
+        assert!(has_pod(&deployment));
+        let storage = Finding::good(Reason::Reachable, "");
+        let found = receiver(&id, Some(&deployment), volume, &storage, &Faults::default(), answer);
+        assert_eq!(found.reason, wanted, "{available} {answer:?}");
+        let is_available = found.status == ConditionStatus::True;
+        assert_eq!(is_available, wanted == Reason::Available, "{found:?}");
+        // Nothing else may be concluded from what a receiver says that takes no samples.
+        let sends = [prometheus("a", PrometheusState::Receiving)];
+        assert_eq!(receiving(&sends, answer).status == ConditionStatus::True, is_available, "{answer:?}");
+    }
+    assert!(!has_pod(&object(json!({"updatedReplicas": 0, "replicas": 1}))));
+}
+
+#[test]
+fn a_receiver_that_starts_does_not_say_that_its_storage_is_unusable() {
+    let claim = object(json!({"phase": "Bound"}));
+    let volume = Volume { claim: Some(&claim), refusal: None, is_mounted: true };
+    let archive = json!({
+        "apiVersion": "promarchive.dev/v1alpha1", "kind": "MetricsArchive",
+        "metadata": {"name": "lab", "namespace": "team", "uid": "u"},
+        "spec": {"storage": {"persistentVolume": {"size": "10Gi"}}},
+    });
+    let archive = validate(&serde_json::from_value(archive).unwrap()).unwrap();
+    for (reason, wanted) in [
+        ("the receiver is starting", Reason::Progressing),
+        ("the receiver is stopping", Reason::Progressing),
+        ("cannot start yet: no such directory", Reason::ArchiveUnusable),
+    ] {
+        let said = promarchive_api::Deliveries { ready: false, reason: Some(reason.to_owned()), ..answer() };
+        assert_eq!(storage(&archive, volume, Some(Ok(&said))).reason, wanted, "{reason}");
+    }
 }
 
 #[test]

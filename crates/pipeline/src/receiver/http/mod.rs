@@ -20,6 +20,7 @@ use bytes::Bytes;
 use deliveries::deliveries;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode};
+use promarchive_api::STOPPING;
 use promarchive_api::receiver_settings::HttpSettings;
 use promarchive_model::Protocol;
 use promarchive_model::environment::Clock;
@@ -114,8 +115,6 @@ impl<T: WriteTarget> App<T> {
 const PATHS: [&str; 7] =
     ["/api/v1/write", "/receive", "/api/v1/deliveries", "/-/healthy", "/-/ready", "/-/flush", "/metrics"];
 
-/// Why a receiver that stops is not ready.
-const STOPPING: &str = "the receiver is stopping";
 /// When a sender is to come again, in seconds, if nothing better is known.
 pub(super) const RETRY_AFTER_S: u64 = 5;
 /// The same where only other requests are in the way.

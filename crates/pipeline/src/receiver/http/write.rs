@@ -9,14 +9,15 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use promarchive_api::STOPPING;
 use promarchive_model::Protocol;
 use promarchive_wire::negotiate;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::{
-    App, DISCARD_BYTES, DISCARD_PATIENCE, RETRY_AFTER_S, RETRY_SOON_S, STOPPING, WriteTarget, answer_early, drains,
-    internal, later, line,
+    App, DISCARD_BYTES, DISCARD_PATIENCE, RETRY_AFTER_S, RETRY_SOON_S, WriteTarget, answer_early, drains, internal,
+    later, line,
 };
 use crate::receiver::admission::{Busy, Charge};
 use crate::receiver::body::{self, BodyError};

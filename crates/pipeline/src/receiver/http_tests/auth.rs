@@ -3,16 +3,17 @@
 use std::fs;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
+use promarchive_api::tokens_file::{Role, Roles, TokenHash, TokenLine, write};
 
 use super::client::{V1, V2, exchange, head, post};
 use super::*;
 use crate::receiver::ServeError;
 
+/// Every token may write and operate.
 pub(super) fn allow(file: &Path, tokens: &[(&str, &str)]) {
-    let hash = |token: &str| Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let lines: String = tokens.iter().map(|(name, token)| format!("{name} {}\n", hash(token))).collect();
-    fs::write(file, lines).unwrap();
+    let both = Roles::from(Role::Write).with(Role::Operate);
+    let line = |(name, token): &(&str, &str)| TokenLine::new(name, TokenHash::of(token), both).unwrap();
+    fs::write(file, write("", &tokens.iter().map(line).collect::<Vec<_>>())).unwrap();
 }
 
 fn with_token(token: &str) -> Vec<u8> {

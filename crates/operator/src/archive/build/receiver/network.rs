@@ -15,6 +15,9 @@ use crate::names::{RECEIVER_PORT, SECRET_NAME};
 pub(super) fn service(archive: &Archive) -> Desired {
     let mut spec = leads_to_receiver(archive);
     spec["ipFamilyPolicy"] = json!("PreferDualStack");
+    // A pod is ready only if all of its containers are. Another container must not keep writes from the receiver, which itself
+    // answers 503 while it cannot take any.
+    spec["publishNotReadyAddresses"] = json!(true);
     desired(archive, Part::of(COMPONENT), Kind::Service, archive.id.receiver(), json!({"spec": spec}))
 }
 
