@@ -264,13 +264,13 @@ def run(args):
         return dump(args.reader, args.archive, args.table, args.columns, sink, args.where)
 
 
-def jobs():
+def jobs(work):
     # Spark's Java writes to standard output too.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
         try:
-            run(parse(json.loads(line)))
+            work(json.loads(line))
             error = None
         # Panics of readers that are written in Rust are no Exception.
         except BaseException:
@@ -280,7 +280,7 @@ def jobs():
 
 def main():
     if sys.argv[1:] == ["--jobs"]:
-        jobs()
+        jobs(lambda job: run(parse(job)))
     else:
         print(f"{run(parse(sys.argv[1:]))} rows", file=sys.stderr)
 

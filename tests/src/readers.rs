@@ -133,8 +133,8 @@ impl Worker {
         Ok(batches.map(Result::unwrap).collect())
     }
 
-    /// Does a job.
-    fn work(&mut self, job: &[&str]) -> Result<(), String> {
+    /// Does a job that the script knows; or why it is not done.
+    pub fn work(&mut self, job: &[&str]) -> Result<(), String> {
         let Some(answer) = self.process.work(job) else {
             let _ = self.process.child.kill();
             let status = self.process.child.wait().unwrap();

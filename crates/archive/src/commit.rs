@@ -5,7 +5,8 @@
 //! the log is synced before it is believed. If the position there is neither that nor the one that the writer had last seen, a commit of an
 //! earlier process landed late, and some of these rows may be in it: nothing is committed. Else the next version is put if absent; when
 //! another commit took it, everything starts again. Files to remove must be active in the version that is built upon, or the change is
-//! stale and must be planned anew. A rewrite or a deletion carries no position: it has landed if the files that it adds are there.
+//! stale and must be planned anew. A rewrite or a deletion carries no position: it has landed if the files that it adds are there. An upgrade
+//! has landed if the table has its protocol.
 //! `docs/explanation/commit-protocol.md` gives the reasons.
 
 use std::collections::HashSet;
@@ -13,7 +14,7 @@ use std::collections::HashSet;
 use promarchive_model::WriterId;
 use promarchive_model::failpoint::{self, FailPoint};
 
-use crate::log::{Commit, DataFile, LogError, Put, Snapshot, TableLog, Version};
+use crate::log::{Commit, CommitKind, DataFile, LogError, Put, Snapshot, TableLog, TableProtocol, Version};
 
 /// Flushes within the horizon, however long ago they were.
 pub const MIN_GENERATIONS: usize = 2;
@@ -98,6 +99,13 @@ async fn has_landed(
         if let Some(found) = there.filter(|_| there > last) {
             return Err(CommitError::Overtaken { found, last });
         }
+    }
+    if commit.kind == CommitKind::Upgrade {
+        let landed = snapshot.protocol() == TableProtocol::NEW;
+        if landed {
+            log.sync().await?;
+        }
+        return Ok(landed);
     }
     if commit.remove.is_empty() {
         return Ok(false);

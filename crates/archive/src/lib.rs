@@ -15,6 +15,8 @@ pub mod merge;
 pub mod scan;
 pub mod schema;
 pub mod store;
+mod upgrade;
 
 pub use archive::{Archive, ArchiveError};
 pub use location::Location;
+pub use upgrade::{TableUpgrade, Upgraded, upgrade};

@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Inspect(ReadArguments),
     /// Checks that everything in an archive is there, readable, in order, and exactly once
     Verify(VerifyArguments),
+    /// Guards an archive of an earlier version: other programs then read its tables, and refuse to write to them
+    Upgrade(UpgradeArguments),
     /// Asks the receiver on this machine, or in this pod, to commit everything that it has acknowledged
     Flush(FlushArguments),
 }
@@ -69,7 +71,7 @@ impl ReceiveArguments {
     }
 }
 
-/// What `inspect` and `verify` are told.
+/// Which archive, and how to answer: what `inspect`, `verify` and `upgrade` have in common.
 #[derive(Clone, Debug, Args)]
 #[command(group = clap::ArgGroup::new("which").required(true).multiple(true))]
 pub(crate) struct ReadArguments {
@@ -110,6 +112,19 @@ pub(crate) struct VerifyArguments {
     /// The write-ahead log's directory: positions in the tables are held against it. Nothing in it is changed
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) wal: Option<PathBuf>,
+}
+
+/// What `upgrade` is told.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+It asks nothing, and there is no way back: earlier versions of promarchive refuse an upgraded archive. Make a backup first.
+A receiver of this version may run meanwhile. Exit codes: 0 all tables are guarded, 1 some are not, 2 wrong usage.
+
+Example:
+  promarchive upgrade ./archive --output json")]
+pub(crate) struct UpgradeArguments {
+    #[command(flatten)]
+    pub(crate) read: ReadArguments,
 }
 
 /// What `flush` is told: the settings that the receiver was started with.

@@ -55,6 +55,8 @@ fn wrong_usage_is_named_and_ends_with_2() {
         (&["receive"], &[("PROMARCHIVE_FLUSH_BYTES", "x")], "environment variable PROMARCHIVE_FLUSH_BYTES"),
         (&["receive", "--archive", "a"], &[("PROMARCHIVE_TOKENS", "")], "environment variable PROMARCHIVE_TOKENS"),
         (&["inspect"], &[], "<ARCHIVE|--archive <DIRECTORY>>"),
+        (&["upgrade"], &[], "<ARCHIVE|--archive <DIRECTORY>>"),
+        (&["upgrade", "/no/such"], &[], "no archive here"),
         (&["verify", "a", "--output", "yaml"], &[], "possible values: table, json"),
     ] {
         let (code, out, err) = run(arguments, environment);
@@ -354,7 +356,7 @@ fn an_answer_that_nobody_reads_ends_the_program_quietly() {
     let log = BufReader::new(receiver.0.stderr.take().unwrap());
     assert!(log.lines().any(|line| line.unwrap().contains(" ready ")), "it ended before it was ready");
     drop(receiver);
-    for command in ["inspect", "verify"] {
+    for command in ["inspect", "verify", "upgrade"] {
         let mut child = promarchive(&[command, archive.to_str().unwrap()], &[])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -30,6 +30,11 @@ pub enum LockError {
 }
 
 impl LockError {
+    /// Whether another process has it.
+    pub fn is_held(&self) -> bool {
+        matches!(self, Self::Held { .. })
+    }
+
     /// Whether another try may succeed by itself.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Io { .. })
@@ -42,7 +47,7 @@ pub struct DirectoryLock(#[expect(dead_code, reason = "held, not read")] File);
 
 impl DirectoryLock {
     /// Takes the lock, a file `name` in `directory`; does not wait.
-    pub(crate) fn take(what: &'static str, directory: &Path, name: &str) -> Result<Self, LockError> {
+    pub fn take(what: &'static str, directory: &Path, name: &str) -> Result<Self, LockError> {
         let failed = |source| LockError::Io { what, directory: directory.to_path_buf(), source };
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use promarchive_archive::log::OTHER_PROTOCOL;
 use promarchive_model::quote::truncate;
 use serde::Serialize;
 
@@ -75,7 +76,7 @@ checks! {
     /// A commit cannot be read.
     LogUnreadable "log-unreadable" Error RESTORE_LOG;
     /// The table asks for features that promarchive does not know.
-    LogProtocol "log-protocol" Error "the tables are written by promarchive alone: restore the table from before the change";
+    LogProtocol "log-protocol" Error OTHER_PROTOCOL;
     /// The table's schema, partitions or properties are not the documented ones.
     LogSchema "log-schema" Error "the tables are written by promarchive alone: restore the table from before the change";
     /// A writer's position went back.

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::{StreamExt, stream};
 use promarchive_archive::control::{self, Horizon, Records};
 use promarchive_archive::log::listing::{LogName, read_writers};
-use promarchive_archive::log::{DataFile, LogError, Snapshot, foreign_checksums};
+use promarchive_archive::log::{DataFile, LogError, Snapshot, TableProtocol, foreign_checksums};
 use promarchive_archive::schema::{LABEL_COLUMNS_PROPERTY, SCHEMA_VERSION_PROPERTY, Table};
 use promarchive_archive::store::{Entry, Root, Store};
 use promarchive_archive::{Archive, ArchiveError};
@@ -77,6 +77,10 @@ pub struct TableInspection {
     pub version: u64,
     /// Version of its columns.
     pub schema_version: String,
+    /// What it asks of programs that open it: Delta's `protocol` action.
+    pub protocol: ProtocolInspection,
+    /// Whether other programs are told not to write to it.
+    pub guarded: bool,
     /// Labels that have a column of their own.
     pub label_columns: Vec<String>,
     /// Files in the newest version.
@@ -107,6 +111,25 @@ pub struct TableInspection {
     pub unlisted_files: u64,
     /// Their bytes.
     pub unlisted_bytes: u64,
+}
+
+/// What a table asks of programs that open it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProtocolInspection {
+    /// Least version of the Delta protocol for readers.
+    pub min_reader_version: i64,
+    /// The same for writers.
+    pub min_writer_version: i64,
+    /// Features that writers must know.
+    pub writer_features: &'static [&'static str],
+}
+
+impl From<TableProtocol> for ProtocolInspection {
+    fn from(protocol: TableProtocol) -> Self {
+        let (min_reader_version, min_writer_version) = protocol.versions();
+        Self { min_reader_version, min_writer_version, writer_features: protocol.writer_features() }
+    }
 }
 
 /// Days before the year 2000, when nobody had anything to scrape: a sender sends 0, or seconds instead of milliseconds.
@@ -262,6 +285,8 @@ fn from_log(table: Table, snapshot: &dyn Snapshot, files: &[DataFile]) -> TableI
         table: table.name(),
         version: snapshot.version(),
         schema_version: property(SCHEMA_VERSION_PROPERTY),
+        protocol: snapshot.protocol().into(),
+        guarded: snapshot.protocol() == TableProtocol::Guarded,
         label_columns: columns.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
         files: files.len() as u64,
         bytes: total(files.iter().map(|file| file.size)),

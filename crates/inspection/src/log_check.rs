@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use promarchive_archive::log::definition::{check_metadata, protocol_problem};
+use promarchive_archive::log::definition::check_metadata;
 use promarchive_archive::log::listing::{LogListing, list, read_checkpoint};
 use promarchive_archive::log::raw::{Added, RawCommit, parse_commit};
-use promarchive_archive::log::{LogError, Version};
+use promarchive_archive::log::{LogError, TableProtocol, Version};
 use promarchive_archive::schema::{LabelColumns, Table};
 use promarchive_archive::store::{Root, StoredFile};
 use promarchive_model::{WriterId, chain};
@@ -23,6 +23,8 @@ pub(super) struct LogState {
     pub(super) flushes: HashMap<(WriterId, u64), i64>,
     /// Last position of each writer.
     pub(super) positions: BTreeMap<String, i64>,
+    /// The table's protocol, if it is one that is known.
+    pub(super) protocol: Option<TableProtocol>,
     /// The table's label columns, if its metadata can be read.
     pub(super) label_columns: Option<LabelColumns>,
     /// The last version read.
@@ -88,8 +90,10 @@ impl LogState {
         if version == 0 && (commit.protocol.is_none() || commit.metadata.is_none()) {
             report(Check::LogSchema, "version 0 lacks the table's protocol or schema".into());
         }
-        if let Some(problem) = commit.protocol.as_ref().and_then(protocol_problem) {
-            report(Check::LogProtocol, problem);
+        match commit.protocol.as_ref().map(TableProtocol::parse) {
+            Some(Ok(protocol)) => self.protocol = Some(protocol),
+            Some(Err(problem)) => report(Check::LogProtocol, problem),
+            None => {}
         }
         if let Some(metadata) = &commit.metadata {
             match check_metadata(table, metadata) {

@@ -322,6 +322,11 @@ async fn snapshot(log: &DeltaLog) -> Result<(Arc<dyn Snapshot>, Vec<DataFile>), 
 /// What readers, who start from the newest checkpoint, see otherwise than the commits say.
 async fn difference(log: &LogState, snapshot: &dyn Snapshot, files: &[DataFile]) -> Vec<String> {
     let mut differences = Vec::new();
+    let (protocol, seen_protocol) = (log.protocol, snapshot.protocol());
+    if let Some(protocol) = protocol.filter(|&protocol| protocol != seen_protocol) {
+        differences
+            .push(format!("to other programs the protocol is {seen_protocol}, and by the commits it is {protocol}"));
+    }
     let seen: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
     if let Some(path) = seen.iter().find(|path| !log.active.contains_key(**path)) {
         differences.push(format!("readers see {path}, which the commits do not list"));

@@ -16,7 +16,8 @@ use object_store::{
 };
 use promarchive_archive::Location;
 use promarchive_archive::log::{
-    Addition, Commit, DataFile, Definition, LogError, ModelLog, Put, PutFault, Snapshot, TableLog, Version,
+    Addition, Commit, DataFile, Definition, LogError, ModelLog, Put, PutFault, Snapshot, TableLog, TableProtocol,
+    Version,
 };
 use promarchive_archive::store::Store;
 use promarchive_model::WriterId;
@@ -191,6 +192,10 @@ impl TableLog for ForgetfulLog {
 impl Snapshot for ForgetfulSnapshot {
     fn version(&self) -> Version {
         self.inner.version()
+    }
+
+    fn protocol(&self) -> TableProtocol {
+        self.inner.protocol()
     }
 
     fn properties(&self) -> &std::collections::BTreeMap<String, String> {

@@ -9,6 +9,7 @@ mod page;
 mod queries;
 mod sent;
 mod value;
+mod writers;
 
 use std::fs;
 use std::path::Path;

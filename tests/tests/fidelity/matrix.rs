@@ -37,10 +37,10 @@ pub struct Version {
 }
 
 /// The environment of `tests/python/requirements.txt`.
-const USUAL: &str = "usual";
+pub const USUAL: &str = "usual";
 /// Those of `tests/spark`.
-const SPARK_4: &str = "spark";
-const SPARK_3: &str = "spark-3.5";
+pub const SPARK_4: &str = "spark";
+pub const SPARK_3: &str = "spark-3.5";
 
 /// The languages of filters.
 #[derive(Clone, Copy)]
@@ -86,26 +86,31 @@ impl Version {
 
     /// Name and versions, as the page tells them.
     fn name(&self) -> String {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let file = match self.environment {
-            USUAL => "python/requirements.txt".to_owned(),
-            SPARK_4 => "spark/requirements.txt".to_owned(),
-            SPARK_3 => "spark/3.5/requirements.txt".to_owned(),
-            other => format!("python/readers/{other}.txt"),
-        };
-        let pins = fs::read_to_string(folder.join(file)).unwrap();
-        let usual = fs::read_to_string(folder.join("python/requirements.txt")).unwrap();
-        let pin = |package: &&str| {
-            let mut lines = pins.lines().chain(usual.lines());
-            let version = lines.find_map(|line| line.strip_prefix(package)?.strip_prefix("=="));
-            version.unwrap_or_else(|| panic!("{package} is not pinned")).to_owned()
-        };
-        let versions: Vec<String> = self.packages.iter().map(pin).collect();
-        match versions.as_slice() {
-            [own] => format!("{} {own}", self.title),
-            [own, other] => format!("{} {own}, {} {other}", self.title, self.packages[1]),
-            _ => panic!("{}", self.title),
-        }
+        named(self.environment, self.title, self.packages)
+    }
+}
+
+/// A title with the versions of its packages in an environment.
+pub fn named(environment: &str, title: &str, packages: &[&str]) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let file = match environment {
+        USUAL => "python/requirements.txt".to_owned(),
+        SPARK_4 => "spark/requirements.txt".to_owned(),
+        SPARK_3 => "spark/3.5/requirements.txt".to_owned(),
+        other => format!("python/readers/{other}.txt"),
+    };
+    let pins = fs::read_to_string(folder.join(file)).unwrap();
+    let usual = fs::read_to_string(folder.join("python/requirements.txt")).unwrap();
+    let pin = |package: &&str| {
+        let mut lines = pins.lines().chain(usual.lines());
+        let version = lines.find_map(|line| line.strip_prefix(package)?.strip_prefix("=="));
+        version.unwrap_or_else(|| panic!("{package} is not pinned")).to_owned()
+    };
+    let versions: Vec<String> = packages.iter().map(pin).collect();
+    match versions.as_slice() {
+        [own] => format!("{title} {own}"),
+        [own, other] => format!("{title} {own}, {} {other}", packages[1]),
+        _ => panic!("{title}"),
     }
 }
 
@@ -260,12 +265,13 @@ fn of(environment: &str) -> impl Iterator<Item = (usize, &'static Version)> {
 }
 
 /// How the Python of an environment is started.
-struct Place {
-    python: PathBuf,
-    first: Option<PathBuf>,
+pub struct Place {
+    pub python: PathBuf,
+    pub first: Option<PathBuf>,
 }
 
-fn installed() -> BTreeMap<String, Place> {
+/// The environments that there are, by name.
+pub fn installed() -> BTreeMap<String, Place> {
     let usual = needed("PROMARCHIVE_PYTHON");
     let mut all = BTreeMap::from([
         (USUAL.to_owned(), Place { python: usual.clone(), first: None }),

@@ -1,8 +1,9 @@
-//! Delta's actions as JSON lines (PROTOCOL.md, "Actions"), for protocol version (1, 2): the only one that is written here.
+//! Delta's actions as JSON lines (PROTOCOL.md, "Actions"), for the protocols that are written here: see [`super::protocol`].
 
 use serde_json::{Map, Value, json};
 
 use crate::file::ORIGIN_TAG;
+use crate::log::protocol::TableProtocol;
 use crate::log::{CHECKSUM_TAG, Commit, CommitKind, DataFile, FileStats};
 use crate::schema::DATE;
 
@@ -17,6 +18,9 @@ pub(super) fn commit(commit: &Commit) -> String {
         let transaction = json!({"appId": writer.to_string(), "version": position, "lastUpdated": commit.time});
         actions.push(json!({"txn": transaction}));
     }
+    if commit.kind == CommitKind::Upgrade {
+        actions.push(json!({"protocol": TableProtocol::NEW.action()}));
+    }
     actions.extend(commit.remove.iter().map(|file| remove(file, data_change, commit.time)));
     actions.extend(commit.add.iter().map(|file| add(file, data_change)));
     lines(&actions)
@@ -25,6 +29,7 @@ pub(super) fn commit(commit: &Commit) -> String {
 /// What the commits are called that carry no transaction.
 pub(super) const REWRITE: &str = "OPTIMIZE";
 pub(super) const DELETE: &str = "DELETE";
+pub(super) const UPGRADE: &str = "UPGRADE PROTOCOL";
 /// What this program calls itself, before its version.
 pub(super) const ENGINE: &str = "promarchive/";
 
@@ -34,6 +39,7 @@ fn info(commit: &Commit) -> Value {
         CommitKind::Append { .. } => ("WRITE", json!({"mode": "Overwrite"})),
         CommitKind::Rewrite => (REWRITE, json!({})),
         CommitKind::Delete => (DELETE, json!({})),
+        CommitKind::Upgrade => (UPGRADE, json!({"newProtocol": TableProtocol::NEW.action().to_string()})),
     };
     commit_info(commit.time, operation, parameters)
 }

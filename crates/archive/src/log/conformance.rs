@@ -10,7 +10,9 @@ use crate::Location;
 use crate::commit::{CommitError, Committed};
 use crate::file::{DataFilePath, Origin};
 use crate::log::forward::ForwardLog;
-use crate::log::{Addition, Commit, CommitKind, DataFile, Definition, FileStats, LogError, Put, Snapshot, TableLog};
+use crate::log::{
+    Addition, Commit, CommitKind, DataFile, Definition, FileStats, LogError, Put, Snapshot, TableLog, TableProtocol,
+};
 use crate::log::{DeltaLog, ModelLog, PutFault};
 use crate::schema::{LABEL_COLUMNS_PROPERTY, LabelColumns, SCHEMA_VERSION_PROPERTY, Table};
 use crate::store::Store;
@@ -22,6 +24,8 @@ const OTHER: WriterId = WriterId::from_u128(8);
 trait Bench {
     /// A handle that has seen nothing yet.
     fn fresh(&self) -> Arc<dyn TableLog>;
+    /// Makes a table that was just created one of an earlier version.
+    fn age(&self);
 }
 
 struct ModelBench(ModelLog);
@@ -29,6 +33,10 @@ struct ModelBench(ModelLog);
 impl Bench for ModelBench {
     fn fresh(&self) -> Arc<dyn TableLog> {
         Arc::new(self.0.clone())
+    }
+
+    fn age(&self) {
+        self.0.age();
     }
 }
 
@@ -55,6 +63,14 @@ impl Bench for DeltaBench {
     fn fresh(&self) -> Arc<dyn TableLog> {
         let store = Store::open(Location::at(self.0.path()).unwrap()).unwrap();
         Arc::new(DeltaLog::new(store.table(Table::SAMPLES)))
+    }
+
+    fn age(&self) {
+        let created = self.0.path().join("samples/_delta_log/00000000000000000000.json");
+        let text = std::fs::read_to_string(&created).unwrap();
+        let [new, old] = [TableProtocol::Guarded, TableProtocol::Open].map(|protocol| protocol.action().to_string());
+        assert!(text.contains(&new), "{text}");
+        std::fs::write(&created, text.replace(&new, &old)).unwrap();
     }
 }
 
@@ -317,6 +333,32 @@ mod suite {
         assert_eq!(files(log.as_ref()).await, sorted([3]));
     }
 
+    /// Beside a log that goes on, as a receiver's does.
+    pub(super) async fn an_upgrade_commits_once(bench: &impl Bench) {
+        let log = created(bench).await;
+        assert_eq!(loaded(bench.fresh().as_ref()).await.protocol(), TableProtocol::Guarded);
+        bench.age();
+        commit(log.as_ref(), &append(WRITER, 1, &[1])).await.unwrap();
+        log.checkpoint().await.unwrap();
+        assert_eq!(loaded(log.as_ref()).await.protocol(), TableProtocol::Open);
+        let upgrade = rewrite(CommitKind::Upgrade, &[], &[]);
+        assert_eq!(commit(bench.fresh().as_ref(), &upgrade).await.unwrap(), Committed::Now { version: 2, races: 0 });
+        assert_eq!(commit(bench.fresh().as_ref(), &upgrade).await.unwrap(), Committed::Earlier);
+        assert_eq!(commit(log.as_ref(), &upgrade).await.unwrap(), Committed::Earlier);
+        commit(log.as_ref(), &append(WRITER, 2, &[2])).await.unwrap();
+        for checkpointed in [false, true] {
+            if checkpointed {
+                log.checkpoint().await.unwrap();
+            }
+            for log in [log.clone(), bench.fresh()] {
+                let snapshot = loaded(log.as_ref()).await;
+                assert_eq!((snapshot.version(), snapshot.protocol()), (3, TableProtocol::Guarded));
+                assert_eq!(snapshot.transaction(WRITER).await.unwrap(), Some(2));
+                assert_eq!(files(log.as_ref()).await, sorted([1, 2]), "checkpointed: {checkpointed}");
+            }
+        }
+    }
+
     pub(super) async fn the_log_tells_who_added_a_file(bench: &impl Bench) {
         let log = created(bench).await;
         commit(log.as_ref(), &append(WRITER, 1, &[1, 2])).await.unwrap();
@@ -368,6 +410,7 @@ suite_for! {
     a_transaction_commits_once,
     a_stale_remove_is_refused,
     a_rewrite_commits_once,
+    an_upgrade_commits_once,
     the_log_tells_who_added_a_file,
     nothing_commits_to_no_table,
 }
@@ -503,12 +546,16 @@ async fn a_race_lost_to_the_removal_of_the_same_file_is_stale() {
     assert!(matches!(commit(&log, &swap(WRITER, 2, 3)).await, Err(CommitError::Stale(_))));
 }
 
-const FOREIGN: [(&str, &str); 3] = [
+const FOREIGN: [(&str, &str); 4] = [
     (
         "protocol",
         r#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["deletionVectors"],"writerFeatures":["deletionVectors"]}}"#,
     ),
     ("protocol", r#"{"protocol":{"minReaderVersion":1,"minWriterVersion":4}}"#),
+    (
+        "with appendOnly, invariants, later, promarchive, and this program knows",
+        r#"{"protocol":{"minReaderVersion":1,"minWriterVersion":7,"writerFeatures":["appendOnly","invariants","promarchive","later"]}}"#,
+    ),
     (
         "date partition",
         r#"{"add":{"path":"part-0.parquet","partitionValues":{"date":"2025-01-01"},"size":1,"modificationTime":1,"dataChange":true}}"#,
@@ -530,6 +577,11 @@ async fn what_another_program_did_is_refused_by_name() {
             let Err(refused @ LogError::Refused { .. }) = refused else { panic!("{action}: {refused:?}") };
             assert!(!refused.is_retryable());
             assert!(refused.to_string().contains(name), "{refused}");
+            if action.contains("\"protocol\"") {
+                assert!(
+                    refused.to_string().contains("if a later version of promarchive has made or upgraded the archive")
+                );
+            }
         }
     }
 }
@@ -561,6 +613,25 @@ async fn a_checkpoint_is_there_and_the_log_too() {
     assert!(files.iter().any(|name| name.contains("checkpoint") && name.ends_with(".parquet")), "{files:?}");
     let commits = files.iter().filter(|name| name.ends_with(".json")).count();
     assert_eq!(commits, 2, "clean-up is ours: {files:?}");
+}
+
+/// Whoever starts from the checkpoint must see that the table is guarded, also when the commits before it are gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_keeps_the_guard() {
+    let bench = DeltaBench::new();
+    let log = created(&bench).await;
+    commit(log.as_ref(), &append(WRITER, 1, &[1])).await.unwrap();
+    log.checkpoint().await.unwrap();
+    commit(log.as_ref(), &append(WRITER, 2, &[2])).await.unwrap();
+    for version in 0..=1 {
+        let gone = bench.0.path().join(format!("samples/_delta_log/{version:020}.json"));
+        std::fs::remove_file(gone).unwrap();
+    }
+    let log = bench.fresh();
+    assert_eq!(loaded(log.as_ref()).await.protocol(), TableProtocol::Guarded);
+    assert_eq!(files(log.as_ref()).await, sorted([1, 2]));
+    log.checkpoint().await.unwrap();
+    assert_eq!(loaded(bench.fresh().as_ref()).await.protocol(), TableProtocol::Guarded);
 }
 
 /// Readers of changes pass over a rewrite, and over nothing else.

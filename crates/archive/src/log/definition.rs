@@ -4,17 +4,12 @@ use serde_json::{Value, json};
 
 use crate::log::Definition;
 use crate::log::actions::{commit_info, lines};
+use crate::log::protocol::TableProtocol;
 use crate::schema::{DATE, LABEL_COLUMNS_PROPERTY, LabelColumns, SCHEMA_VERSION_PROPERTY, Table, delta_schema};
 
-/// Protocol versions of reader and writer that these tables need and allow.
-pub(super) const PROTOCOL: (i32, i32) = (1, 2);
 /// The columns of which other writers may put statistics into the log.
 fn stats_columns(table: Table) -> String {
     table.statistics().collect::<Vec<_>>().join(",")
-}
-
-fn protocol() -> Value {
-    json!({"minReaderVersion": PROTOCOL.0, "minWriterVersion": PROTOCOL.1})
 }
 
 /// Version 0 of a table.
@@ -34,13 +29,7 @@ pub(super) fn create(definition: &Definition) -> String {
         },
         "createdTime": created,
     }});
-    lines(&[commit_info(*created, "CREATE TABLE", json!({})), json!({"protocol": protocol()}), meta])
-}
-
-/// What is wrong with a protocol.
-pub fn protocol_problem(protocol: &Value) -> Option<String> {
-    let expected = self::protocol();
-    (*protocol != expected).then(|| format!("the protocol is {protocol} instead of {expected}"))
+    lines(&[commit_info(*created, "CREATE TABLE", json!({})), json!({"protocol": TableProtocol::NEW.action()}), meta])
 }
 
 /// Checks the metadata of a table. Gives the label columns; with a problem if there is one, and the columns if they can be told all the same.

@@ -1,8 +1,8 @@
 //! The real table log: Delta Lake, read by the Delta kernel, written by ourselves.
 //!
 //! The kernel replays the log and writes checkpoints. Commits are our own few JSON lines, put if absent: that leaves time, bytes
-//! and the meaning of each error with us, and is all that protocol (1, 2) asks of a writer. The kernel breaks its API with each minor version,
-//! so nothing outside this module knows it.
+//! and the meaning of each error with us, and is all that the protocols of these tables ask of a writer. The kernel breaks its API with each minor version,
+//! so nothing outside this module, [`super::checkpoint`] and [`super::scan`] knows it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::snapshot::{SnapshotBuilder, SnapshotRef};
+use delta_kernel::table_features::TableFeature;
 use delta_kernel::{Engine, KernelError};
 use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
 use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
@@ -19,11 +20,14 @@ use promarchive_model::failpoint::{self, Sabotage};
 use url::Url;
 
 use crate::log::additions::additions;
+use crate::log::checkpoint::write_checkpoint;
 use crate::log::checksums::checksum_names;
 use crate::log::listing::commit_name;
 use crate::log::scan::read_files;
 use crate::log::seen::{Advanced, Seen};
-use crate::log::{Addition, Commit, DataFile, Definition, LogError, Put, Snapshot, TableLog, Version};
+use crate::log::{
+    Addition, Commit, DataFile, Definition, LogError, OTHER_PROTOCOL, Put, Snapshot, TableLog, TableProtocol, Version,
+};
 use crate::log::{actions, definition};
 use crate::store::Root;
 
@@ -88,15 +92,15 @@ impl DeltaLog {
     }
 
     /// The kernel's snapshot of the newest version.
-    async fn newest(&self) -> Result<SnapshotRef, LogError> {
+    async fn newest(&self) -> Result<(SnapshotRef, TableProtocol), LogError> {
         let known = self.known.snapshot().clone();
         let snapshot = match read_version(&self.engine, &self.url, known, None).await {
             Ok(snapshot) => snapshot,
             Err(error) => return Err(self.blame_checksums(error).await),
         };
-        check_protocol(&self.url, &snapshot)?;
+        let protocol = check_protocol(&self.url, &snapshot)?;
         *self.known.snapshot() = Some(snapshot.clone());
-        Ok(snapshot)
+        Ok((snapshot, protocol))
     }
 
     /// Names the files of checksums in the log, which other programs have put there, and which the kernel reads.
@@ -127,10 +131,10 @@ impl DeltaLog {
         if !self.root.has_log().await? {
             return Ok(None);
         }
-        let snapshot = self.newest().await?;
+        let (snapshot, protocol) = self.newest().await?;
         let configuration = snapshot.table_configuration().metadata().configuration();
         let properties = configuration.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-        Ok(Some(Seen { version: snapshot.version(), properties, positions: BTreeMap::new(), reading }))
+        Ok(Some(Seen { version: snapshot.version(), protocol, properties, positions: BTreeMap::new(), reading }))
     }
 }
 
@@ -163,9 +167,9 @@ impl TableLog for DeltaLog {
     }
 
     async fn checkpoint(&self) -> Result<(), LogError> {
-        let snapshot = self.newest().await?;
+        let (snapshot, _) = self.newest().await?;
         let engine = self.engine.clone();
-        let (_, snapshot) = blocking(&self.url, move || snapshot.checkpoint(engine.as_ref(), None)).await?;
+        let snapshot = blocking(&self.url, move || write_checkpoint(&snapshot, engine.as_ref())).await?;
         self.known.keep(&snapshot);
         Ok(())
     }
@@ -236,6 +240,10 @@ impl Snapshot for DeltaSnapshot {
         self.seen.version
     }
 
+    fn protocol(&self) -> TableProtocol {
+        self.seen.protocol
+    }
+
     fn properties(&self) -> &BTreeMap<String, String> {
         &self.seen.properties
     }
@@ -278,18 +286,15 @@ impl Snapshot for DeltaSnapshot {
     }
 }
 
-/// A newer protocol means features that this program does not know, such as deletion vectors: refused, never guessed at.
-fn check_protocol(url: &Url, snapshot: &SnapshotRef) -> Result<(), LogError> {
-    let protocol = snapshot.table_configuration().protocol();
-    let found = (protocol.min_reader_version(), protocol.min_writer_version());
-    if found == definition::PROTOCOL {
-        return Ok(());
+/// Another protocol means features that this program does not know, such as deletion vectors: refused, never guessed at.
+fn check_protocol(url: &Url, snapshot: &SnapshotRef) -> Result<TableProtocol, LogError> {
+    fn names(features: Option<&[TableFeature]>) -> Vec<String> {
+        features.unwrap_or_default().iter().map(ToString::to_string).collect()
     }
-    Err(LogError::Refused {
-        place: url.to_string(),
-        problem: format!("Delta protocol {found:?} instead of {:?}", definition::PROTOCOL),
-        advice: FOREIGN,
-    })
+    let protocol = snapshot.table_configuration().protocol();
+    let versions = (protocol.min_reader_version().into(), protocol.min_writer_version().into());
+    let known = TableProtocol::of(versions, &names(protocol.reader_features()), &names(protocol.writer_features()));
+    known.map_err(|problem| LogError::Refused { place: url.to_string(), problem, advice: OTHER_PROTOCOL })
 }
 
 async fn blocking<T, F>(url: &Url, work: F) -> Result<T, LogError>

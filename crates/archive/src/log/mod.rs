@@ -6,6 +6,7 @@
 mod actions;
 mod additions;
 pub(crate) mod bounds;
+mod checkpoint;
 mod checksums;
 #[cfg(test)]
 mod conformance;
@@ -15,6 +16,7 @@ pub(crate) mod forward;
 pub mod listing;
 #[cfg(any(test, feature = "simulation"))]
 mod model;
+mod protocol;
 pub mod raw;
 mod scan;
 mod seen;
@@ -31,6 +33,7 @@ pub use delta::DeltaLog;
 #[cfg(any(test, feature = "simulation"))]
 pub use model::{ModelLog, PutFault};
 use promarchive_model::{Date, WriterId};
+pub use protocol::{OTHER_PROTOCOL, TableProtocol, WRITER_FEATURE};
 
 use crate::file::Origin;
 use crate::schema::{LabelColumns, Table};
@@ -114,6 +117,8 @@ pub enum CommitKind {
     Rewrite,
     /// Rows go: files are removed, and those rows of them that stay are added again.
     Delete,
+    /// The table gets the protocol of new tables, and no row changes.
+    Upgrade,
 }
 
 impl CommitKind {
@@ -121,7 +126,7 @@ impl CommitKind {
     pub fn changes_data(self) -> bool {
         match self {
             Self::Append { .. } | Self::Delete => true,
-            Self::Rewrite => false,
+            Self::Rewrite | Self::Upgrade => false,
         }
     }
 }
@@ -144,7 +149,7 @@ impl Commit {
     pub fn transaction(&self) -> Option<(WriterId, u64)> {
         match self.kind {
             CommitKind::Append { writer, position } => Some((writer, position)),
-            CommitKind::Rewrite | CommitKind::Delete => None,
+            CommitKind::Rewrite | CommitKind::Delete | CommitKind::Upgrade => None,
         }
     }
 }
@@ -207,6 +212,8 @@ pub struct Addition {
 pub trait Snapshot: Send + Sync + fmt::Debug {
     /// Which version.
     fn version(&self) -> Version;
+    /// What the table asks of programs that write to it.
+    fn protocol(&self) -> TableProtocol;
     /// The table's properties.
     fn properties(&self) -> &BTreeMap<String, String>;
     /// The last position of `writer` in the table, if it ever committed.

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use promarchive_model::WriterId;
 
-use crate::log::{Addition, Commit, DataFile, Definition, LogError, Put, Snapshot, TableLog, Version};
+use crate::log::{
+    Addition, Commit, CommitKind, DataFile, Definition, LogError, Put, Snapshot, TableLog, TableProtocol, Version,
+};
 use crate::schema::{LABEL_COLUMNS_PROPERTY, SCHEMA_VERSION_PROPERTY};
 
 /// How the next put of a [`ModelLog`] fails.
@@ -25,6 +27,8 @@ struct State {
     /// How many of them are durable.
     synced: usize,
     fault: Option<PutFault>,
+    /// Whether the table has the protocol of earlier versions until it is upgraded.
+    is_old: bool,
 }
 
 /// A table log in memory. A clone is another handle to the same log.
@@ -34,6 +38,11 @@ pub struct ModelLog {
 }
 
 impl ModelLog {
+    /// Makes the table one of an earlier version, which other programs may write to.
+    pub fn age(&self) {
+        self.lock().is_old = true;
+    }
+
     /// Makes the next put fail.
     pub fn fail_next_put(&self, fault: PutFault) {
         self.lock().fault = Some(fault);
@@ -69,7 +78,8 @@ impl TableLog for ModelLog {
             (SCHEMA_VERSION_PROPERTY.to_owned(), definition.table.version().to_string()),
             (LABEL_COLUMNS_PROPERTY.to_owned(), definition.label_columns.names().join(",")),
         ]);
-        Ok(Some(Arc::new(ModelSnapshot { properties, commits: state.commits.clone() })))
+        let created = if state.is_old { TableProtocol::Open } else { TableProtocol::NEW };
+        Ok(Some(Arc::new(ModelSnapshot { created, properties, commits: state.commits.clone() })))
     }
 
     async fn create(&self, definition: &Definition) -> Result<Put, LogError> {
@@ -118,6 +128,8 @@ impl TableLog for ModelLog {
 
 #[derive(Debug)]
 struct ModelSnapshot {
+    /// The protocol of version 0.
+    created: TableProtocol,
     properties: BTreeMap<String, String>,
     commits: Vec<Commit>,
 }
@@ -126,6 +138,11 @@ struct ModelSnapshot {
 impl Snapshot for ModelSnapshot {
     fn version(&self) -> Version {
         self.commits.len() as Version
+    }
+
+    fn protocol(&self) -> TableProtocol {
+        let is_upgraded = self.commits.iter().any(|commit| commit.kind == CommitKind::Upgrade);
+        if is_upgraded { TableProtocol::NEW } else { self.created }
     }
 
     fn properties(&self) -> &BTreeMap<String, String> {

@@ -7,7 +7,7 @@ use promarchive_model::WriterId;
 use serde_json::Value;
 
 use crate::file::{ORIGIN_TAG, Origin, date_of};
-use crate::log::actions::{DELETE, ENGINE, REWRITE, parse_checksum, parse_stats};
+use crate::log::actions::{DELETE, ENGINE, REWRITE, UPGRADE, parse_checksum, parse_stats};
 use crate::log::{CHECKSUM_TAG, DataFile};
 
 /// A file that a commit adds.
@@ -107,7 +107,7 @@ impl RawCommit {
     pub fn is_ours(&self) -> bool {
         let is_receiver = |(writer, _): &(String, i64)| writer.len() == 32 && writer.parse::<WriterId>().is_ok();
         let by_us = self.engine.as_ref().is_some_and(|engine| engine.starts_with(ENGINE));
-        let carries_none = matches!(self.operation.as_deref(), Some(REWRITE | DELETE));
+        let carries_none = matches!(self.operation.as_deref(), Some(REWRITE | DELETE | UPGRADE));
         self.transactions.iter().any(is_receiver) || by_us && carries_none
     }
 

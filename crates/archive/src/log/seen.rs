@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::log::listing::commit_name;
-use crate::log::{LogError, Version};
+use crate::log::{LogError, TableProtocol, Version};
 use crate::store::Root;
 
 /// One version, as far as commits need it.
@@ -18,6 +18,8 @@ use crate::store::Root;
 pub(super) struct Seen {
     /// Which.
     pub(super) version: Version,
+    /// What the table asks of its writers.
+    pub(super) protocol: TableProtocol,
     /// The table's properties.
     pub(super) properties: BTreeMap<String, String>,
     /// Last positions of the writers that were asked for, or that have committed since the kernel read the log.

@@ -5,6 +5,7 @@
 
 mod bounded;
 mod directory;
+mod lock;
 pub(crate) mod place;
 mod reserve;
 mod stored_file;
@@ -16,10 +17,11 @@ use bounded::Bounded;
 use bytes::Bytes;
 pub use directory::DurableLocal;
 use futures::TryStreamExt;
+pub use lock::{ArchiveLock, LOCK_FILE, UpgradeError};
 use object_store::path::Path;
 use object_store::{ListResult, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 pub use place::without_parents;
-use promarchive_directory::{DirectoryError, DirectoryLock, Purpose, SHARED_DIRECTORY};
+use promarchive_directory::{DirectoryError, Purpose, SHARED_DIRECTORY};
 use promarchive_model::chain;
 pub use reserve::{RESERVE_FILE, Reserve};
 pub use stored_file::{LoadedRange, StoredFile};
@@ -29,9 +31,6 @@ use crate::Location;
 use crate::archive::ArchiveError;
 use crate::log::{DataFile, LogError, Put};
 use crate::schema::Table;
-
-/// Name of the lock file in an archive's directory.
-pub const LOCK_FILE: &str = ".promarchive.lock";
 
 const ARCHIVE: Purpose = Purpose { what: "archive", mode: SHARED_DIRECTORY, hard_links: true };
 
@@ -103,8 +102,13 @@ impl Store {
     }
 
     /// Takes the archive for this process alone, where its store has such a lock: a directory has one receiver.
-    pub fn lock(&self) -> Result<Option<DirectoryLock>, DirectoryError> {
-        self.location.directory().map(|directory| ARCHIVE.lock(directory, LOCK_FILE)).transpose()
+    pub fn lock(&self) -> Result<Option<ArchiveLock>, DirectoryError> {
+        self.location.directory().map(ArchiveLock::take).transpose()
+    }
+
+    /// Makes sure that no receiver of an earlier version has the archive, where the store has locks.
+    pub fn check_upgrade(&self) -> Result<(), UpgradeError> {
+        self.location.directory().map_or(Ok(()), lock::check_upgrade)
     }
 
     /// So many bytes to be held back for flushes, where the store can run full; not taken yet.

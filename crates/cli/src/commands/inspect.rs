@@ -50,6 +50,7 @@ fn text(inspection: &Inspection) -> String {
             visible(&table.label_columns.join(", "))
         );
     }
+    out.push_str(&guard(&inspection.tables));
     let _ = writeln!(out, "\n{}", tables(&inspection.tables));
     match &inspection.samples {
         Some(found) => out.push_str(&samples(found)),
@@ -85,6 +86,21 @@ fn text(inspection: &Inspection) -> String {
         let _ = writeln!(out, "\nProblem: {}.", visible(problem));
     }
     out
+}
+
+/// Whether other programs may write to the tables, and what to do about it.
+fn guard(tables: &[TableInspection]) -> String {
+    let open: Vec<&str> = tables.iter().filter(|table| !table.guarded).map(|table| table.table).collect();
+    match open.as_slice() {
+        [] => "Guarded: other programs read the tables, and refuse to write to them\n".to_owned(),
+        open if open.len() == tables.len() => {
+            "Not guarded: other programs can write to the tables; `promarchive upgrade` guards them\n".to_owned()
+        }
+        open => format!(
+            "Not all guarded: other programs can write to {}; `promarchive upgrade` guards the rest\n",
+            open.join(", ")
+        ),
+    }
 }
 
 /// `1 row`, `2 rows`.

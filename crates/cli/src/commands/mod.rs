@@ -4,4 +4,5 @@ pub(crate) mod flush;
 pub(crate) mod inspect;
 pub(crate) mod output;
 pub(crate) mod receive;
+pub(crate) mod upgrade;
 pub(crate) mod verify;

@@ -92,6 +92,45 @@ async fn protocols_and_schemas() {
     }
 }
 
+/// As earlier versions made a table.
+fn open_to_all(actions: &mut [Value]) {
+    assert_eq!(actions[1]["protocol"]["writerFeatures"], json!(["appendOnly", "invariants", "promarchive"]));
+    actions[1] = json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}});
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_is_no_fault() {
+    let fixture = Fixture::full().await;
+    let guarded = async || {
+        let inspection = inspect(&fixture.store(), &()).await.unwrap();
+        inspection.tables.iter().map(|table| table.guarded).collect::<Vec<_>>()
+    };
+    assert_eq!(guarded().await, [true; 4]);
+    for table in [Table::SAMPLES, Table::EXEMPLARS] {
+        fixture.edit_commit(table, 0, |actions| open_to_all(actions));
+    }
+    assert_eq!((guarded().await, fixture.found().await), (vec![false, true, false, true], vec![]));
+    let archive = Archive::open(fixture.store()).await.unwrap();
+    let upgraded = async || {
+        let upgrades = upgrade(&archive, fixture.clock.as_ref()).await;
+        upgrades.into_iter().map(|table| table.result.unwrap()).collect::<Vec<_>>()
+    };
+    let [now, before, then] = [Upgraded::Now(4), Upgraded::Before(3), Upgraded::Before(4)];
+    assert_eq!(upgraded().await, [now, before, now, before]);
+    assert_eq!(upgraded().await, [then, before, then, before]);
+    assert_eq!((guarded().await, fixture.found().await), (vec![true; 4], vec![]));
+}
+
+/// A program that makes a checkpoint and leaves the features out takes the guard away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_with_another_protocol() {
+    let fixture = with_checkpoint().await;
+    fixture.edit_commit(Table::SAMPLES, 0, |actions| open_to_all(actions));
+    let verification = fixture.verify().await;
+    assert_eq!(names(&verification), ["checkpoint-differs"]);
+    assert!(verification.findings[0].message.contains("to other programs the protocol is (1, 7) with"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn positions_that_go_back() {
     let fixture = Fixture::full().await;

@@ -28,7 +28,7 @@ use promarchive_archive::file::decode::{Text, open_file};
 use promarchive_archive::log::CHECKSUM_TAG;
 use promarchive_archive::schema::{LabelColumns, Table, arrow_schema};
 use promarchive_archive::store::Store;
-use promarchive_archive::{Archive, Location};
+use promarchive_archive::{Archive, Location, Upgraded, upgrade};
 use promarchive_model::Protocol;
 use promarchive_model::environment::{Clock, SystemEntropy};
 use promarchive_pipeline::core::recovery::{OpenOptions, open};

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use promarchive_api::receiver_settings::{Settings, SettingsError, check_apart};
-use promarchive_archive::store::{Store, without_parents};
+use promarchive_archive::store::{ArchiveLock, Store, without_parents};
 use promarchive_archive::{Archive, ArchiveError, Location};
 use promarchive_directory::{DirectoryError, DirectoryLock, PRIVATE_DIRECTORY, Purpose};
 use promarchive_model::chain;
@@ -103,7 +103,7 @@ impl ReceiverError {
 }
 
 /// Those of the archive, if it has one, and of the WAL.
-type Locks = (Option<DirectoryLock>, DirectoryLock);
+type Locks = (Option<ArchiveLock>, DirectoryLock);
 
 /// What a receiver holds while it works.
 struct Opened {
@@ -161,6 +161,7 @@ pub async fn run(
     };
     start_log::warn_of_checksums(&opened.store).await;
     foreign_files::warn(opened.core.archive()).await;
+    start_log::tell_of_upgrade(opened.core.archive(), &location).await;
     archive_size::count(opened.core.archive(), &metrics).await;
     let working = start(&settings, &environment, &opened, &ingest, &supervisor, &health, &metrics)?;
     control(&settings.wal, &ingest, &supervisor, stopped.clone());

@@ -4,9 +4,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use promarchive_api::LabelColumns;
-use promarchive_archive::Location;
-use promarchive_archive::log::foreign_checksums;
+use promarchive_archive::log::{TableProtocol, foreign_checksums};
 use promarchive_archive::store::Store;
+use promarchive_archive::{Archive, Location};
 use promarchive_wal::Recovery;
 
 /// Why a start is tried again and again: each cause is told when it comes, not at each try.
@@ -52,6 +52,23 @@ pub(super) fn warn_of_label_columns(label_columns: &LabelColumns) {
             "the archive has a label column \"{name}\", which the tables of downsampled samples need for themselves: this archive can go on, \
              and cannot be downsampled. A new archive without that label column can"
         );
+    }
+}
+
+/// Tables of earlier versions are open to writes of other programs until somebody upgrades them.
+pub(super) async fn tell_of_upgrade(archive: &Archive, location: &Location) {
+    for (_, _, log) in archive.tables() {
+        // Whatever is wrong with a log is told when it is needed.
+        if let Ok(Some(snapshot)) = log.load().await
+            && snapshot.protocol() == TableProtocol::Open
+        {
+            tracing::info!(
+                "an earlier version made this archive, and other programs can write to its tables; they refuse to after `promarchive \
+                 upgrade {}`",
+                location
+            );
+            return;
+        }
     }
 }
 

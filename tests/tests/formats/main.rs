@@ -1,8 +1,11 @@
 //! What earlier versions have left on a disk is taken up: tables and write-ahead log under `tests/fixtures/`, one folder for each
-//! version of the formats that was ever on main, as a killed receiver left them. There have been two versions of the write-ahead log and
-//! one of the tables; the folders of the first were made by programs of different age, and hold different things.
+//! version of the formats that was ever on main, as a killed receiver left them. There have been two versions of the write-ahead log, and two
+//! of the tables' protocol: those before `3` let other programs write. The folders of the first were made by programs of different age, and hold
+//! different things.
 //!
 //! To make the folder of a new version: `UPDATE_FIXTURES=<folder> cargo test -p promarchive-tests --test formats`.
+
+mod upgrade;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,11 +39,11 @@ fn contents(folder: &str) -> Vec<Part> {
     match folder {
         "1" => vec![some(T), some(T + 600_000)],
         // Requests with a label that the receiver set, and a limit of how old samples may be.
-        "2" => vec![everything(T), everything(T + 600_000)],
+        "2" | "3" => vec![everything(T), everything(T + 600_000)],
         // By the first receiver that there was; it did not yet note in the write-ahead log where the archive was.
         "1-first-receiver" => vec![everything(T), everything(T + 600_000)],
         // The table `samples` has as many versions as lead to a checkpoint, and more after it.
-        "1-checkpoint" => {
+        "1-checkpoint" | "3-checkpoint" => {
             let one = |at: i64| vec![(V1, Request::of([Series::metric("up").sample(at, 1.0)]))];
             let many = (1..=33).map(|flush| one(T - 60_000 * flush));
             many.chain([everything(T), everything(T + 600_000)]).collect()
@@ -51,7 +54,7 @@ fn contents(folder: &str) -> Vec<Part> {
 
 /// The name of the sender that is in the rows of a folder.
 fn sender(folder: &str) -> Option<&'static str> {
-    (folder == "2").then_some("Prometheus/team/k8s")
+    ["2", "3"].contains(&folder).then_some("Prometheus/team/k8s")
 }
 
 /// With the label that the receiver set.
@@ -100,12 +103,22 @@ fn everything(at: i64) -> Part {
     [some(at), vec![(V1, v1), (V2, v2)]].concat()
 }
 
+/// Without metadata.
+fn undescribed(part: &Part) -> Part {
+    let mut part = part.clone();
+    for (_, request) in &mut part {
+        request.families.clear();
+        request.series.iter_mut().for_each(|series| series.metadata = None);
+    }
+    part
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         // Space held back, and who has the directory: no part of the formats.
-        if [".promarchive.reserve", ".promarchive.lock", "lock", "control"]
+        if [".promarchive.reserve", ".promarchive.lock", ".promarchive.upgrade.lock", "lock", "control"]
             .iter()
             .any(|name| entry.file_name() == *name)
         {
@@ -190,14 +203,10 @@ fn every_version_of_the_formats_is_taken_up() {
             wanted.assert_equals(&Tables::read(reader, &receiver.archive()));
         }
         // What was sent before is known again; metadata is written anew each day.
-        let undescribed = last.iter().cloned().map(|(protocol, mut request)| {
-            request.families.clear();
-            request.series.iter_mut().for_each(|series| series.metadata = None);
-            (protocol, request)
-        });
+        let undescribed = undescribed(last);
         assert!(receiver.terminate().success());
         let mut receiver = start(receiver.into_directory(), sender);
-        write(&receiver, &undescribed.collect::<Part>());
+        write(&receiver, &undescribed);
         flush(&receiver);
         wanted.assert_equals(&Tables::read(Reader::DuckDb, &receiver.archive()));
         assert!(receiver.terminate().success());
@@ -236,8 +245,15 @@ fn an_archive_with_dots_in_its_label_columns_goes_on() {
 /// A folder that lacks what it is there for would show nothing.
 #[test]
 fn the_folders_hold_what_they_are_there_for() {
-    let checkpoint = fixtures().join("1-checkpoint/archive/samples/_delta_log");
-    assert!(checkpoint.join("_last_checkpoint").exists(), "no checkpoint");
-    assert!(checkpoint.join("00000000000000000034.json").exists(), "no version after the checkpoint");
+    for folder in ["1-checkpoint", "3-checkpoint"] {
+        let checkpoint = fixtures().join(folder).join("archive/samples/_delta_log");
+        assert!(checkpoint.join("_last_checkpoint").exists(), "{folder}: no checkpoint");
+        assert!(checkpoint.join("00000000000000000034.json").exists(), "{folder}: no version after the checkpoint");
+    }
+    for folder in ["1", "1-checkpoint", "1-first-receiver", "2", "3", "3-checkpoint"] {
+        let created = fixtures().join(folder).join("archive/samples/_delta_log/00000000000000000000.json");
+        let created = fs::read_to_string(created).unwrap();
+        assert_eq!(created.contains("writerFeatures"), folder.starts_with('3'), "{folder}: who may write");
+    }
     assert!(!fixtures().join("1-first-receiver/archive.wal/archive").exists());
 }
