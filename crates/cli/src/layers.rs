@@ -1,4 +1,4 @@
-//! The settings of a command: flags over environment over file, each value with the place that it comes from.
+//! The settings of a command. Flags and environment override the file, and each value remembers where it was set.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -10,7 +10,7 @@ use promarchive_api::{ConfigFile, Configuration};
 use crate::failure::Failure;
 use crate::origins::Origins;
 
-/// Settings that were laid over each other.
+/// The settings of all layers.
 pub(crate) struct Layers {
     merged: Config,
     /// The section of the command.
@@ -18,7 +18,7 @@ pub(crate) struct Layers {
 }
 
 impl Layers {
-    /// What was `given` by flags and variables, over what is in `file`, for the command that has the section `section`.
+    /// For the command with the section `section`: what was `given` by flags and variables overrides what is in `file`.
     pub(crate) fn new(
         section: &'static str,
         file: Option<&Path>,
@@ -39,12 +39,12 @@ impl Layers {
         Ok(Self { merged, section })
     }
 
-    /// All settings, those of the upper layers over those of the lower ones.
+    /// The value of each setting in the uppermost layer that has it.
     pub(crate) fn configuration(&self) -> Result<Configuration, Failure> {
         self.merged.clone().try_deserialize().map_err(Failure::usage)
     }
 
-    /// `error`, and where the setting comes from that it is about; the first of `settings` that was set counts.
+    /// Adds to `error` where its setting was set. If it is about several `settings`, the first one that was set is named.
     pub(crate) fn fault(&self, error: impl Error, settings: &[&str]) -> Failure {
         let found = settings.iter().find_map(|setting| Some((setting, self.origin(setting)?)));
         Failure::usage(match found {
@@ -63,7 +63,7 @@ impl Layers {
     }
 }
 
-/// One layer: a table for each part of the configuration.
+/// One layer: a table for each field of [`Configuration`].
 #[derive(Clone, Debug)]
 struct Layer(Map<String, Value>);
 

@@ -1,20 +1,21 @@
-//! Which flag or variable each setting of the command line comes from.
+//! Which flag or environment variable has set a setting.
 
 use std::collections::BTreeMap;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
-/// Where each setting comes from that is not from a file, by the id of its argument.
+/// For each setting that is not from a file: the flag or variable that has set it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Origins {
+    /// By the id of the argument.
     of: BTreeMap<String, String>,
-    /// One whose value is no text, and so cannot be a setting.
+    /// The origin of a value that is not valid UTF-8, and so cannot be a setting.
     pub(crate) no_text: Option<String>,
 }
 
 impl Origins {
-    /// Of what the subcommand of `command` was given. `command` is the one that made `matches`.
+    /// Of the arguments of the subcommand. `command` must be the one that made `matches`.
     pub(crate) fn of(command: &Command, matches: &ArgMatches) -> Self {
         let mut origins = Self::default();
         let Some((name, matches)) = matches.subcommand() else { return origins };
@@ -41,7 +42,7 @@ impl Origins {
         origins
     }
 
-    /// Where `field`, as it is named in a file, comes from: `by --flush-interval`.
+    /// What has set `field`, which is its name in a file: `by --flush-interval`.
     pub(crate) fn origin(&self, field: &str) -> Option<&str> {
         self.of.iter().find(|(id, _)| is_field(id, field)).map(|(_, origin)| origin.as_str())
     }

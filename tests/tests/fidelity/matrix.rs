@@ -117,8 +117,8 @@ pub fn named(environment: &str, title: &str, packages: &[&str]) -> String {
 const SCAN_DELTA: &str = "`scan_delta` and `read_delta` before 2.1 do not convert the milliseconds of the files to the microseconds of \
     Delta's type. Use one of the other two ways";
 const POLARS_PANIC: &str =
-    "It panics when a filter is on a column of the file and on `date` at once. Use `use_pyarrow=True`";
-const PAGE_INDEX: &str = "Its SQL cannot read the index of pages that a filter asks for. First run \
+    "It panics if a filter uses a column of the file and `date` at the same time. Use `use_pyarrow=True`";
+const PAGE_INDEX: &str = "Its SQL cannot read the page index that a filter needs. First run \
     `SET datafusion.execution.parquet.enable_page_index = false` with the same `QueryBuilder`, or use `to_pyarrow_table(filters=…)`";
 const FILES: &str = "`pl.scan_parquet(DeltaTable(path).file_uris(), hive_partitioning=True)`";
 const POLARS_ARROW: &str = "`pl.scan_delta(path, use_pyarrow=True)`";

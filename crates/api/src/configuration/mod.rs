@@ -1,7 +1,7 @@
 //! What people set: the configuration file, and the same settings as flags and environment variables.
 //!
-//! A setting is declared once, as a field of [`ArchiveConfig`] or of the section of its command, such as [`ReceiveConfig`]. All of them are
-//! optional: what is not given has the default that `docs/reference/receive.md` names.
+//! A setting is declared once, as a field of [`ArchiveConfig`] or of the section of its command, such as [`ReceiveConfig`]. All fields are
+//! optional. The defaults are in [`crate::bounds`] and in `docs/reference/receive.md`.
 //!
 //! ```yaml
 //! archive: /var/lib/promarchive/archive   # settings of the archive, for every command
@@ -9,7 +9,7 @@
 //!   listen: 127.0.0.1:9201
 //! ```
 //!
-//! Earlier versions knew no sections: a file without the section `receive` may have its fields at the top level.
+//! Files of earlier versions have no sections: without the section `receive`, its fields may be at the top level.
 
 mod archive;
 mod file;
@@ -41,9 +41,9 @@ impl Configuration {
         ConfigFile::parse(file, text).map(|file| file.configuration)
     }
 
-    /// The file of a receiver, without what is not set, in the form that receivers of every version read: all fields at the top level.
+    /// A file for a receiver, with all fields at the top level, so that receivers of every version can read it. Settings without a value are left out.
     pub fn to_receiver_yaml(&self) -> String {
-        // Earlier versions wrote the label columns behind the others. Another order is another text, and restarts a receiver in a pod.
+        // Earlier versions wrote the label columns last. In another order the text would differ, and a receiver in a pod would restart.
         let (last, first): (Vec<_>, Vec<_>) =
             yaml::given(&self.archive).partition(|(field, _)| field == "labelColumns");
         // Plain strings, numbers and lists cannot fail to be written.

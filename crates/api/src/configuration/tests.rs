@@ -126,7 +126,7 @@ fn a_fault_in_a_section_has_its_place() {
         ),
         (
             "archive: a\nlisten: 127.0.0.1:1\nreceive:\n  wal: w\n",
-            "receiver.yaml:2:1: \"listen\" is beside the section \"receive\": move it into that section",
+            "receiver.yaml:2:1: \"listen\" is at the top level, but the file has a section \"receive\": move it there",
         ),
         ("recieve: {}\n", "receiver.yaml:1:1: unknown field \"recieve\"; did you mean \"receive\"?"),
         ("receive: [a]\n", "receiver.yaml:1:"),

@@ -9,8 +9,8 @@ use promarchive_tests::request::{
 use super::{Case, Section, T};
 
 const STALE: &str = "As in `samples`: `sum` is null and `stale` is true.";
-const NUMPY: &str = "NumPy has no null for integers, so pandas makes doubles of a column that holds one: integers over 2^53 lose \
-                     bits. The same for null among doubles, which becomes NaN. Ask for Arrow's types.";
+const NUMPY: &str = "NumPy has no null for integers, so pandas converts a column that contains one to doubles: integers over 2^53 \
+                     lose bits. Likewise, null in a column of doubles becomes NaN. Use Arrow's types.";
 
 /// All observations in one bucket.
 fn bucket(count: i64) -> Histogram {
@@ -55,7 +55,7 @@ pub fn histograms() -> Section {
     created.created_timestamp = T - 60_001;
     Section {
         title: "Native histograms",
-        about: "Every column is compared: counts, spans, bounds, schema, thresholds, hints; the first of them are shown.",
+        about: "Every column is compared: counts, spans, bounds, schema, thresholds, hints. The first of them are shown.",
         table: "histograms",
         shown: &["schema", "sum", "count", "float_count"],
         contest: false,

@@ -4,7 +4,7 @@ use promarchive_tests::request::Series;
 
 use super::{Case, Section, T};
 
-const EMPTY: &str = "A label with an empty value is no label, as in Prometheus.";
+const EMPTY: &str = "A label with an empty value is not a label, as in Prometheus.";
 
 pub fn labels() -> Section {
     let of = |labels: &[(&str, &str)]| Series::new(labels).sample(T, 1.0);
@@ -12,8 +12,8 @@ pub fn labels() -> Section {
     let long = |letter: &str, bytes: usize| letter.repeat(bytes / letter.len());
     Section {
         title: "Labels",
-        about: "`labels` is a JSON text, [the same for the same labels](tables.md#labels), byte for byte; what goes in is shown so, too. \
-                It is compared as text. `metric` holds the name.",
+        about: "`labels` is a JSON text, [the same for the same labels](tables.md#labels), byte for byte. The column “in” shows \
+                this text, too. It is compared as text. `metric` contains the name.",
         table: "samples",
         shown: &["metric", "labels"],
         contest: false,

@@ -13,7 +13,7 @@ pub fn exemplars() -> Section {
     let several = Series::default().sample(T, 1.0).exemplar(T, 1.0, &[("trace_id", "a")]);
     Section {
         title: "Exemplars",
-        about: "With a timestamp of their own, and labels of their own besides the series'.",
+        about: "Exemplars have their own timestamps, and their own labels in addition to those of the series.",
         table: "exemplars",
         shown: &["timestamp", "value", "exemplar_labels"],
         contest: false,
@@ -32,7 +32,7 @@ pub fn exemplars() -> Section {
             Case::new("without a sample", Series::default().exemplar(T, 0.25, &[("trace_id", "abc")])),
             Case::new("two for one sample", several.exemplar(T + 1, 1.0, &[("trace_id", "b")])),
             case("an empty label", 0.25, &[("trace_id", ""), ("a", "b")])
-                .why("A label with an empty value is no label, as in Prometheus."),
+                .why("A label with an empty value is not a label, as in Prometheus."),
         ],
         notes: &[],
     }
@@ -48,11 +48,12 @@ pub fn metadata() -> Section {
         case("UTF-8, quotes, line feed", 2, "尺寸 \"größer\"\nals \\ 1", "°C"),
         case("help of 16 KiB", 2, &"x".repeat(16_384), ""),
         case("nothing at all", 0, "", "")
-            .why("In 2.0 every series has a place for metadata; empty, it says nothing, and nothing is written."),
+            .why("In 2.0, every series has a field for metadata. If it is empty, nothing is written."),
     ]);
     Section {
         title: "Metadata",
-        about: "Once a day for each different content. In 1.0 it is sent beside the series, under the family's name.",
+        about: "Metadata is stored once a day for each different content. In 1.0, it is sent separately from the series, under \
+                the name of the family.",
         table: "metadata",
         shown: &["type", "unit", "help"],
         contest: false,

@@ -6,8 +6,8 @@ use promarchive_tests::request::Series;
 
 use super::{Case, Section, T};
 
-const STALE: &str = "A stale marker is no number: `value` is null and `stale` is true, and nothing else is written so. The bits can be \
-                     had back from that.";
+const STALE: &str = "A stale marker is not a number: `value` is null and `stale` is true, and nothing else is written in this way. So \
+                     the bits can be restored from the row.";
 
 /// A series that gets the case's name.
 fn series() -> Series {
@@ -19,7 +19,7 @@ pub fn values() -> Section {
     let float = |name: &str, number: f64| value(name, number.to_bits());
     Section {
         title: "Values",
-        about: "Float samples, as counters, gauges, summaries and classic histograms have them.",
+        about: "Float samples, as in counters, gauges, summaries and classic histograms.",
         table: "samples",
         shown: &["value"],
         contest: false,
@@ -52,7 +52,7 @@ pub fn values() -> Section {
         ],
         notes: &[(
             Reader::PandasNumpy,
-            "NumPy has no null among doubles: it becomes NaN. `stale` still tells a marker.",
+            "NumPy has no null for doubles: null becomes NaN. Use `stale` to recognise markers.",
         )],
     }
 }
@@ -64,7 +64,7 @@ pub fn counters() -> Section {
     };
     Section {
         title: "Counters",
-        about: "Nothing is added up, and no reset is taken out.",
+        about: "Values are stored as sent: nothing is summed up, and no reset is removed.",
         table: "samples",
         shown: &["value"],
         contest: false,
@@ -85,8 +85,8 @@ pub fn starts() -> Section {
     both.created_timestamp = T - 60_001;
     Section {
         title: "Start timestamps",
-        about: "Since when a counter counts, in milliseconds. Remote write 1.0 has none, so `start_timestamp` is null there. In 2.0 a \
-                sample has one of its own; up to its third draft the series had it (“created”). 0 says that there is none.",
+        about: "The time when a counter started, in milliseconds. Remote write 1.0 has none, so `start_timestamp` is null there. In \
+                2.0, each sample has its own. In drafts up to the third, the series had it (“created”). 0 means that there is none.",
         table: "samples",
         shown: &["start_timestamp"],
         contest: false,
@@ -112,8 +112,8 @@ pub fn timestamps() -> Section {
     const Y2100: i64 = 4_102_444_800_000;
     Section {
         title: "Timestamps",
-        about: "Milliseconds since 1970, UTC. Old samples and samples out of order are taken; what is further ahead than \
-                `--max-future` (a day, if nobody says otherwise) is refused by name.",
+        about: "Milliseconds since 1970, UTC. Old samples and samples out of order are accepted. Samples further ahead than \
+                `--max-future` (a day by default) are refused with an error that names them.",
         table: "samples",
         shown: &["timestamp"],
         contest: false,
@@ -164,7 +164,8 @@ pub fn contests() -> Section {
     );
     Section {
         title: "Several samples for one series and timestamp",
-        about: "One stays, by [a total order](tables.md#one-row-for-each-place), whatever the order of arrival. The cells say which.",
+        about: "One wins, by [a total order](tables.md#one-row-for-each-key). The order of arrival does not matter. \
+            The cells show which one.",
         table: "samples",
         shown: &["value", "start_timestamp", "stale"],
         contest: true,
