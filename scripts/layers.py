@@ -31,6 +31,7 @@ ONLY = {
     "arrow": {"archive", "inspection"},
     "kube": {"api", "operator"},
     "axum": {"pipeline"},
+    "config": {"cli"},
 }
 
 

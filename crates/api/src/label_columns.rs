@@ -65,8 +65,8 @@ pub const RESERVED_FOR_LATER: &[&str] = &[
     "histograms",
 ];
 
-const MOST: usize = 32;
-const LONGEST_BYTES: usize = 128;
+const MOST: usize = LabelColumns::MOST;
+const LONGEST_BYTES: usize = LabelColumns::LONGEST_BYTES;
 
 /// Why a list of names cannot be [`LabelColumns`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -136,6 +136,11 @@ pub enum LabelColumnsError {
 }
 
 impl LabelColumns {
+    /// Most names.
+    pub const MOST: usize = 32;
+    /// Longest name, in bytes.
+    pub const LONGEST_BYTES: usize = 128;
+
     /// Takes `names`, in this order, if tables can have them as columns; an empty list is a valid one.
     pub fn new(names: Vec<String>) -> Result<Self, LabelColumnsError> {
         if names.len() > MOST {

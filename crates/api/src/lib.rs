@@ -5,13 +5,14 @@
 
 mod archive_access;
 mod archive_location;
+pub mod bounds;
 mod byte_size;
+mod configuration;
 mod deliveries;
 mod label_columns;
 pub mod log_output;
 #[cfg(feature = "kubernetes")]
 pub mod metrics_archive;
-mod receiver_config;
 pub mod receiver_settings;
 mod sender_label;
 mod timespan;
@@ -22,12 +23,14 @@ mod yaml;
 pub use archive_access::{ArchiveAccess, ArchiveAccessError};
 pub use archive_location::{ArchiveLocation, ArchiveLocationError};
 pub use byte_size::{ByteSize, ByteSizeError};
+pub use configuration::{
+    ArchiveConfig, ConfigFile, ConfigFileError, Configuration, ListenError, ReceiveConfig, parse_listen,
+};
 pub use deliveries::{
     Deliveries, Delivery, ENTRY_HEADER, KnownSender, LONGEST_DELIVERY_BYTES, MOST_DELIVERIES, Oldest, STARTING,
     STOPPING,
 };
 pub use label_columns::{LabelColumns, LabelColumnsError, RESERVED_COLUMNS, RESERVED_FOR_LATER};
-pub use receiver_config::{ConfigFileError, ListenError, ReceiverConfig, parse_listen};
 pub use sender_label::{SenderLabel, SenderLabelError};
 pub use timespan::{Timespan, TimespanError};
 pub use unknown_tokens::{UnknownTokens, UnknownTokensError};

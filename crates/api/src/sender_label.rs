@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{RESERVED_COLUMNS, yaml};
 
-const LONGEST_BYTES: usize = 128;
+const LONGEST_BYTES: usize = SenderLabel::LONGEST_BYTES;
 /// Labels that series need to be told apart, or that a receiver reads: no sender's name may take their place.
 const MEANT_OTHERWISE: [&str; 5] = ["le", "quantile", "job", "instance", "prometheus_replica"];
 
@@ -38,6 +38,9 @@ pub enum SenderLabelError {
 }
 
 impl SenderLabel {
+    /// Longest name, in bytes.
+    pub const LONGEST_BYTES: usize = 128;
+
     /// The name.
     pub fn name(&self) -> &str {
         &self.0

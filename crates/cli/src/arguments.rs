@@ -1,21 +1,19 @@
 //! Flags and environment variables, as people give them.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io::Write;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use promarchive_api::{
-    ArchiveAccess, ArchiveLocation, ByteSize, LabelColumns, ReceiverConfig, SenderLabel, Timespan, UnknownTokens,
-    parse_listen,
-};
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use promarchive_api::{ArchiveConfig, ArchiveLocation, ByteSize, Configuration, ReceiveConfig, bounds};
 use promarchive_archive::Location;
 use promarchive_archive::store::Store;
 
 use crate::failure::Failure;
+use crate::origins::{self, Origins};
 
 /// Keeps every Prometheus sample, exactly as sent, as tables that any data tool opens.
 #[derive(Debug, Parser)]
@@ -43,7 +41,7 @@ pub(crate) enum Command {
     Flush(FlushArguments),
 }
 
-/// What `receive` is told by flags and environment.
+/// What `receive` is told by flags and environment. [`command`] gives each flag its variable, and its help the bounds.
 #[derive(Clone, Debug, Default, Args)]
 #[command(after_help = "\
 A flag goes over its environment variable, that over the configuration file, that over the default.
@@ -58,116 +56,18 @@ and in prometheus.yml:
       protobuf_message: io.prometheus.write.v2.Request")]
 pub(crate) struct ReceiveArguments {
     /// Configuration file: the same settings in YAML, named as in `flushInterval`
-    #[arg(long, value_name = "FILE", env = "PROMARCHIVE_CONFIG")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Where the tables go: a directory or a file:// URL; made if it does not exist. Needed here or in the file
-    #[arg(long, value_name = "DIRECTORY", env = "PROMARCHIVE_ARCHIVE")]
-    archive: Option<ArchiveLocation>,
-    /// Who may read the files of the archive: owner, group or everyone
-    /// [default: group, or less if the umask of the process says so]
-    #[arg(long, value_name = "WHO", env = "PROMARCHIVE_ARCHIVE_ACCESS")]
-    archive_access: Option<ArchiveAccess>,
-    /// Address and port to listen on. Anything but loopback needs --tokens [default: 127.0.0.1:9201]
-    #[arg(long, value_name = "IP:PORT", env = "PROMARCHIVE_LISTEN", value_parser = parse_listen)]
-    listen: Option<SocketAddr>,
-    /// Directory of the write-ahead log, never inside the archive [default: the archive's name and `.wal`, beside it]
-    #[arg(long, value_name = "DIRECTORY", env = "PROMARCHIVE_WAL")]
-    wal: Option<PathBuf>,
-    /// Most bytes that the write-ahead log may take on disk; past them senders are told to wait [default: 8Gi]
-    #[arg(long, value_name = "SIZE", env = "PROMARCHIVE_WAL_MAX_BYTES")]
-    wal_max_bytes: Option<ByteSize>,
-    /// Longest time from acknowledged to committed, 100ms to 1d [default: 5m]
-    #[arg(long, value_name = "DURATION", env = "PROMARCHIVE_FLUSH_INTERVAL")]
-    flush_interval: Option<Timespan>,
-    /// Buffered bytes that start a flush before its time, at most a quarter of --memory-limit
-    /// [default: an eighth of it, at most 256Mi]
-    #[arg(long, value_name = "SIZE", env = "PROMARCHIVE_FLUSH_BYTES")]
-    flush_bytes: Option<ByteSize>,
-    /// Most bytes held in memory; past them senders are told to wait [default: 1Gi]
-    #[arg(long, value_name = "SIZE", env = "PROMARCHIVE_MEMORY_LIMIT")]
-    memory_limit: Option<ByteSize>,
-    /// How far in the future a timestamp may be, at least 1d; later ones are refused by name [default: 1d]
-    #[arg(long, value_name = "DURATION", env = "PROMARCHIVE_MAX_FUTURE")]
-    max_future: Option<Timespan>,
-    /// How old a sample may be when it comes, at least 1d; older ones are refused by name [default: no limit]
-    #[arg(long, value_name = "DURATION", env = "PROMARCHIVE_MAX_PAST")]
-    max_past: Option<Timespan>,
-    /// File of the tokens, one a line: `NAME SHA256 ROLES`, with roles such as write or write,operate; taken up when it
-    /// changes [default: none]
-    #[arg(long, value_name = "FILE", env = "PROMARCHIVE_TOKENS")]
-    tokens: Option<PathBuf>,
-    /// How a write is answered whose token is not in the tokens file: refuse (401, the sender drops it) or retry (503, the
-    /// sender tries again, and the file may be empty) [default: refuse]
-    #[arg(long, value_name = "refuse|retry", env = "PROMARCHIVE_UNKNOWN_TOKENS")]
-    unknown_tokens: Option<UnknownTokens>,
-    /// Label that is set on every series to the name of its sender in the tokens file, in place of what the sender says under
-    /// that name [default: none, every sender may write any series]
-    #[arg(long, value_name = "LABEL", env = "PROMARCHIVE_SENDER_LABEL")]
-    sender_label: Option<SenderLabel>,
-    /// Certificate chain in PEM; taken up when it changes [default: none, plain HTTP]
-    #[arg(long, value_name = "FILE", env = "PROMARCHIVE_TLS_CERT")]
-    tls_cert: Option<PathBuf>,
-    /// Private key of the certificate in PEM [default: none, plain HTTP]
-    #[arg(long, value_name = "FILE", env = "PROMARCHIVE_TLS_KEY")]
-    tls_key: Option<PathBuf>,
-    /// Labels that become columns of their own, with commas between; fixed when the archive is made, at most 32, "" for none
-    /// [default: those of the archive; of a new one namespace,pod,container,node,job,instance]
-    #[arg(long, value_name = "NAMES", env = "PROMARCHIVE_LABEL_COLUMNS")]
-    label_columns: Option<LabelColumns>,
-    /// How far back, at least, a repeated request is recognised; at least two flush intervals
-    /// [default: 10m, or two flush intervals if that is more]
-    #[arg(long, value_name = "DURATION", env = "PROMARCHIVE_DEDUP_HORIZON")]
-    dedup_horizon: Option<Timespan>,
-    /// Lets anybody write who reaches an address that is not loopback
-    #[arg(
-        long,
-        env = "PROMARCHIVE_INSECURE_ALLOW_UNAUTHENTICATED",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        value_name = "true|false"
-    )]
-    insecure_allow_unauthenticated: Option<bool>,
-    /// Longest request body, compressed; longer ones are answered with 413 [default: 32Mi]
-    #[arg(long, value_name = "SIZE", env = "PROMARCHIVE_MAX_REQUEST_BYTES")]
-    max_request_bytes: Option<ByteSize>,
-    /// Longest request body, decompressed; longer ones are answered with 400 [default: 32Mi]
-    #[arg(long, value_name = "SIZE", env = "PROMARCHIVE_MAX_DECODED_BYTES")]
-    max_decoded_bytes: Option<ByteSize>,
-    /// Most connections that one IP address may have at a time, 1 to 1024; raise it behind a proxy [default: 512]
-    #[arg(long, value_name = "NUMBER", env = "PROMARCHIVE_MAX_CONNECTIONS_PER_ADDRESS")]
-    max_connections_per_address: Option<u32>,
-    /// Longest time from SIGTERM to the end; what is not committed by then stays in the write-ahead log [default: 25s]
-    #[arg(long, value_name = "DURATION", env = "PROMARCHIVE_SHUTDOWN_GRACE")]
-    shutdown_grace: Option<Timespan>,
+    #[command(flatten)]
+    archive: ArchiveConfig,
+    #[command(flatten)]
+    receive: ReceiveConfig,
 }
 
-impl From<ReceiveArguments> for ReceiverConfig {
-    fn from(arguments: ReceiveArguments) -> Self {
-        Self {
-            archive: arguments.archive,
-            archive_access: arguments.archive_access,
-            listen: arguments.listen,
-            wal: arguments.wal,
-            wal_max_bytes: arguments.wal_max_bytes,
-            flush_interval: arguments.flush_interval,
-            flush_bytes: arguments.flush_bytes,
-            memory_limit: arguments.memory_limit,
-            max_future: arguments.max_future,
-            max_past: arguments.max_past,
-            tokens: arguments.tokens,
-            unknown_tokens: arguments.unknown_tokens,
-            sender_label: arguments.sender_label,
-            tls_cert: arguments.tls_cert,
-            tls_key: arguments.tls_key,
-            label_columns: arguments.label_columns,
-            dedup_horizon: arguments.dedup_horizon,
-            insecure: arguments.insecure_allow_unauthenticated,
-            max_request_bytes: arguments.max_request_bytes,
-            max_decoded_bytes: arguments.max_decoded_bytes,
-            max_connections_per_address: arguments.max_connections_per_address,
-            shutdown_grace: arguments.shutdown_grace,
-        }
+impl ReceiveArguments {
+    /// The settings among them.
+    pub(crate) fn configuration(self) -> Configuration {
+        Configuration { archive: self.archive, receive: self.receive }
     }
 }
 
@@ -245,13 +145,23 @@ pub(crate) struct FlushArguments {
     pub(crate) config: Option<PathBuf>,
     /// Its archive: a directory or a file:// URL
     #[arg(long, value_name = "DIRECTORY", env = "PROMARCHIVE_ARCHIVE", group = "which")]
-    pub(crate) archive: Option<ArchiveLocation>,
+    archive: Option<ArchiveLocation>,
     /// Directory of its write-ahead log [default: the archive's name and `.wal`, beside it]
     #[arg(long, value_name = "DIRECTORY", env = "PROMARCHIVE_WAL", group = "which")]
-    pub(crate) wal: Option<PathBuf>,
+    wal: Option<PathBuf>,
     /// How the answer is printed
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     pub(crate) output: Output,
+}
+
+impl FlushArguments {
+    /// The settings among them.
+    pub(crate) fn configuration(self) -> Configuration {
+        Configuration {
+            archive: ArchiveConfig { archive: self.archive, ..ArchiveConfig::default() },
+            receive: ReceiveConfig { wal: self.wal, ..ReceiveConfig::default() },
+        }
+    }
 }
 
 /// For people or for programs.
@@ -261,6 +171,33 @@ pub(crate) enum Output {
     Table,
     /// One JSON document, numbers in base units
     Json,
+}
+
+/// What the program is told by its words and its environment, and where each of it comes from.
+pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<(Arguments, Origins), clap::Error> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(words)?;
+    let arguments = Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    Ok((arguments, Origins::of(&command, &matches)))
+}
+
+fn command() -> clap::Command {
+    Arguments::command().mut_subcommand("receive", |receive| receive.mut_args(as_setting))
+}
+
+/// The flag of a setting, with the variable that says the same, and with bounds and default in its help.
+fn as_setting(flag: Arg) -> Arg {
+    let Some(name) = flag.get_long().map(str::to_owned) else { return flag };
+    let stated = bounds::stated().into_iter().find(|stated| origins::is_field(flag.get_id().as_str(), stated.setting));
+    let flag = flag.env(variable(&name));
+    let (Some(stated), Some(help)) = (stated, flag.get_help().map(ToString::to_string)) else { return flag };
+    let default = stated.default.map_or(String::new(), |default| format!(" [default: {default}]"));
+    flag.help(format!("{help} [{}]{default}", stated.range))
+}
+
+/// The variable that says the same as a flag: `PROMARCHIVE_FLUSH_INTERVAL` for `flush-interval`.
+fn variable(flag: &str) -> String {
+    format!("PROMARCHIVE_{}", flag.to_uppercase().replace('-', "_"))
 }
 
 /// Prints what clap found; for a wrong value that no flag gave, also the environment variable that did.
@@ -281,15 +218,14 @@ fn variable_at_fault(error: &clap::Error, mut given: impl Iterator<Item = String
     let flag = argument.split([' ', '=', '[']).next().filter(|flag| flag.starts_with("--"))?.to_owned();
     let from_flag =
         given.any(|word| word == flag || word.strip_prefix(&flag).is_some_and(|rest| rest.starts_with('=')));
-    let variable = format!("PROMARCHIVE_{}", flag.trim_start_matches('-').to_uppercase().replace('-', "_"));
-    (!from_flag).then_some(variable)
+    (!from_flag).then(|| variable(flag.trim_start_matches('-')))
 }
 
 /// Variables that look like misspelt settings, each with the name that was probably meant.
 ///
 /// Only a hint: Kubernetes sets `PROMARCHIVE_…` variables of its own for a Service of that name.
 pub(crate) fn misspelt(variables: impl Iterator<Item = String>) -> Vec<(String, String)> {
-    let command = Arguments::command();
+    let command = command();
     let arguments = command.get_subcommands().flat_map(clap::Command::get_arguments);
     let known: BTreeSet<&str> = arguments.filter_map(|argument| argument.get_env()?.to_str()).collect();
     let nearest = |given: &str| known.iter().min_by_key(|name| strsim::osa_distance(given, name)).copied();
@@ -307,45 +243,108 @@ mod tests {
 
     #[test]
     fn the_definition_holds_together() {
-        Arguments::command().debug_assert();
+        command().debug_assert();
+    }
+
+    /// Flag, variable and field of every setting.
+    fn settings() -> Vec<(String, String, String)> {
+        let mut command = command();
+        let receive = command.find_subcommand_mut("receive").unwrap();
+        let fields = fields();
+        let flags = receive.get_arguments().filter(|argument| argument.get_id() != "config");
+        let settings: Vec<_> = flags
+            .map(|argument| {
+                let id = argument.get_id().as_str();
+                let field = fields.iter().find(|field| origins::is_field(id, field));
+                let field = field.unwrap_or_else(|| panic!("{id} is no field of a configuration file"));
+                let variable = argument.get_env().unwrap_or_else(|| panic!("{id} has no variable"));
+                let flag = argument.get_long().unwrap();
+                assert_eq!(variable, OsString::from(super::variable(flag)));
+                (format!("--{flag}"), variable.to_str().unwrap().to_owned(), field.clone())
+            })
+            .collect();
+        assert_eq!(settings.len(), fields.len(), "every field has a flag: {fields:?}");
+        settings
+    }
+
+    /// What a configuration file may have besides sections.
+    fn fields() -> Vec<String> {
+        let wrong = Configuration::from_yaml("x", "nonsense: 1").unwrap_err().to_string();
+        let fields = wrong.split("the fields are ").nth(1).unwrap().split(", ").map(str::to_owned);
+        fields.filter(|field| field != "receive").collect()
+    }
+
+    /// What the page says of each setting: a cell of its default and a cell of what it is.
+    fn rows() -> Vec<(String, [String; 2])> {
+        let page = include_str!("../../../docs/reference/receive.md");
+        let row = |(flag, variable, field): &(String, String, String)| {
+            let begins = format!("| `{flag}` | `{variable}` | `{field}` | ");
+            let row = page.lines().find_map(|line| line.strip_prefix(&begins));
+            let row = row.unwrap_or_else(|| panic!("docs/reference/receive.md has no row that begins with {begins}"));
+            let (default, what) = row.split_once(" | ").unwrap();
+            (field.clone(), [default, what].map(|cell| cell.replace('`', "")))
+        };
+        settings().iter().map(row).collect()
     }
 
     #[test]
-    fn the_reference_page_names_every_flag_variable_and_field() {
+    fn every_setting_is_flag_variable_field_and_row_of_the_reference_page() {
+        let rows = rows();
+        assert!(rows.len() >= 22, "{rows:?}");
         let page = include_str!("../../../docs/reference/receive.md");
-        let mut command = Arguments::command();
-        let receive = command.find_subcommand_mut("receive").unwrap();
-        for argument in receive.get_arguments().filter(|argument| argument.get_id() != "help") {
-            let flag = format!("`--{}`", argument.get_long().unwrap());
-            assert!(page.contains(&flag), "{flag} is not in docs/reference/receive.md");
-            if let Some(variable) = argument.get_env() {
-                let variable = variable.to_str().unwrap();
-                assert!(page.contains(&format!("`{variable}`")), "{variable} is not in docs/reference/receive.md");
-                assert_eq!(
-                    variable,
-                    flag.trim_matches('`').replace("--", "PROMARCHIVE_").replace('-', "_").to_uppercase()
-                );
-            }
+        let table = page.lines().filter(|line| line.starts_with("| `--")).count();
+        assert_eq!(table, rows.len() + 1, "a row is of no setting; one more is that of --config");
+    }
+
+    #[test]
+    fn page_help_and_example_have_the_bounds_and_defaults_that_are_in_force() {
+        let mut command = command();
+        let help = command.find_subcommand_mut("receive").unwrap().render_long_help().to_string();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        let example = include_str!("../../../examples/receiver.yaml");
+        let rows = rows();
+        for stated in bounds::stated() {
+            let (_, [default, what]) = rows.iter().find(|(field, _)| field == stated.setting).unwrap();
+            assert!(
+                what.contains(&stated.range),
+                "docs/reference/receive.md: {}: wants {}",
+                stated.setting,
+                stated.range
+            );
+            let Some(wants) = &stated.default else { continue };
+            assert_eq!(default, wants, "docs/reference/receive.md: {}", stated.setting);
+            assert!(example.contains(&format!("{}: {wants}\n", stated.setting)), "examples/receiver.yaml: {stated:?}");
+            assert!(help.contains(&format!("[{}] [default: {wants}]", stated.range)), "{stated:?}\n{help}");
         }
-        let everything = ReceiverConfig::from_yaml("x", "nonsense: 1").unwrap_err().to_string();
-        let fields = everything.split("the fields are ").nth(1).unwrap();
-        for field in fields.split(", ") {
-            assert!(page.contains(&format!("`{field}`")), "{field} is not in docs/reference/receive.md");
+        for (field, in_page, in_help) in [
+            ("memoryLimit", bounds::MEMORY_LIMIT.to_string(), format!("[default: {}]", bounds::MEMORY_LIMIT)),
+            ("flushBytes", format!("at most {}", bounds::FLUSH_BYTES), format!("at most {}]", bounds::FLUSH_BYTES)),
+            (
+                "dedupHorizon",
+                format!("{}, or", bounds::DEDUP_HORIZON),
+                format!("[default: {}, or", bounds::DEDUP_HORIZON),
+            ),
+        ] {
+            let (_, [default, _]) = rows.iter().find(|(name, _)| name == field).unwrap();
+            assert!(default.contains(&in_page), "docs/reference/receive.md: {field}: {default}");
+            assert!(help.contains(&in_help), "{field}: {in_help}\n{help}");
         }
     }
 
     #[test]
     fn the_example_of_a_configuration_file_has_every_field() {
         let example = include_str!("../../../examples/receiver.yaml");
-        ReceiverConfig::from_yaml("receiver.yaml", example).unwrap();
+        Configuration::from_yaml("receiver.yaml", example).unwrap();
         // What is commented out is right, too.
         let field = |line: &str| line.split_once(": ").is_some_and(|(name, _)| name.chars().all(char::is_alphabetic));
-        let everything: Vec<&str> =
-            example.lines().map(|line| line.strip_prefix("# ").filter(|rest| field(rest)).unwrap_or(line)).collect();
-        let everything = ReceiverConfig::from_yaml("receiver.yaml", &everything.join("\n")).unwrap();
-        let fields = ReceiverConfig::from_yaml("x", "nonsense: 1").unwrap_err().to_string();
-        let given = everything.to_yaml();
-        for field in fields.split("the fields are ").nth(1).unwrap().split(", ") {
+        let uncommented = |line: &str| match line.split_once("# ") {
+            Some((indent, rest)) if indent.trim().is_empty() && field(rest) => format!("{indent}{rest}"),
+            _ => line.to_owned(),
+        };
+        let everything: Vec<String> = example.lines().map(uncommented).collect();
+        let everything = Configuration::from_yaml("receiver.yaml", &everything.join("\n")).unwrap();
+        let given = everything.to_receiver_yaml();
+        for field in fields() {
             assert!(given.contains(&format!("{field}:")), "{field} is not in examples/receiver.yaml");
         }
     }
@@ -360,16 +359,21 @@ mod tests {
     #[test]
     fn every_flag_reaches_the_configuration() {
         let line = "promarchive receive --archive a --archive-access owner --listen 127.0.0.1:1 --wal w --wal-max-bytes 2Gi --flush-interval 1m \
-                    --flush-bytes 1Mi --memory-limit 2Gi --max-future 2d --tokens t --unknown-tokens retry --tls-cert c --tls-key k \
-                    --label-columns pod,job --dedup-horizon 1h --insecure-allow-unauthenticated \
-                    --max-request-bytes 1Mi --max-decoded-bytes 2Mi \
+                    --flush-bytes 1Mi --memory-limit 2Gi --max-future 2d --max-past 3d --tokens t --unknown-tokens retry \
+                    --sender-label sender --tls-cert c --tls-key k --label-columns pod,job --dedup-horizon 1h \
+                    --insecure-allow-unauthenticated --max-request-bytes 1Mi --max-decoded-bytes 2Mi \
                     --max-connections-per-address 9 --shutdown-grace 10s";
-        let Command::Receive(receive) = Arguments::try_parse_from(line.split_whitespace()).unwrap().command else {
+        let (arguments, origins) = parse(line.split_whitespace().map(OsString::from)).unwrap();
+        let Command::Receive(receive) = arguments.command else {
             panic!("another command");
         };
-        let config = ReceiverConfig::from(*receive);
-        assert_eq!(config.to_yaml().lines().filter(|line| !line.starts_with("- ")).count(), 20, "{}", config.to_yaml());
-        assert_eq!(config.insecure, Some(true));
-        assert_eq!(config.label_columns.unwrap().names(), ["pod", "job"]);
+        let config = receive.configuration();
+        let written = config.to_receiver_yaml();
+        for (flag, _, field) in settings() {
+            assert!(written.contains(&format!("{field}: ")) || written.contains(&format!("{field}:\n- ")), "{written}");
+            assert_eq!(origins.origin(&field), Some(format!("by {flag}").as_str()));
+        }
+        assert_eq!(config.receive.insecure, Some(true));
+        assert_eq!(config.archive.label_columns.unwrap().names(), ["pod", "job"]);
     }
 }

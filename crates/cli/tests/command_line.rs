@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are not seen as tests")]
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::Duration;
@@ -94,6 +96,54 @@ fn a_wrong_file_is_named_with_its_place() {
     assert_eq!(err.lines().count(), 1, "{err}");
 }
 
+/// Of flag, variable and file the same wrong value: the error says which of them it comes from.
+#[test]
+fn a_wrong_value_is_named_with_where_it_comes_from() {
+    let directory = tempfile::tempdir().unwrap();
+    let old = directory.path().join("old.yaml");
+    let new = directory.path().join("new.yaml");
+    fs::write(&old, "archive: a\n\nflushInterval: 2d\n").unwrap();
+    fs::write(&new, "archive: a\nreceive:\n  # Too long.\n  flushInterval: 2d\n").unwrap();
+    let (old, new) = (old.to_str().unwrap(), new.to_str().unwrap());
+    let variable = ("PROMARCHIVE_FLUSH_INTERVAL", "2d");
+    let bound = "error: flushInterval is 2d: want 100ms to 1d (set ";
+    for (arguments, environment, wants) in [
+        (&["--archive", "a", "--flush-interval", "2d"][..], &[][..], format!("{bound}by --flush-interval)")),
+        (&["--archive", "a"], &[variable], format!("{bound}by the environment variable PROMARCHIVE_FLUSH_INTERVAL)")),
+        (&["--config", old], &[], format!("{bound}in {old}:3:1)")),
+        (&["--config", new], &[], format!("{bound}in {new}:4:3)")),
+        // What goes over it is at fault, and not what it goes over.
+        (&["--config", old], &[("PROMARCHIVE_FLUSH_INTERVAL", "3d")], "PROMARCHIVE_FLUSH_INTERVAL)".to_owned()),
+        (
+            &["--config", old, "--flush-interval=4d"],
+            &[variable],
+            "is 4d: want 100ms to 1d (set by --flush-int".to_owned(),
+        ),
+        (&["--config", old, "--flush-interval", "1m", "--wal", "a/w"], &[], "(wal is set by --wal)".to_owned()),
+        (&["--config", old, "--flush-interval", "1m", "--listen=[::]:1"], &[], "(set by --listen)".to_owned()),
+        // Without a value of its own there is nothing to name.
+        (
+            &["--archive", "a", "--memory-limit", "1Gi", "--flush-bytes", "1Gi"],
+            &[],
+            "(set by --flush-bytes)".to_owned(),
+        ),
+        (&["--archive", "a", "--max-decoded-bytes", "1Gi"], &[], "lower these two\n".to_owned()),
+    ] {
+        let arguments: Vec<&str> = ["receive"].iter().chain(arguments).copied().collect();
+        let (code, _, err) = run(&arguments, environment);
+        assert_eq!(code, Some(2), "{arguments:?}\n{err}");
+        assert!(err.contains(&wants) && err.lines().count() == 1, "{arguments:?}\n{err}\nwants {wants}");
+    }
+}
+
+#[test]
+fn a_path_that_is_no_text_is_refused_by_name() {
+    let mut command = promarchive(&["receive", "--archive", "a", "--wal"], &[]);
+    let Output { status, stderr, .. } = command.arg(OsStr::from_bytes(b"/tmp/\xff")).output().unwrap();
+    let err = String::from_utf8(stderr).unwrap();
+    assert!(status.code() == Some(2) && err.contains("set by --wal") && err.lines().count() == 1, "{err}");
+}
+
 /// A receiver that is ended when the test is.
 struct Receiver(Child);
 
@@ -120,15 +170,25 @@ fn address(receiver: &mut Receiver) -> (String, BufReader<ChildStderr>) {
 #[test]
 fn flag_over_environment_over_file() {
     let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("receiver.yaml");
     let archive = directory.path().join("archive");
-    fs::write(&file, format!("archive: {}\nlisten: 127.0.0.3:0\nshutdownGrace: 5s\n", archive.display())).unwrap();
-    let config = ("PROMARCHIVE_CONFIG", file.to_str().unwrap());
+    let file = |name: &str, text: String| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let archive = format!("archive: {}\n", archive.display());
+    let flat = file("flat.yaml", format!("{archive}listen: 127.0.0.3:0\nshutdownGrace: 5s\n"));
+    let section = file("section.yaml", format!("{archive}receive:\n  listen: 127.0.0.3:0\n  shutdownGrace: 5s\n"));
+    let flat = ("PROMARCHIVE_CONFIG", flat.as_str());
+    let section = ("PROMARCHIVE_CONFIG", section.as_str());
     let variable = ("PROMARCHIVE_LISTEN", "127.0.0.2:0");
     for (flags, environment, wants) in [
-        (&["receive"][..], &[config][..], "127.0.0.3:"),
-        (&["receive"], &[config, variable], "127.0.0.2:"),
-        (&["receive", "--listen", "127.0.0.1:0"], &[config, variable], "127.0.0.1:"),
+        (&["receive"][..], &[flat][..], "127.0.0.3:"),
+        (&["receive"], &[flat, variable], "127.0.0.2:"),
+        (&["receive", "--listen", "127.0.0.1:0"], &[flat, variable], "127.0.0.1:"),
+        (&["receive"], &[section], "127.0.0.3:"),
+        (&["receive"], &[section, variable], "127.0.0.2:"),
+        (&["receive", "--listen", "127.0.0.1:0"], &[section, variable], "127.0.0.1:"),
     ] {
         let child = promarchive(flags, environment).stderr(Stdio::piped()).spawn().unwrap();
         let mut receiver = Receiver(child);

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use promarchive_api::receiver_settings::Settings;
 use promarchive_api::tokens_file::{TokenLine, TokenSet, good_lines, write};
-use promarchive_api::{ArchiveLocation, ByteSize, LabelColumns, ReceiverConfig, Timespan, UnknownTokens, parse_listen};
+use promarchive_api::{ArchiveLocation, ByteSize, Configuration, LabelColumns, Timespan, UnknownTokens, parse_listen};
 
 use crate::memory::within;
 
@@ -38,13 +38,13 @@ pub fn configuration(input: &[u8]) {
 }
 
 fn config_file(text: &str) {
-    let read = within(memory_limit(text), || ReceiverConfig::from_yaml("receiver.yaml", text));
+    let read = within(memory_limit(text), || Configuration::from_yaml("receiver.yaml", text));
     let config = match read {
         Ok(config) => config,
         Err(error) => return assert_one_line(&error.to_string()),
     };
-    let written = config.to_yaml();
-    let again = ReceiverConfig::from_yaml("written.yaml", &written);
+    let written = config.to_receiver_yaml();
+    let again = Configuration::from_yaml("written.yaml", &written);
     assert_eq!(again.as_ref(), Ok(&config), "{written}");
     match Settings::resolve(config) {
         Ok(settings) => {

@@ -8,6 +8,9 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::bounds::in_pods;
+use crate::{LabelColumns, SenderLabel};
+
 /// How samples are received and written.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -40,7 +43,7 @@ pub struct ReceiverSpec {
     #[schemars(length(max = 32), regex(pattern = r"^([0-9]+(w|d|h|m|s|ms))+$"))]
     pub flush_interval: Option<String>,
 
-    /// Most that the write-ahead log takes on the volume, such as `8Gi`; past it senders are asked to wait.
+    /// Most that the write-ahead log takes on the volume, such as `8Gi`, `64Mi` or more. Past it senders are asked to wait.
     /// Default: a quarter of `size`, at most `8Gi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^[0-9]+([kKMGT]i?)?B?$"))]
@@ -50,14 +53,14 @@ pub struct ReceiverSpec {
     /// `namespace`, `pod`, `container`, `node`, `job`, `instance`. An empty list means none. Names with a dot, and
     /// names that the tables of downsampled samples need, are refused. Cannot be changed later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32), inner(length(min = 1, max = 128)))]
+    #[schemars(length(max = LabelColumns::MOST), inner(length(min = 1, max = LabelColumns::LONGEST_BYTES)))]
     pub label_columns: Option<Vec<String>>,
 
     /// A label that the receiver sets on every series to the name of its sender, such as `Prometheus/monitoring/k8s`; what the sender
     /// itself says under that name is replaced. Default: none, and any sender of the archive may write any series. Can be changed at any
     /// time, and is for new samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[a-zA-Z][a-zA-Z0-9_]*$"))]
+    #[schemars(length(min = 1, max = SenderLabel::LONGEST_BYTES), regex(pattern = r"^[a-zA-Z][a-zA-Z0-9_]*$"))]
     pub sender_label: Option<String>,
 
     /// How old a sample may be when it comes, `1d` or more; older ones are refused, and their sender drops them. Default: no limit.
@@ -82,7 +85,7 @@ pub struct ReceiverSpec {
     /// Who else may connect to the receiver, such as a Prometheus of another namespace that scrapes it. Each item is a peer as in
     /// `ingress.from` of a NetworkPolicy. Who writes still needs a token.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = in_pods::MOST_NETWORK_POLICY_PEERS))]
     pub network_policy_peers: Vec<NetworkPolicyPeer>,
 
     /// The PodMonitor by which a Prometheus scrapes the receiver's own metrics. It is made where the kind is installed.
@@ -95,7 +98,7 @@ pub struct ReceiverSpec {
 
     /// Secrets of the archive's namespace with which the receiver's image is pulled. A change restarts the receiver.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[schemars(length(max = in_pods::MOST_PULL_SECRETS), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub image_pull_secrets: Vec<PullSecret>,
 
     /// Priority class of the receiver's pod. Those of the system (`system-…`) are refused. A change restarts the receiver.
@@ -110,7 +113,7 @@ pub struct ReceiverSpec {
 pub struct PodMonitorSpec {
     /// Labels by which a Prometheus selects the PodMonitor, such as `release: kube-prometheus-stack`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
+    #[schemars(extend("maxProperties" = in_pods::MOST_KEYS))]
     pub labels: BTreeMap<String, String>,
 }
 
@@ -122,12 +125,12 @@ pub struct PodMetadata {
     /// other programs change the pod, so the administrator of the cluster says which other keys are allowed:
     /// `admissionPolicy.receiverPodLabels` of the chart.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
+    #[schemars(extend("maxProperties" = in_pods::MOST_KEYS))]
     pub labels: BTreeMap<String, String>,
     /// Annotations. Some of them make other programs change the pod, so the administrator of the cluster says which keys are allowed:
     /// `admissionPolicy.receiverPodAnnotations` of the chart. By default none is.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
+    #[schemars(extend("maxProperties" = in_pods::MOST_KEYS))]
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -167,7 +170,7 @@ pub enum NetworkPolicyMode {
 pub struct Scheduling {
     /// Labels that a node must have.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
+    #[schemars(extend("maxProperties" = in_pods::MOST_KEYS))]
     pub node_selector: BTreeMap<String, String>,
     /// Taints that the receiver tolerates.
     #[serde(skip_serializing_if = "Vec::is_empty")]

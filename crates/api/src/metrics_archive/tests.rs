@@ -1,6 +1,8 @@
 use kube::CustomResourceExt;
 
 use super::*;
+use crate::bounds::{self, in_pods};
+use crate::{ArchiveConfig, LabelColumns, ReceiveConfig, SenderLabel, yaml};
 
 #[test]
 fn the_crd_is_small_enough_for_a_plain_apply() {
@@ -78,5 +80,51 @@ fn the_rules_of_a_queue_say_the_limits_that_the_operator_has() {
     ] {
         let description = fields[field]["description"].as_str().unwrap();
         assert!(description.ends_with(&format!("At most {foreign} in another namespace.")), "{description}");
+    }
+}
+
+/// Descriptions are text, and cannot name the constants.
+#[test]
+fn the_kind_says_the_bounds_and_defaults_that_the_operator_and_the_receiver_have() {
+    let crd = serde_json::to_value(MetricsArchive::crd()).unwrap();
+    let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+    let receiver = &spec["receiver"]["properties"];
+    let said = |field: &serde_json::Value| field["description"].as_str().unwrap().replace('`', "").replace('\n', " ");
+    let (interval, past) = (bounds::FLUSH_INTERVAL, bounds::MAX_PAST);
+    let drain = in_pods::DRAIN_TIMEOUT;
+    let (wal, memory) = (in_pods::WAL_MAX_BYTES, in_pods::CONTAINER_MEMORY);
+    for (field, wants) in [
+        (&receiver["flushInterval"], format!(", {}. Default: {}.", interval.range(), interval.or_default(None))),
+        (&receiver["maxPast"], format!(", {} or more;", past.least)),
+        (&receiver["walMaxBytes"], format!(", {} or more.", wal.least)),
+        (&receiver["walMaxBytes"], format!("Default: a quarter of size, at most {}.", wal.or_default(None))),
+        (&receiver["resources"], format!("requests of 100m CPU and {} memory", memory.least)),
+        (&receiver["resources"], format!("a limit of {} memory.", memory.or_default(None))),
+        (&receiver["resources"], format!("must be {} or more.", memory.least)),
+        (&receiver["labelColumns"], format!("Default: {}.", LabelColumns::default().to_string().replace(',', ", "))),
+        (
+            &spec["prometheuses"]["items"]["properties"]["drainTimeout"],
+            format!(", {}. Default: {}.", drain.range(), drain.or_default(None)),
+        ),
+    ] {
+        assert!(said(field).contains(&wants), "{wants:?} is not in {:?}", said(field));
+    }
+    // A setting of both has the same name in both.
+    let fields = [yaml::field_names::<ArchiveConfig>(), yaml::field_names::<ReceiveConfig>()].concat();
+    let of_both: Vec<&String> = fields.iter().filter(|field| !receiver[field.as_str()].is_null()).collect();
+    assert_eq!(of_both, ["labelColumns", "walMaxBytes", "flushInterval", "maxPast", "senderLabel"]);
+    let limits = [
+        (&receiver["labelColumns"]["maxItems"], LabelColumns::MOST),
+        (&receiver["labelColumns"]["items"]["maxLength"], LabelColumns::LONGEST_BYTES),
+        (&receiver["senderLabel"]["maxLength"], SenderLabel::LONGEST_BYTES),
+        (&receiver["networkPolicyPeers"]["maxItems"], in_pods::MOST_NETWORK_POLICY_PEERS),
+        (&receiver["imagePullSecrets"]["maxItems"], in_pods::MOST_PULL_SECRETS),
+        (&receiver["podMetadata"]["properties"]["labels"]["maxProperties"], in_pods::MOST_KEYS),
+        (&receiver["podMetadata"]["properties"]["annotations"]["maxProperties"], in_pods::MOST_KEYS),
+        (&receiver["podMonitor"]["properties"]["labels"]["maxProperties"], in_pods::MOST_KEYS),
+        (&receiver["scheduling"]["properties"]["nodeSelector"]["maxProperties"], in_pods::MOST_KEYS),
+    ];
+    for (schema, limit) in limits {
+        assert_eq!(schema.as_u64(), Some(limit as u64), "{schema}");
     }
 }

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::bounds::OutOfBounds;
+
 /// A combination of settings that cannot be; each message names the settings and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
@@ -88,13 +90,23 @@ pub enum SettingsError {
     )]
     NoSendersToName,
     /// A value outside of its bounds.
-    #[error("{setting} is {given}: {bound}")]
-    Bound {
-        /// The setting's name in the file.
-        setting: &'static str,
-        /// Its value, with unit.
-        given: String,
-        /// Which values there can be, and why.
-        bound: String,
-    },
+    #[error(transparent)]
+    Bound(#[from] OutOfBounds),
+}
+
+impl SettingsError {
+    /// The settings that it is about, by their names in the file; the one to change comes first.
+    pub fn settings(&self) -> &[&'static str] {
+        match self {
+            Self::NoArchive => &[],
+            Self::NoPlaceForWal { .. } => &["archive"],
+            Self::Path { .. } | Self::WalInArchive { .. } | Self::ArchiveInWal { .. } => &["wal", "archive"],
+            Self::NoPlainPath { setting, .. } => std::slice::from_ref(setting),
+            Self::HalfOfTls { given, .. } => std::slice::from_ref(given),
+            Self::Unauthenticated { .. } => &["listen"],
+            Self::NoTokensToKnow => &["unknownTokens"],
+            Self::NoSendersToName => &["senderLabel"],
+            Self::Bound(bound) => std::slice::from_ref(&bound.setting),
+        }
+    }
 }

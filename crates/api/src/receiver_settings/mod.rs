@@ -3,6 +3,7 @@
 mod error;
 mod paths;
 
+use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,32 +11,16 @@ use std::time::Duration;
 pub use error::SettingsError;
 pub use paths::check_apart;
 
+use crate::bounds::{self, Bounds, OutOfBounds};
 use crate::{
-    ArchiveAccess, ArchiveLocation, ByteSize, LabelColumns, ReceiverConfig, SenderLabel, Timespan, UnknownTokens,
+    ArchiveAccess, ArchiveLocation, ByteSize, Configuration, LabelColumns, SenderLabel, Timespan, UnknownTokens,
 };
 
 const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
 
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9201);
-const WAL_MAX_BYTES: u64 = 8 * GIB;
-const FLUSH_INTERVAL: Duration = Duration::from_secs(300);
-const FLUSH_BYTES: u64 = 256 * MIB;
-const MEMORY_LIMIT: u64 = GIB;
 /// A file being encoded: itself, and a row group in several forms.
 const ENCODING_BYTES: u64 = 64 * MIB;
-const MAX_FUTURE: Duration = Duration::from_secs(86_400);
-/// Longer than any sender is off line. Less would be lost when one comes back.
-const LEAST_PAST: Duration = Duration::from_secs(86_400);
-const LONGEST_SPAN: Duration = Duration::from_secs(100 * 365 * 86_400);
-const DEDUP_HORIZON: Duration = Duration::from_secs(600);
-const MAX_REQUEST_BYTES: u64 = 32 * MIB;
-const MAX_DECODED_BYTES: u64 = 32 * MIB;
-/// A record of the WAL takes no more.
-const MOST_REQUEST_BYTES: u64 = 63 * MIB;
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(25);
-/// Connections served at a time.
-const MAX_CONNECTIONS: u32 = 1024;
 
 /// Everything that a receiver is told; concrete and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,7 +133,7 @@ impl Default for Timeouts {
             admission: Duration::from_secs(5),
             tls_handshake: Duration::from_secs(10),
             stalled_answer: Duration::from_secs(30),
-            drain: SHUTDOWN_GRACE,
+            drain: bounds::SHUTDOWN_GRACE.or_default(None).duration(),
             tokens_poll: Duration::from_secs(2),
             tls_poll: Duration::from_secs(10),
         }
@@ -162,20 +147,21 @@ impl Default for HttpSettings {
             tokens: None,
             unknown_tokens: UnknownTokens::Refuse,
             tls: None,
-            max_request_bytes: MAX_REQUEST_BYTES,
-            max_decoded_bytes: MAX_DECODED_BYTES,
-            in_flight_bytes: MEMORY_LIMIT / 4,
-            max_connections: MAX_CONNECTIONS as usize,
-            max_connections_per_address: MAX_CONNECTIONS as usize / 2,
+            max_request_bytes: bounds::MAX_REQUEST_BYTES.or_default(None).0,
+            max_decoded_bytes: bounds::MAX_DECODED_BYTES.or_default(None).0,
+            in_flight_bytes: bounds::MEMORY_LIMIT.0 / 4,
+            max_connections: bounds::MAX_CONNECTIONS as usize,
+            max_connections_per_address: bounds::MAX_CONNECTIONS_PER_ADDRESS.or_default(None) as usize,
             timeouts: Timeouts::default(),
         }
     }
 }
 
 impl Settings {
-    /// Settings out of `config` (flags, environment and file laid over each other) and the defaults.
-    pub fn resolve(config: ReceiverConfig) -> Result<Self, SettingsError> {
-        let archive = config.archive.ok_or(SettingsError::NoArchive)?;
+    /// Settings out of `configuration` (flags, environment and file laid over each other) and the defaults.
+    pub fn resolve(configuration: Configuration) -> Result<Self, SettingsError> {
+        let Configuration { archive: shared, receive: config } = configuration;
+        let archive = shared.archive.ok_or(SettingsError::NoArchive)?;
         for (setting, path) in [
             ("wal", &config.wal),
             ("tokens", &config.tokens),
@@ -184,44 +170,36 @@ impl Settings {
         ] {
             paths::check_plain(setting, path.as_deref())?;
         }
-        let wal = match (config.wal, archive.directory()) {
-            (Some(wal), _) => wal,
-            (None, Some(directory)) => paths::beside(directory)?,
-            (None, None) => return Err(SettingsError::NoPlaceForWal { archive: archive.to_string().into() }),
-        };
-        if let Some(directory) = archive.directory() {
-            check_apart(directory, &wal)?;
-        }
-
-        let memory_limit = config.memory_limit.map_or(MEMORY_LIMIT, |size| size.0);
-        let flush_interval = config.flush_interval.map_or(FLUSH_INTERVAL, Timespan::duration);
-        let shutdown_grace = config.shutdown_grace.map_or(SHUTDOWN_GRACE, Timespan::duration);
-        let max_request_bytes = config.max_request_bytes.map_or(MAX_REQUEST_BYTES, |size| size.0);
-        let max_decoded_bytes = config.max_decoded_bytes.map_or(MAX_DECODED_BYTES, |size| size.0);
-        let max_connections_per_address = config.max_connections_per_address.unwrap_or(MAX_CONNECTIONS / 2);
-        if !(1..=MAX_CONNECTIONS).contains(&max_connections_per_address) {
-            return Err(SettingsError::Bound {
-                setting: "maxConnectionsPerAddress",
-                given: max_connections_per_address.to_string(),
-                bound: format!("want 1 to {MAX_CONNECTIONS}, the number of all connections"),
-            });
-        }
+        let wal = wal_apart(config.wal, &archive)?;
+        let memory_limit = config.memory_limit.unwrap_or(bounds::MEMORY_LIMIT).0;
+        let flush_interval = bounds::FLUSH_INTERVAL.or_default(config.flush_interval).duration();
+        let shutdown_grace = bounds::SHUTDOWN_GRACE.or_default(config.shutdown_grace).duration();
+        let max_request_bytes = bounds::MAX_REQUEST_BYTES.or_default(config.max_request_bytes).0;
+        let max_decoded_bytes = bounds::MAX_DECODED_BYTES.or_default(config.max_decoded_bytes).0;
+        let connections = bounds::MAX_CONNECTIONS_PER_ADDRESS;
+        let max_connections_per_address = connections.or_default(config.max_connections_per_address);
+        within(
+            connections.setting,
+            max_connections_per_address,
+            connections.contain(max_connections_per_address),
+            || format!("want {}, the number of all connections", connections.range()),
+        )?;
         let one_request = max_request_bytes.saturating_add(max_decoded_bytes);
         let settings = Self {
             archive,
-            archive_access: config.archive_access,
+            archive_access: shared.archive_access,
             wal,
-            wal_max_bytes: config.wal_max_bytes.map_or(WAL_MAX_BYTES, |size| size.0),
+            wal_max_bytes: bounds::WAL_MAX_BYTES.or_default(config.wal_max_bytes).0,
             flush_interval,
-            flush_bytes: config.flush_bytes.map_or(FLUSH_BYTES.min(memory_limit / 8), |size| size.0),
+            flush_bytes: config.flush_bytes.map_or(bounds::FLUSH_BYTES.0.min(memory_limit / 8), |size| size.0),
             memory_limit,
-            max_future: config.max_future.map_or(MAX_FUTURE, Timespan::duration),
+            max_future: bounds::MAX_FUTURE.or_default(config.max_future).duration(),
             max_past: config.max_past.map(Timespan::duration),
             sender_label: config.sender_label,
             dedup_horizon: config
                 .dedup_horizon
-                .map_or(DEDUP_HORIZON.max(flush_interval.saturating_mul(2)), Timespan::duration),
-            label_columns: config.label_columns,
+                .map_or(bounds::DEDUP_HORIZON.duration().max(flush_interval.saturating_mul(2)), Timespan::duration),
+            label_columns: shared.label_columns,
             shutdown_grace,
             http: HttpSettings {
                 listen: config.listen.unwrap_or(LISTEN),
@@ -236,18 +214,26 @@ impl Settings {
                 ..HttpSettings::default()
             },
         };
-        let open = settings.http.tokens.is_none() && !settings.http.listen.ip().to_canonical().is_loopback();
-        if open && config.insecure != Some(true) {
-            return Err(SettingsError::Unauthenticated { listen: settings.http.listen });
-        }
-        if settings.http.tokens.is_none() && settings.http.unknown_tokens == UnknownTokens::Retry {
-            return Err(SettingsError::NoTokensToKnow);
-        }
-        if settings.http.tokens.is_none() && settings.sender_label.is_some() {
-            return Err(SettingsError::NoSendersToName);
-        }
+        settings.check_access(config.insecure == Some(true))?;
         settings.check_bounds()?;
         Ok(settings)
+    }
+
+    fn check_access(&self, insecure: bool) -> Result<(), SettingsError> {
+        if self.http.tokens.is_some() {
+            return Ok(());
+        }
+        let open = !self.http.listen.ip().to_canonical().is_loopback();
+        if open && !insecure {
+            return Err(SettingsError::Unauthenticated { listen: self.http.listen });
+        }
+        if self.http.unknown_tokens == UnknownTokens::Retry {
+            return Err(SettingsError::NoTokensToKnow);
+        }
+        match self.sender_label {
+            Some(_) => Err(SettingsError::NoSendersToName),
+            None => Ok(()),
+        }
     }
 
     /// What of the memory limit is left for series, rows and the horizon, in bytes: requests in flight and the encoding of files have theirs.
@@ -256,36 +242,47 @@ impl Settings {
         self.memory_limit.saturating_sub(self.http.in_flight_bytes).saturating_sub(encoding)
     }
 
-    fn check_bounds(&self) -> Result<(), SettingsError> {
-        let (request, decoded) = (self.http.max_request_bytes, self.http.max_decoded_bytes);
-        bytes_between("maxRequestBytes", request, 1024, MOST_REQUEST_BYTES)?;
-        bytes_between("maxDecodedBytes", decoded, 1024, GIB)?;
-        let least = request.saturating_add(decoded).saturating_mul(4);
-        bytes("memoryLimit", self.memory_limit, self.memory_limit >= least, || {
+    fn check_bounds(&self) -> Result<(), OutOfBounds> {
+        let (request, decoded) = (ByteSize(self.http.max_request_bytes), ByteSize(self.http.max_decoded_bytes));
+        bounds::MAX_REQUEST_BYTES.check(request)?;
+        bounds::MAX_DECODED_BYTES.check(decoded)?;
+        let least = bounds::least_memory_limit(request, decoded);
+        let memory_limit = ByteSize(self.memory_limit);
+        within("memoryLimit", memory_limit, memory_limit >= least, || {
             format!(
-                "want at least {}, four times maxRequestBytes and maxDecodedBytes together, or lower these two",
-                ByteSize(least)
+                "want at least {least}, four times maxRequestBytes and maxDecodedBytes together, or lower these two"
             )
         })?;
         let most = self.memory_limit / 4;
-        bytes("flushBytes", self.flush_bytes, (1..=most).contains(&self.flush_bytes), || {
+        within("flushBytes", ByteSize(self.flush_bytes), (1..=most).contains(&self.flush_bytes), || {
             format!(
                 "want 1 byte to {}, a quarter of memoryLimit, because writing goes on during a flush",
                 ByteSize(most)
             )
         })?;
-        bytes_between("walMaxBytes", self.wal_max_bytes, MIB, u64::MAX)?;
+        bounds::WAL_MAX_BYTES.check(ByteSize(self.wal_max_bytes))?;
 
-        span_between("flushInterval", self.flush_interval, Duration::from_millis(100), Duration::from_secs(86_400))?;
-        span_between("maxFuture", self.max_future, MAX_FUTURE, LONGEST_SPAN)?;
+        span_within(&bounds::FLUSH_INTERVAL, self.flush_interval)?;
+        span_within(&bounds::MAX_FUTURE, self.max_future)?;
         if let Some(max_past) = self.max_past {
-            span_between("maxPast", max_past, LEAST_PAST, LONGEST_SPAN)?;
+            span_within(&bounds::MAX_PAST, max_past)?;
         }
-        span_between("shutdownGrace", self.shutdown_grace, Duration::from_secs(1), Duration::from_secs(3_600))?;
-        span("dedupHorizon", self.dedup_horizon, self.dedup_horizon >= self.flush_interval.saturating_mul(2), || {
-            format!("want at least {}, two flush intervals", timespan(self.flush_interval.saturating_mul(2)))
+        span_within(&bounds::SHUTDOWN_GRACE, self.shutdown_grace)?;
+        let least = self.flush_interval.saturating_mul(2);
+        within("dedupHorizon", timespan(self.dedup_horizon), self.dedup_horizon >= least, || {
+            format!("want at least {}, two flush intervals", timespan(least))
         })
     }
+}
+
+/// The WAL directory that was `given`, or else one beside the archive; never inside the archive, nor around it.
+fn wal_apart(given: Option<PathBuf>, archive: &ArchiveLocation) -> Result<PathBuf, SettingsError> {
+    let Some(directory) = archive.directory() else {
+        return given.ok_or_else(|| SettingsError::NoPlaceForWal { archive: archive.to_string().into() });
+    };
+    let wal = given.map_or_else(|| paths::beside(directory), Ok)?;
+    check_apart(directory, &wal)?;
+    Ok(wal)
 }
 
 fn tls_files(cert: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<TlsFiles>, SettingsError> {
@@ -301,25 +298,18 @@ fn timespan(duration: Duration) -> Timespan {
     Timespan::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn bytes(setting: &'static str, given: u64, good: bool, bound: impl Fn() -> String) -> Result<(), SettingsError> {
-    let refused = || SettingsError::Bound { setting, given: ByteSize(given).to_string(), bound: bound() };
-    good.then_some(()).ok_or_else(refused)
+fn span_within(bounds: &Bounds<Timespan>, given: Duration) -> Result<(), OutOfBounds> {
+    bounds.check(timespan(given))
 }
 
-fn bytes_between(setting: &'static str, given: u64, least: u64, most: u64) -> Result<(), SettingsError> {
-    bytes(setting, given, (least..=most).contains(&given), || match most {
-        u64::MAX => format!("want at least {}", ByteSize(least)),
-        most => format!("want {} to {}", ByteSize(least), ByteSize(most)),
-    })
-}
-
-fn span(setting: &'static str, given: Duration, good: bool, bound: impl Fn() -> String) -> Result<(), SettingsError> {
-    let refused = || SettingsError::Bound { setting, given: timespan(given).to_string(), bound: bound() };
-    good.then_some(()).ok_or_else(refused)
-}
-
-fn span_between(setting: &'static str, given: Duration, least: Duration, most: Duration) -> Result<(), SettingsError> {
-    span(setting, given, (least..=most).contains(&given), || format!("want {} to {}", timespan(least), timespan(most)))
+/// For bounds that depend on other settings.
+fn within(
+    setting: &'static str,
+    given: impl Display,
+    good: bool,
+    bound: impl Fn() -> String,
+) -> Result<(), OutOfBounds> {
+    good.then_some(()).ok_or_else(|| OutOfBounds { setting, given: given.to_string(), bound: bound() })
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@ use std::path::Path;
 
 use super::*;
 
+const GIB: u64 = 1 << 30;
+
 fn resolve(yaml: &str) -> Result<Settings, SettingsError> {
-    Settings::resolve(ReceiverConfig::from_yaml("test", yaml).unwrap())
+    Settings::resolve(Configuration::from_yaml("test", yaml).unwrap())
 }
 
 #[test]

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use promarchive_api::ReceiverConfig;
 use promarchive_api::receiver_settings::Settings;
 use promarchive_model::quote::visible;
 use promarchive_pipeline::receiver::ask_for_flush;
@@ -13,11 +12,13 @@ use serde_json::Value;
 use super::output::{bytes, count, plain_table, print};
 use crate::arguments::{FlushArguments, Output};
 use crate::failure::Failure;
+use crate::layers::Layers;
+use crate::origins::Origins;
 
 /// Asks for a flush, waits for it, and prints what was committed.
-pub(crate) fn run(arguments: FlushArguments) -> Result<(), Failure> {
+pub(crate) fn run(arguments: FlushArguments, origins: &Origins) -> Result<(), Failure> {
     let output = arguments.output;
-    let wal = wal(arguments)?;
+    let wal = wal(arguments, origins)?;
     let report = ask_for_flush(&wal).map_err(|error| Failure::work("cannot flush", explain(&wal, &error)))?;
     let report = report.map_err(|reason| Failure::work("the receiver could not flush", reason))?;
     let answer = match output {
@@ -28,16 +29,16 @@ pub(crate) fn run(arguments: FlushArguments) -> Result<(), Failure> {
 }
 
 /// The WAL directory of the receiver that was started with the same settings.
-fn wal(arguments: FlushArguments) -> Result<PathBuf, Failure> {
-    let file = match &arguments.config {
-        None => ReceiverConfig::default(),
-        Some(path) => ReceiverConfig::from_file(path).map_err(Failure::usage)?,
-    };
-    let config =
-        ReceiverConfig { archive: arguments.archive, wal: arguments.wal, ..ReceiverConfig::default() }.or(file);
-    match config.wal.clone() {
+fn wal(arguments: FlushArguments, origins: &Origins) -> Result<PathBuf, Failure> {
+    let file = arguments.config.clone();
+    let layers = Layers::new("receive", file.as_deref(), &arguments.configuration(), origins)?;
+    let configuration = layers.configuration()?;
+    match configuration.receive.wal.clone() {
         Some(wal) => Ok(wal),
-        None => Ok(Settings::resolve(config).map_err(Failure::usage)?.wal),
+        None => {
+            let settings = Settings::resolve(configuration);
+            Ok(settings.map_err(|error| layers.fault(&error, error.settings()))?.wal)
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use promarchive_api::receiver_settings::Settings;
-use promarchive_api::{ConfigFileError, ReceiverConfig};
 use promarchive_archive::Location;
 use promarchive_model::environment::{SystemClock, SystemEntropy};
 use promarchive_pipeline::core::Environment;
@@ -12,11 +11,13 @@ use tracing::info;
 
 use crate::arguments::ReceiveArguments;
 use crate::failure::Failure;
+use crate::layers::Layers;
+use crate::origins::Origins;
 use crate::{new_files, signals};
 
 /// Receives until a signal to stop comes.
-pub(crate) async fn run(arguments: ReceiveArguments) -> Result<(), Failure> {
-    let settings = resolve(arguments)?;
+pub(crate) async fn run(arguments: ReceiveArguments, origins: &Origins) -> Result<(), Failure> {
+    let settings = resolve(arguments, origins)?;
     new_files::limit(settings.archive_access);
     let stop = signals::stop().map_err(|error| Failure::work("cannot catch signals", error))?;
     info!(archive = %settings.archive, wal = %settings.wal.display(), "starting");
@@ -26,12 +27,11 @@ pub(crate) async fn run(arguments: ReceiveArguments) -> Result<(), Failure> {
 }
 
 /// Flags and environment over the file over the defaults.
-fn resolve(arguments: ReceiveArguments) -> Result<Settings, Failure> {
-    let file = match &arguments.config {
-        None => ReceiverConfig::default(),
-        Some(path) => ReceiverConfig::from_file(path).map_err(|error: ConfigFileError| Failure::usage(error))?,
-    };
-    let settings = Settings::resolve(ReceiverConfig::from(arguments).or(file)).map_err(Failure::usage)?;
-    Location::resolve(&settings.archive).map_err(Failure::usage)?;
+fn resolve(arguments: ReceiveArguments, origins: &Origins) -> Result<Settings, Failure> {
+    let file = arguments.config.clone();
+    let layers = Layers::new("receive", file.as_deref(), &arguments.configuration(), origins)?;
+    let settings =
+        Settings::resolve(layers.configuration()?).map_err(|error| layers.fault(&error, error.settings()))?;
+    Location::resolve(&settings.archive).map_err(|error| layers.fault(error, &["archive"]))?;
     Ok(settings)
 }

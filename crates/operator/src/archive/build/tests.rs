@@ -103,12 +103,12 @@ fn the_receivers_configuration_is_one_that_it_reads() {
             "labelColumns": ["pod"], "senderLabel": "sender", "maxPast": "30d"}})));
     let data = of(Kind::ConfigMap, &objects)["data"].clone();
     let config =
-        promarchive_api::ReceiverConfig::from_yaml("receiver.yaml", data["receiver.yaml"].as_str().unwrap()).unwrap();
-    assert_eq!(config.listen.unwrap().port(), 9201);
-    assert_eq!(config.label_columns.unwrap().names(), ["pod"]);
-    assert_eq!(config.sender_label.unwrap().name(), "sender");
-    assert_eq!(config.max_past.unwrap().to_string(), "30d");
-    assert_eq!(config.unknown_tokens, Some(promarchive_api::UnknownTokens::Retry));
+        promarchive_api::Configuration::from_yaml("receiver.yaml", data["receiver.yaml"].as_str().unwrap()).unwrap();
+    assert_eq!(config.receive.listen.unwrap().port(), 9201);
+    assert_eq!(config.archive.label_columns.unwrap().names(), ["pod"]);
+    assert_eq!(config.receive.sender_label.unwrap().name(), "sender");
+    assert_eq!(config.receive.max_past.unwrap().to_string(), "30d");
+    assert_eq!(config.receive.unknown_tokens, Some(promarchive_api::UnknownTokens::Retry));
     assert!(data["tokens"].as_str().unwrap().lines().nth(1).unwrap().ends_with(" operate"));
 }
 

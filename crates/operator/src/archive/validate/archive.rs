@@ -4,16 +4,11 @@ use kube::core::Selector;
 use promarchive_api::metrics_archive::{
     AccessMode, DeletionPolicy, Mode, NetworkPolicyMode, PrometheusKind, RemoteWriteSettings, Scheduling, TlsMode,
 };
-use promarchive_api::{ByteSize, LabelColumns, SenderLabel, Timespan};
+use promarchive_api::{ByteSize, LabelColumns, SenderLabel, Timespan, bounds::in_pods};
 use serde_json::Value;
 
 use super::receiver_pod::ReceiverPod;
 use crate::names::ArchiveName;
-
-/// Least memory of the receiver's container.
-pub(super) const LEAST_MEMORY_BYTES: u64 = 512 << 20;
-/// Largest budget of the WAL that is chosen without being asked for.
-pub(super) const MOST_WAL_BYTES: u64 = 8 << 30;
 
 /// An archive that can be built.
 #[derive(Clone, Debug)]
@@ -109,12 +104,12 @@ impl Receiver {
         Self {
             tls,
             flush_interval: None,
-            wal_max_bytes: ByteSize(MOST_WAL_BYTES),
+            wal_max_bytes: in_pods::WAL_MAX_BYTES.or_default(None),
             label_columns: None,
             sender_label: None,
             max_past: None,
             resources: Value::Null,
-            memory_limit: ByteSize(LEAST_MEMORY_BYTES),
+            memory_limit: in_pods::CONTAINER_MEMORY.least,
             scheduling: Scheduling::default(),
             network_policy: NetworkPolicyMode::None,
             pod: ReceiverPod::default(),

@@ -1,6 +1,9 @@
 //! What is wrong in a spec.
 
+use std::fmt::Display;
+
 use promarchive_api::Timespan;
+use promarchive_api::bounds::Bounds;
 
 /// What is wrong in a spec: where, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,4 +28,19 @@ pub(super) fn is_object_name(name: &str) -> bool {
 
 pub(super) fn timespan(field: &str, text: &str) -> Result<Timespan, Invalid> {
     text.parse().map_err(|e: promarchive_api::TimespanError| invalid(field, e.to_string()))
+}
+
+/// `given`, if it lies within `bounds`.
+pub(super) fn within<T: PartialOrd + Display + Copy>(field: &str, bounds: &Bounds<T>, given: T) -> Result<T, Invalid> {
+    if bounds.contain(given) {
+        return Ok(given);
+    }
+    let least = bounds.least;
+    Err(invalid(
+        field,
+        match bounds.most {
+            Some(most) => format!("must be from {least} to {most}"),
+            None => format!("must be {least} or more"),
+        },
+    ))
 }

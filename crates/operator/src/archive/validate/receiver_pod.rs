@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::api::networking::v1::{IPBlock, NetworkPolicyPeer};
+use promarchive_api::bounds::in_pods::{MOST_KEYS, MOST_NETWORK_POLICY_PEERS, MOST_PULL_SECRETS};
 use promarchive_api::metrics_archive::{NetworkPolicyMode, ReceiverSpec};
 
 use super::invalid::{Invalid, invalid, is_object_name};
@@ -13,9 +14,6 @@ const OWN_PREFIX: &str = "promarchive.dev/";
 const LONGEST_NAME: usize = 63;
 const LONGEST_PREFIX: usize = 253;
 const LONGEST_ANNOTATION: usize = 4096;
-const MOST_ITEMS: usize = 32;
-const MOST_PEERS: usize = 16;
-const MOST_SECRETS: usize = 8;
 
 /// Of the receiver's pod, and of who else reaches it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,8 +40,8 @@ pub(super) fn receiver_pod(given: &ReceiverSpec) -> Result<ReceiverPod, Invalid>
     labels("spec.receiver.podMetadata.labels", &metadata.labels)?;
     annotations("spec.receiver.podMetadata.annotations", &metadata.annotations)?;
     labels("spec.receiver.podMonitor.labels", &monitor.labels)?;
-    if pull_secrets.len() > MOST_SECRETS || !pull_secrets.iter().all(|name| is_object_name(name)) {
-        let fault = format!("must be at most {MOST_SECRETS} names of Secrets: a-z, 0-9, - and .");
+    if pull_secrets.len() > MOST_PULL_SECRETS || !pull_secrets.iter().all(|name| is_object_name(name)) {
+        let fault = format!("must be at most {MOST_PULL_SECRETS} names of Secrets: a-z, 0-9, - and .");
         return Err(invalid("spec.receiver.imagePullSecrets", fault));
     }
     priority_class(given.priority_class_name.as_deref())?;
@@ -97,8 +95,8 @@ fn annotations(field: &str, annotations: &BTreeMap<String, String>) -> Result<()
 
 /// Keys are names, perhaps with the name of a domain before them.
 fn keys(field: &str, all: &BTreeMap<String, String>) -> Result<(), Invalid> {
-    if all.len() > MOST_ITEMS {
-        return Err(invalid(field, format!("has more than {MOST_ITEMS} keys")));
+    if all.len() > MOST_KEYS {
+        return Err(invalid(field, format!("has more than {MOST_KEYS} keys")));
     }
     for key in all.keys() {
         let (prefix, name) = key.rsplit_once('/').unwrap_or(("", key));
@@ -128,8 +126,8 @@ fn peers(given: &ReceiverSpec) -> Result<(), Invalid> {
             "is for networkPolicy Managed; with None everybody may connect: leave one of the two out",
         ));
     }
-    if peers.len() > MOST_PEERS {
-        return Err(invalid(field, format!("has more than {MOST_PEERS} items")));
+    if peers.len() > MOST_NETWORK_POLICY_PEERS {
+        return Err(invalid(field, format!("has more than {MOST_NETWORK_POLICY_PEERS} items")));
     }
     for (at, peer) in peers.iter().enumerate() {
         let selects = peer.pod_selector.is_some() || peer.namespace_selector.is_some();

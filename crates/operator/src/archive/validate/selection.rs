@@ -2,16 +2,14 @@
 
 use std::collections::HashSet;
 
-use promarchive_api::Timespan;
+use promarchive_api::bounds::in_pods::DRAIN_TIMEOUT;
 use promarchive_api::metrics_archive::{MetricsArchiveSpec, PrometheusSelection};
 
 use super::archive::{Selection, Target};
-use super::invalid::{Invalid, invalid, timespan};
+use super::invalid::{Invalid, invalid, timespan, within};
 
 /// What is stored may be longer; a message need not be.
 const LONGEST_ID: usize = 63;
-const DEFAULT_DRAIN: Timespan = Timespan::from_secs(120);
-const LONGEST_DRAIN: Timespan = Timespan::from_secs(3600);
 
 pub(super) fn selections(spec: &MetricsArchiveSpec, own: &str) -> Result<Vec<Selection>, Invalid> {
     let mut ids = HashSet::new();
@@ -37,13 +35,9 @@ fn selection(item: &PrometheusSelection, own: &str) -> Result<Selection, Invalid
         ),
         _ => return Err(invalid(field, "give either name or selector")),
     };
-    let drain_timeout = match &item.drain_timeout {
-        Some(text) => timespan(&format!("{field}.drainTimeout"), text)?,
-        None => DEFAULT_DRAIN,
-    };
-    if drain_timeout > LONGEST_DRAIN {
-        return Err(invalid(format!("{field}.drainTimeout"), "must be 1h or less"));
-    }
+    let drain = format!("{field}.drainTimeout");
+    let drain_timeout = item.drain_timeout.as_deref().map(|text| timespan(&drain, text)).transpose()?;
+    let drain_timeout = within(&drain, &DRAIN_TIMEOUT, DRAIN_TIMEOUT.or_default(drain_timeout))?;
     let namespaces = if item.namespaces.is_empty() { vec![own.to_owned()] } else { item.namespaces.clone() };
     Ok(Selection {
         id: item.id.clone(),

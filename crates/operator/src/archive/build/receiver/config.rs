@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use promarchive_api::ReceiverConfig;
 use promarchive_api::metrics_archive::TlsMode;
+use promarchive_api::{ArchiveConfig, Configuration, ReceiveConfig, UnknownTokens};
 use serde_json::json;
 
 use super::component::COMPONENT;
@@ -26,23 +26,28 @@ pub(super) const TLS_DIR: &str = "/etc/promarchive-tls";
 pub(super) fn text(archive: &Archive, inputs: &Inputs<'_>) -> String {
     let any = if inputs.ipv6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
     let tls = archive.receiver.tls == TlsMode::SelfSigned;
-    let config = ReceiverConfig {
-        archive: format!("{DATA_DIR}/archive").parse().ok(),
-        wal: Some(PathBuf::from(DATA_DIR).join("wal")),
-        listen: Some(SocketAddr::new(any, RECEIVER_PORT)),
-        wal_max_bytes: Some(archive.receiver.wal_max_bytes),
-        flush_interval: archive.receiver.flush_interval,
-        memory_limit: Some(archive.receiver.memory_limit),
-        tokens: Some(PathBuf::from(CONFIG_DIR).join("tokens")),
-        unknown_tokens: Some(promarchive_api::UnknownTokens::Retry),
-        tls_cert: tls.then(|| PathBuf::from(TLS_DIR).join("tls.crt")),
-        tls_key: tls.then(|| PathBuf::from(TLS_DIR).join("tls.key")),
-        max_past: archive.receiver.max_past,
-        sender_label: archive.receiver.sender_label.clone(),
-        label_columns: archive.receiver.label_columns.clone(),
-        ..ReceiverConfig::default()
+    let configuration = Configuration {
+        archive: ArchiveConfig {
+            archive: format!("{DATA_DIR}/archive").parse().ok(),
+            label_columns: archive.receiver.label_columns.clone(),
+            ..ArchiveConfig::default()
+        },
+        receive: ReceiveConfig {
+            wal: Some(PathBuf::from(DATA_DIR).join("wal")),
+            listen: Some(SocketAddr::new(any, RECEIVER_PORT)),
+            wal_max_bytes: Some(archive.receiver.wal_max_bytes),
+            flush_interval: archive.receiver.flush_interval,
+            memory_limit: Some(archive.receiver.memory_limit),
+            tokens: Some(PathBuf::from(CONFIG_DIR).join("tokens")),
+            unknown_tokens: Some(UnknownTokens::Retry),
+            tls_cert: tls.then(|| PathBuf::from(TLS_DIR).join("tls.crt")),
+            tls_key: tls.then(|| PathBuf::from(TLS_DIR).join("tls.key")),
+            max_past: archive.receiver.max_past,
+            sender_label: archive.receiver.sender_label.clone(),
+            ..ReceiveConfig::default()
+        },
     };
-    config.to_yaml()
+    configuration.to_receiver_yaml()
 }
 
 pub(super) fn config_map(archive: &Archive, inputs: &Inputs<'_>, config: &str) -> Desired {
