@@ -74,21 +74,6 @@ pub struct FileStats {
     pub timestamp: Option<(i64, i64)>,
 }
 
-impl FileStats {
-    /// Takes a row in.
-    pub(crate) fn widen(&mut self, metric: &str, timestamp: i64) {
-        self.rows += 1;
-        let (min, max) = self.timestamp.unwrap_or((timestamp, timestamp));
-        self.timestamp = Some((min.min(timestamp), max.max(timestamp)));
-        match &mut self.metric {
-            None => self.metric = Some((metric.to_owned(), metric.to_owned())),
-            Some((min, _)) if metric < min.as_str() => metric.clone_into(min),
-            Some((_, max)) if metric > max.as_str() => metric.clone_into(max),
-            Some(_) => {}
-        }
-    }
-}
-
 /// What creates a table.
 #[derive(Clone, Debug)]
 pub struct Definition {

@@ -4,6 +4,7 @@
 //! the last flushes may take is bounded.
 
 use promarchive_archive::Archive;
+use promarchive_archive::commit::MIN_GENERATIONS;
 use promarchive_archive::file::decode::{
     DecodeFileError, RecordBatch, for_each_exemplar, for_each_histogram, for_each_metadata, for_each_sample, open_file,
 };
@@ -27,29 +28,63 @@ fn unreadable(file: &StoredFile, cause: DecodeFileError) -> RecoveryError {
 }
 
 /// The horizon, from the tables. Blocks.
+///
+/// The newest flushes come first. The last [`MIN_GENERATIONS`] must be known; of those before, as many are read as leave half of the memory to what
+/// is replayed. A receiver at work drops the same ones when memory is short, so what it could hold it can start with.
 pub(super) fn read_horizon(
     archive: &Archive,
     index: &mut Index,
     recent: Vec<(FlushId, FlushFiles)>,
     memory: u64,
 ) -> Result<Horizon, RecoveryError> {
-    let mut horizon = Horizon::default();
-    for (id, flush) in recent {
-        let for_rows = memory.saturating_sub(index.heap_bytes() as u64);
-        if horizon.heap_bytes() as u64 > for_rows / 2 {
-            horizon.shrink();
-        }
-        let left = for_rows.saturating_sub(horizon.heap_bytes() as u64);
+    let mut read: Vec<Generation> = Vec::new();
+    let mut held = 0;
+    for (id, flush) in recent.into_iter().rev() {
+        let must_be_known = read.len() < MIN_GENERATIONS;
+        let most = if must_be_known { memory } else { memory / 2 };
+        let left = most.saturating_sub(held).saturating_sub(index.heap_bytes() as u64);
         let mut rows = GenerationRows::new(Generation::new(id, flush.committed_at), left);
         for (table, file) in flush.files {
-            rows.read(archive, index, table, &file)?;
-            if rows.left == 0 {
-                return Err(RecoveryError::Memory { limit: memory });
+            if rows.left > 0 {
+                rows.read(archive, index, table, &file)?;
             }
         }
-        horizon.push(rows.finish(), i64::MAX);
+        if rows.left == 0 && must_be_known {
+            return Err(RecoveryError::Memory { limit: memory });
+        }
+        if rows.left == 0 {
+            tracing::warn!(
+                flushes = read.len(),
+                limit_mib = memory >> 20,
+                "the rows of the last flushes do not all fit into memory: what was written before the newest of them and is sent again is not \
+                 recognised as a repetition. A larger --memory-limit helps"
+            );
+            forget_all_but(index, &read);
+            break;
+        }
+        let generation = rows.finish();
+        held += generation.heap_bytes() as u64;
+        read.push(generation);
     }
+    let mut horizon = Horizon::default();
+    read.into_iter().rev().for_each(|generation| horizon.push(generation, i64::MAX));
     Ok(horizon)
+}
+
+/// Forgets the series of which these generations have no row.
+fn forget_all_but(index: &mut Index, generations: &[Generation]) {
+    let mut used = vec![false; index.series.bound()];
+    for generation in generations {
+        generation.for_each_series(|series| {
+            if let Some(used) = used.get_mut(series as usize) {
+                *used = true;
+            }
+        });
+    }
+    // Twice: what was named in an epoch can be forgotten after its end.
+    for _ in 0..2 {
+        index.series.forget_unused(|series| used.get(series as usize).copied().unwrap_or(true));
+    }
 }
 
 /// Samples of one series that are collected before they are packed.

@@ -17,7 +17,7 @@ use promarchive_model::{Date, WriterId};
 
 use super::report::TableReport;
 use super::supersede;
-use crate::settle::{FilePlan, Plan, SupersedingFiles};
+use crate::settle::{FilePlan, Plan, Winners};
 
 /// Commits between two checkpoints of a table's log, at least and at most. A reader reads each commit since the last one.
 const CHECKPOINT_INTERVAL: u64 = 32;
@@ -138,8 +138,7 @@ impl Job<'_> {
     ) -> Result<TableReport, FlushError> {
         let failed = |cause: CommitError| FlushError::Commit { table: table.name(), cause };
         let files = plan.files(table);
-        let superseding = plan.encode_superseding(table, self.archive.label_columns());
-        let superseding = superseding.map_err(|cause| FlushError::Encode { table: table.name(), cause })?;
+        let superseding = Winners::of(plan, table, self.archive.label_columns());
         if files.is_empty() && superseding.is_empty() {
             return Ok(TableReport::default());
         }
@@ -187,7 +186,7 @@ impl Job<'_> {
         root: &Root,
         snapshot: &dyn Snapshot,
         files: BTreeMap<Date, FilePlan>,
-        superseding: SupersedingFiles,
+        superseding: Vec<Winners>,
     ) -> Result<(Commit, TableReport), FlushError> {
         let mut report = TableReport::default();
         let kind = CommitKind::Append { writer: self.writer, position: self.position };

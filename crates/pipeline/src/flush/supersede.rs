@@ -3,20 +3,15 @@
 //! A winning row is never dropped. If the loser is in no file any more, because others have replaced that file, the winner comes into a file of
 //! its own flush. Both stand until the next merge of that day, which takes the one that the total order names.
 
-use std::collections::BTreeMap;
-
-use bytes::Bytes;
 use promarchive_archive::file::EncodedFile;
 use promarchive_archive::log::{Commit, DataFile, FileStats};
-use promarchive_archive::merge::{Replacement, RewriteError};
+use promarchive_archive::merge::RewriteError;
 use promarchive_archive::schema::Table;
 use promarchive_archive::store::Root;
-use promarchive_model::Date;
 
 use super::job::{FlushError, Job};
 use super::report::TableReport;
-use crate::memtable::FlushId;
-use crate::settle::SupersedingFiles;
+use crate::settle::Winners;
 
 /// Where a table's files are, and which it has.
 #[derive(Clone, Copy)]
@@ -31,26 +26,19 @@ impl Job<'_> {
     pub(super) async fn supersede(
         &self,
         committed: Committed<'_>,
-        superseding: SupersedingFiles,
+        superseding: Vec<Winners>,
         change: &mut Commit,
         report: &mut TableReport,
     ) -> Result<(), FlushError> {
         // All rows of a day at once: what several flushes have written may be in one file by now.
-        let mut days: BTreeMap<Date, Vec<(FlushId, Bytes)>> = BTreeMap::new();
-        for ((flush, date), rows) in superseding {
-            days.entry(date).or_default().push((flush, rows.bytes.into()));
-        }
-        for (date, rows) in days {
-            let (table, label_columns) = (committed.table, self.archive.label_columns().clone());
-            let mut replacement =
-                blocking(committed.root.name_of(""), move || Replacement::read(table, &label_columns, rows)).await?;
-            for old in committed.files.iter().filter(|file| file.date == date) {
-                if replacement.concerns(&old.origin) {
-                    replacement = self.replace(committed.root, old, replacement, change).await?;
+        for mut winners in superseding {
+            for old in committed.files {
+                if winners.concern(old) {
+                    winners = self.replace(committed.root, old, winners, change).await?;
                 }
             }
-            report.superseded += replacement.used();
-            self.append_rest(committed, date, replacement, change, report).await?;
+            report.superseded += winners.used();
+            self.append_rest(committed, winners, change, report).await?;
         }
         Ok(())
     }
@@ -60,36 +48,49 @@ impl Job<'_> {
         &self,
         root: &Root,
         old: &DataFile,
-        mut replacement: Replacement,
+        mut winners: Winners,
         change: &mut Commit,
-    ) -> Result<Replacement, FlushError> {
-        let (file, origin) = (root.file(old), old.origin.clone());
+    ) -> Result<Winners, FlushError> {
+        let (file, concerned) = (root.file(old), old.clone());
         let rewriting = blocking(root.name_of(&old.path), move || {
-            let rewritten = replacement.rewrite(&origin, file)?;
-            Ok((replacement, rewritten))
+            let rewritten = winners.rewrite(&concerned, file)?;
+            Ok((winners, rewritten))
         });
-        let (replacement, rewritten) = rewriting.await?;
-        let Some(bytes) = rewritten else { return Ok(replacement) };
+        let (winners, rewritten) = rewriting.await?;
+        let Some(bytes) = rewritten else { return Ok(winners) };
         let stats = old.stats.clone().unwrap_or(FileStats { rows: 0, metric: None, timestamp: None });
         let new = self.put(root, self.path_like(old), old.origin.clone(), EncodedFile { bytes, stats }).await?;
         // The time stays: to recovery it says when the flush was whose rows these are.
         change.add.push(DataFile { stats: old.stats.clone(), modification_time: old.modification_time, ..new });
         change.remove.push(old.clone());
-        Ok(replacement)
+        Ok(winners)
     }
 
-    /// Puts the winners whose losers are in no file into a file of this flush.
+    /// Puts the winners whose losers are in no file into files of this flush.
     async fn append_rest(
         &self,
         Committed { table, root, .. }: Committed<'_>,
-        date: Date,
-        replacement: Replacement,
+        winners: Winners,
         change: &mut Commit,
         report: &mut TableReport,
     ) -> Result<(), FlushError> {
-        let (origin, gone) = (self.origin(), replacement.gone());
-        let Some(rest) = blocking(root.name_of(""), move || replacement.rest(&origin)).await? else { return Ok(()) };
-        let rows = rest.stats.rows;
+        let (date, gone, mut left, mut from, mut rows) = (winners.date(), winners.gone(), Some(winners), 0, 0);
+        while let Some(winners) = left.take() {
+            let origin = self.origin();
+            let encoding = blocking(root.name_of(""), move || {
+                let rest = winners.rest(&origin, from)?;
+                Ok((winners, rest))
+            });
+            let (winners, rest) = encoding.await?;
+            if let Some((file, next)) = rest {
+                rows += file.stats.rows;
+                change.add.push(self.put(root, self.path(date), self.origin(), file).await?);
+                (from, left) = (next, Some(winners));
+            }
+        }
+        if rows == 0 {
+            return Ok(());
+        }
         tracing::warn!(
             table = table.name(),
             %date,
@@ -99,7 +100,6 @@ impl Job<'_> {
         report.rows += rows;
         report.unmerged += rows;
         report.moved.extend(gone.into_iter().map(|flush| (flush, date)));
-        change.add.push(self.put(root, self.path(date), self.origin(), rest).await?);
         Ok(())
     }
 }

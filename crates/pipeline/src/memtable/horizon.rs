@@ -58,6 +58,13 @@ impl Generation {
         runs.get(..runs.iter().take_while(|&&(other, _)| other == series).count()).unwrap_or_default()
     }
 
+    /// Calls `each` with every series in it, some more than once.
+    pub fn for_each_series(&self, mut each: impl FnMut(SeriesRef)) {
+        self.samples.iter().for_each(|&(series, _)| each(series));
+        self.histograms.keys().for_each(|&(series, _)| each(series));
+        self.exemplars.iter().for_each(|&(series, _)| each(series));
+    }
+
     /// Bytes held, estimated.
     pub fn heap_bytes(&self) -> usize {
         let samples: usize = self.samples.iter().map(|(_, run)| run.heap_bytes()).sum();
@@ -150,10 +157,6 @@ impl Horizon {
 
     /// Calls `each` with every series in it, some more than once.
     pub fn for_each_series(&self, mut each: impl FnMut(SeriesRef)) {
-        for generation in self.generations() {
-            generation.samples.iter().for_each(|&(series, _)| each(series));
-            generation.histograms.keys().for_each(|&(series, _)| each(series));
-            generation.exemplars.iter().for_each(|&(series, _)| each(series));
-        }
+        self.generations().for_each(|generation| generation.for_each_series(&mut each));
     }
 }

@@ -23,13 +23,31 @@ struct Previous {
     start: i64,
 }
 
+/// The most that a sample takes: a control byte, two varints of 64 bits, and a value with its head.
+const MOST_SAMPLE_BYTES: usize = 1 + 10 + 9 + 10;
+/// The most by which a late sample makes its run longer once it is in order: what it takes itself, what the one after it then takes, and the
+/// change of the step after that.
+const LATE_BYTES: usize = 2 * MOST_SAMPLE_BYTES + 10;
+
 /// What a run is made of.
 #[derive(Clone, Debug)]
 enum RunBytes {
-    /// Samples are still appended.
+    /// Samples are still appended, each later than the one before.
     Growing(Vec<u8>),
+    /// The same, of samples that are not in order.
+    Unordered(Box<Unordered>),
     /// Shared with sorted runs.
     Settled(Arc<[u8]>),
+}
+
+/// What is held of a run whose samples are not in order.
+#[derive(Clone, Debug)]
+struct Unordered {
+    bytes: Vec<u8>,
+    /// The latest timestamp so far.
+    latest: i64,
+    /// Samples that were not later than all before them.
+    late: usize,
 }
 
 impl Default for RunBytes {
@@ -39,26 +57,51 @@ impl Default for RunBytes {
 }
 
 impl RunBytes {
-    /// To append to; put back as [`Self::Growing`].
-    fn take(&mut self) -> Vec<u8> {
-        match std::mem::take(self) {
-            Self::Growing(bytes) => bytes,
-            Self::Settled(bytes) => bytes.to_vec(),
+    /// To append a sample of this time to; put back with [`Self::of`]. `previous` is the time of the sample before it, if there is one.
+    fn take(&mut self, timestamp: i64, previous: Option<i64>) -> (Vec<u8>, Option<Box<Unordered>>) {
+        let (bytes, unordered) = match std::mem::take(self) {
+            Self::Growing(bytes) => (bytes, None),
+            Self::Settled(bytes) => (bytes.to_vec(), None),
+            Self::Unordered(mut unordered) => (std::mem::take(&mut unordered.bytes), Some(unordered)),
+        };
+        match (unordered, previous) {
+            (Some(mut unordered), _) => {
+                unordered.late += usize::from(timestamp <= unordered.latest);
+                unordered.latest = timestamp.max(unordered.latest);
+                (bytes, Some(unordered))
+            }
+            (None, Some(latest)) if timestamp <= latest => {
+                (bytes, Some(Box::new(Unordered { bytes: Vec::new(), latest, late: 1 })))
+            }
+            (None, _) => (bytes, None),
         }
     }
 
-    fn share(&mut self) -> Arc<[u8]> {
-        let shared: Arc<[u8]> = match std::mem::take(self) {
-            Self::Growing(bytes) => bytes.into(),
-            Self::Settled(bytes) => bytes,
+    fn of(bytes: Vec<u8>, unordered: Option<Box<Unordered>>) -> Self {
+        match unordered {
+            None => Self::Growing(bytes),
+            Some(mut unordered) => {
+                unordered.bytes = bytes;
+                Self::Unordered(unordered)
+            }
+        }
+    }
+
+    /// The bytes of a run in order, from now on shared.
+    fn share(&mut self) -> Option<Arc<[u8]>> {
+        let shared: Arc<[u8]> = match self {
+            Self::Growing(bytes) => std::mem::take(bytes).into(),
+            Self::Settled(bytes) => bytes.clone(),
+            Self::Unordered(_) => return None,
         };
         *self = Self::Settled(shared.clone());
-        shared
+        Some(shared)
     }
 
     fn as_slice(&self) -> &[u8] {
         match self {
             Self::Growing(bytes) => bytes,
+            Self::Unordered(unordered) => &unordered.bytes,
             Self::Settled(bytes) => bytes,
         }
     }
@@ -70,15 +113,13 @@ pub struct SampleRun {
     bytes: RunBytes,
     previous: Previous,
     count: u32,
-    /// Whether a sample was not later than the one before.
-    unordered: bool,
 }
 
 impl SampleRun {
     /// Appends a sample.
     pub fn push(&mut self, sample: Sample) {
         let previous = &mut self.previous;
-        self.unordered |= self.count > 0 && sample.timestamp <= previous.timestamp;
+        let before = (self.count > 0).then_some(previous.timestamp);
         let step = sample.timestamp.wrapping_sub(previous.timestamp);
         let change = step.wrapping_sub(previous.step);
         let xor = sample.value ^ previous.value;
@@ -86,7 +127,7 @@ impl SampleRun {
         let control = if change != 0 { STEP_CHANGED } else { 0 }
             | if xor != 0 { VALUE_CHANGED } else { 0 }
             | if start != 0 { START_CHANGED } else { 0 };
-        let mut bytes = self.bytes.take();
+        let (mut bytes, unordered) = self.bytes.take(sample.timestamp, before);
         bytes.push(control);
         if change != 0 {
             push_varint(&mut bytes, zigzag(change));
@@ -100,15 +141,31 @@ impl SampleRun {
         if start != 0 {
             push_varint(&mut bytes, zigzag(start));
         }
-        self.bytes = RunBytes::Growing(bytes);
+        self.bytes = RunBytes::of(bytes, unordered);
         *previous = Previous { timestamp: sample.timestamp, step, value: sample.value, start: sample.start_timestamp };
         self.count += 1;
     }
 
     /// The run as it is, if it is in order of time already, with each timestamp once, and not empty. Its bytes are shared, and not held twice.
     pub fn sorted(&mut self) -> Option<SortedRun> {
-        let first = self.iter().next().filter(|_| !self.unordered)?.timestamp;
-        Some(SortedRun { bytes: self.bytes.share(), count: self.count, first, last: self.previous.timestamp })
+        let first = self.iter().next()?.timestamp;
+        Some(SortedRun { bytes: self.bytes.share()?, count: self.count, first, last: self.previous.timestamp })
+    }
+
+    /// The earliest and the latest timestamp; none of an empty run.
+    pub fn bounds(&self) -> Option<(i64, i64)> {
+        let first = self.iter().next()?.timestamp;
+        match &self.bytes {
+            RunBytes::Unordered(unordered) => {
+                Some((self.iter().map(|sample| sample.timestamp).min()?, unordered.latest))
+            }
+            RunBytes::Growing(_) | RunBytes::Settled(_) => Some((first, self.previous.timestamp)),
+        }
+    }
+
+    /// Whether each sample is later than the one before.
+    pub fn is_in_order(&self) -> bool {
+        !matches!(self.bytes, RunBytes::Unordered(_))
     }
 
     /// Number of samples.
@@ -121,10 +178,13 @@ impl SampleRun {
         self.count == 0
     }
 
-    /// Bytes held on the heap.
+    /// Bytes held on the heap. Of samples that are not in order, as much as they may take when they are.
     pub fn heap_bytes(&self) -> usize {
         match &self.bytes {
             RunBytes::Growing(bytes) => bytes.capacity(),
+            RunBytes::Unordered(unordered) => {
+                size_of::<Unordered>() + unordered.bytes.capacity() + unordered.late * LATE_BYTES
+            }
             RunBytes::Settled(bytes) => bytes.len(),
         }
     }
@@ -151,7 +211,7 @@ impl SortedRun {
         let (first, last) = (samples.first()?.timestamp, samples.last()?.timestamp);
         let mut run = SampleRun::default();
         samples.iter().for_each(|&sample| run.push(sample));
-        Some(Self { bytes: run.bytes.share(), count: run.count, first, last })
+        Some(Self { bytes: run.bytes.as_slice().into(), count: run.count, first, last })
     }
 
     /// Smallest and largest timestamp, ms.
@@ -300,6 +360,21 @@ mod tests {
             prop_assert_eq!(&again, &in_order.then(|| samples.clone()));
             samples.iter().for_each(|&sample| run.push(sample));
             prop_assert_eq!(run.iter().collect::<Vec<_>>(), [&samples[..], &samples[..]].concat());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_run_counts_what_it_may_take_in_order(samples in samples()) {
+            let mut run = SampleRun::default();
+            samples.iter().for_each(|&sample| run.push(sample));
+            let timestamps = || samples.iter().map(|sample| sample.timestamp);
+            prop_assert_eq!(run.bounds(), timestamps().min().zip(timestamps().max()));
+            prop_assert_eq!(run.is_in_order(), samples.is_sorted_by(|a, b| a.timestamp < b.timestamp));
+            let mut sorted = samples.clone();
+            sorted.sort_by_key(|sample| sample.timestamp);
+            let taken = SortedRun::new(&sorted).map_or(0, |sorted| sorted.bytes.len());
+            prop_assert!(run.heap_bytes() >= taken, "{} held, {} in order", run.heap_bytes(), taken);
         }
     }
 

@@ -3,19 +3,28 @@
 //! Rows that claim the same place resolve by [`crate::memtable::sample_rank`], within the memtable and against what the horizon says the
 //! last flushes wrote. A row that a table holds already is dropped. A row that beats one in a table supersedes it: the file is written again.
 //! Pure: the same memtable and horizon give the same result.
+//!
+//! Samples are packed in a few bytes each, and a series may have tens of millions. They are never unpacked all at once: runs are read against
+//! runs, each from its beginning to its end.
 
-#[cfg(test)]
-mod collision;
+mod in_order;
 mod plan;
+mod samples;
+mod superseding;
+#[cfg(test)]
+mod tests;
+mod winners;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
-pub use plan::{FilePlan, Plan, SupersedingFiles};
+pub use plan::{FilePlan, Plan};
 use promarchive_archive::schema::Table;
-use promarchive_model::{Date, Histogram, HistogramRank, MetadataRow, Sample, histogram_rank, sample_rank};
+use promarchive_model::{Date, Histogram, HistogramRank, MetadataRow, histogram_rank};
+pub use superseding::Superseding;
+pub use winners::Winners;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::memtable::{ExemplarRow, FlushId, Generation, Horizon, Memtable, SampleRun, SeriesRef, SortedRun};
+use crate::memtable::{ExemplarRow, FlushId, Generation, Horizon, Memtable, SeriesRef, SortedRun};
 
 /// A histogram with its place in the total order.
 type Ranked<'a> = (HistogramRank, &'a Histogram);
@@ -37,15 +46,6 @@ pub struct Settled {
     pub duplicates: u64,
     /// Rows that claimed a place with another content.
     pub conflicts: u64,
-}
-
-/// Rows that take the place of rows which one flush wrote.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Superseding {
-    /// Float samples.
-    pub samples: Vec<(SeriesRef, Sample)>,
-    /// Native histograms.
-    pub histograms: Vec<(SeriesRef, Histogram)>,
 }
 
 /// Tells of the rows that supersede those of a flush in a table and on a day whether they went into files of their own flush, because the others
@@ -92,11 +92,7 @@ impl Settled {
         };
         for (old, rows) in &self.superseding {
             let is_moved = |table, timestamp| moved(table, *old, Date::of(timestamp));
-            let samples = rows.samples.chunk_by(|(a, _), (b, _)| a == b).filter_map(|rows| {
-                let moved = rows.iter().map(|&(_, sample)| sample);
-                let moved: Vec<Sample> = moved.filter(|sample| is_moved(Table::SAMPLES, sample.timestamp)).collect();
-                Some((rows.first()?.0, SortedRun::new(&moved)?))
-            });
+            let samples = rows.samples.iter().filter(|(_, run)| is_moved(Table::SAMPLES, run.bounds().0)).cloned();
             generation.samples.extend(samples);
             let histograms = rows.histograms.iter().filter(|(_, row)| is_moved(Table::HISTOGRAMS, row.timestamp));
             generation.histograms.extend(histograms.map(place));
@@ -110,63 +106,6 @@ impl Settled {
         let find = |flush: &FlushId| horizon.generations().find(|generation| generation.flush == *flush);
         let changed = self.superseding.iter().filter_map(|(flush, rows)| Some((find(flush)?, rows)));
         changed.map(|(generation, rows)| rows.apply_to(generation, &moved)).collect()
-    }
-
-    fn run(&mut self, series: SeriesRef, run: &mut SampleRun, horizon: &Horizon) {
-        let written = |sorted: &SortedRun| {
-            let mut near = horizon.generations_near(sorted.bounds()).flat_map(|generation| generation.runs(series));
-            near.any(|(_, written)| written.overlaps(sorted))
-        };
-        if let Some(sorted) = run.sorted().filter(SortedRun::is_of_one_day)
-            && !written(&sorted)
-        {
-            self.samples.push((series, sorted));
-            return;
-        }
-        let mut samples: Vec<Sample> = run.iter().collect();
-        if !samples.is_sorted_by(|a, b| a.timestamp < b.timestamp) {
-            samples.sort_by_key(|&sample| (sample.timestamp, std::cmp::Reverse(sample_rank(sample))));
-            samples.dedup_by(|later, first| {
-                let same_place = later.timestamp == first.timestamp;
-                if same_place {
-                    self.count(sample_rank(*later) == sample_rank(*first));
-                }
-                same_place
-            });
-        }
-        if let (Some(first), Some(last)) = (samples.first(), samples.last()) {
-            let bounds = (first.timestamp, last.timestamp);
-            for generation in horizon.generations_near(bounds) {
-                self.against(series, &mut samples, bounds, generation);
-            }
-        }
-        let same_day = |a: &Sample, b: &Sample| Date::of(a.timestamp) == Date::of(b.timestamp);
-        self.samples.extend(samples.chunk_by(same_day).filter_map(SortedRun::new).map(|run| (series, run)));
-    }
-
-    /// Takes out the samples whose place a generation has.
-    fn against(&mut self, series: SeriesRef, samples: &mut Vec<Sample>, bounds: (i64, i64), generation: &Generation) {
-        let near = generation.runs(series).iter().filter(|(_, run)| {
-            let (first, last) = run.bounds();
-            bounds.0 <= last && first <= bounds.1
-        });
-        let written: HashMap<i64, Sample> = near
-            .flat_map(|(_, run)| run.iter())
-            .filter(|s| (bounds.0..=bounds.1).contains(&s.timestamp))
-            .map(|s| (s.timestamp, s))
-            .collect();
-        if written.is_empty() {
-            return;
-        }
-        samples.retain(|&sample| {
-            let Some(&there) = written.get(&sample.timestamp) else { return true };
-            let (new, old) = (sample_rank(sample), sample_rank(there));
-            self.count(new == old);
-            if new > old {
-                self.superseding.entry(generation.flush).or_default().samples.push((series, sample));
-            }
-            false
-        });
     }
 
     fn histograms(&mut self, rows: &[(SeriesRef, Histogram)], horizon: &Horizon) {
@@ -229,41 +168,6 @@ impl Settled {
         } else {
             self.conflicts += 1;
         }
-    }
-}
-
-impl Superseding {
-    fn apply_to(&self, generation: &Generation, moved: &impl Moved) -> Generation {
-        let mut changed = generation.clone();
-        let is_moved = |table, timestamp| moved(table, generation.flush, Date::of(timestamp));
-        let new: HashMap<(SeriesRef, i64), Sample> =
-            self.samples.iter().map(|&(series, sample)| ((series, sample.timestamp), sample)).collect();
-        let touched: HashSet<SeriesRef> = self.samples.iter().map(|&(series, _)| series).collect();
-        changed.samples = changed
-            .samples
-            .into_iter()
-            .filter_map(|(series, run)| {
-                if !touched.contains(&series) {
-                    return Some((series, run));
-                }
-                let stays = |old: Sample| match new.get(&(series, old.timestamp)) {
-                    Some(_) if is_moved(Table::SAMPLES, old.timestamp) => None,
-                    Some(&new) => Some(new),
-                    None => Some(old),
-                };
-                let samples: Vec<Sample> = run.iter().filter_map(stays).collect();
-                SortedRun::new(&samples).map(|run| (series, run))
-            })
-            .collect();
-        for (series, histogram) in &self.histograms {
-            let place = (*series, histogram.timestamp);
-            if is_moved(Table::HISTOGRAMS, histogram.timestamp) {
-                changed.histograms.remove(&place);
-            } else {
-                changed.histograms.insert(place, histogram_rank(histogram));
-            }
-        }
-        changed
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use promarchive_archive::file::{EncodeError, EncodedFile, FileEncoder, Origin};
 use promarchive_archive::schema::{LabelColumns, Raw, Table};
-use promarchive_model::{Date, Histogram, Sample};
+use promarchive_model::{Date, Histogram};
 
 use super::Settled;
 use crate::memtable::{ExemplarRow, FlushId, Labels, SeriesRef, SeriesView, SortedRun, file_order};
@@ -24,9 +24,6 @@ pub struct Plan {
 pub struct FilePlan {
     series: Vec<usize>,
 }
-
-/// Superseding rows as files, by the flush and the day of the file that each changes.
-pub type SupersedingFiles = BTreeMap<(FlushId, Date), EncodedFile>;
 
 impl Plan {
     /// Lays out settled rows; `view` has the labels of all their series.
@@ -63,7 +60,7 @@ impl Plan {
         files
     }
 
-    fn series(&self, place: usize) -> Option<(SeriesRef, Labels<'_>)> {
+    pub(super) fn series(&self, place: usize) -> Option<(SeriesRef, Labels<'_>)> {
         self.view.get(*self.order.get(place)?)
     }
 
@@ -106,35 +103,26 @@ impl Plan {
         Ok((file.finish()?, (!rest.is_empty()).then(|| FilePlan { series: rest.to_vec() })))
     }
 
-    /// The superseding rows of a table: a file of their own for each file that they change.
-    pub fn encode_superseding(
-        &self,
-        table: Table,
-        label_columns: &LabelColumns,
-    ) -> Result<SupersedingFiles, EncodeError> {
-        let mut files = BTreeMap::new();
+    /// The days on which committed rows are superseded: the flushes that wrote those, and the places of the series.
+    pub(super) fn superseding_days(&self, table: Table) -> BTreeMap<Date, (Vec<FlushId>, Vec<usize>)> {
+        let mut days: BTreeMap<Date, (Vec<FlushId>, Vec<usize>)> = BTreeMap::new();
         for (flush, rows) in &self.settled.superseding {
             let plans = match table.raw() {
-                Some(Raw::Samples) => self.by_date(&rows.samples, |(_, row)| [Date::of(row.timestamp)]),
+                Some(Raw::Samples) => self.by_date(&rows.samples, |(_, run)| [day_of_run(run)]),
                 Some(Raw::Histograms) => self.by_date(&rows.histograms, |(_, row)| [Date::of(row.timestamp)]),
                 Some(Raw::Exemplars | Raw::Metadata) | None => BTreeMap::new(),
             };
             for (date, plan) in plans {
-                let &(writer, position) = flush;
-                let mut file = FileEncoder::new(table, label_columns, &Origin::Flush { writer, position })?;
-                for (series, labels) in plan.series.iter().filter_map(|&place| self.series(place)) {
-                    file.series(labels)?;
-                    if table == Table::SAMPLES {
-                        let rows = of_day(rows_of(&rows.samples, series), date, |(_, row)| Date::of(row.timestamp));
-                        rows.iter().try_for_each(|(_, sample)| file.sample(*sample))?;
-                    } else {
-                        histograms(&mut file, rows_of(&rows.histograms, series), date)?;
-                    }
-                }
-                files.insert((*flush, date), file.finish()?);
+                let (flushes, series) = days.entry(date).or_default();
+                flushes.push(*flush);
+                series.extend(plan.series);
             }
         }
-        Ok(files)
+        for (_, series) in days.values_mut() {
+            series.sort_unstable();
+            series.dedup();
+        }
+        days
     }
 }
 
@@ -144,30 +132,24 @@ fn histograms(file: &mut FileEncoder, rows: &[(SeriesRef, Histogram)], date: Dat
 }
 
 /// The rows of one day, of rows of one series that are sorted by time. Looked up, because there may be thousands of days.
-fn of_day<T>(rows: &[T], date: Date, day: impl Fn(&T) -> Date) -> &[T] {
+pub(super) fn of_day<T>(rows: &[T], date: Date, day: impl Fn(&T) -> Date) -> &[T] {
     let rows = rows.get(rows.partition_point(|row| day(row) < date)..).unwrap_or_default();
     rows.get(..rows.partition_point(|row| day(row) == date)).unwrap_or_default()
 }
 
 /// The rows of one series, of rows that are sorted by series.
-fn rows_of<T: OfSeries>(rows: &[T], series: SeriesRef) -> &[T] {
+pub(super) fn rows_of<T: OfSeries>(rows: &[T], series: SeriesRef) -> &[T] {
     let start = rows.partition_point(|row| row.series() < series);
     let rows = rows.get(start..).unwrap_or_default();
     rows.get(..rows.partition_point(|row| row.series() == series)).unwrap_or_default()
 }
 
 /// A row that says whose it is.
-trait OfSeries {
+pub(super) trait OfSeries {
     fn series(&self) -> SeriesRef;
 }
 
 impl OfSeries for (SeriesRef, SortedRun) {
-    fn series(&self) -> SeriesRef {
-        self.0
-    }
-}
-
-impl OfSeries for (SeriesRef, Sample) {
     fn series(&self) -> SeriesRef {
         self.0
     }

@@ -8,8 +8,7 @@ use super::layout::{dictionary_pages, large_file};
 use super::*;
 use promarchive_model::WriterId;
 
-use crate::file::ORIGIN_TAG;
-use crate::merge::Replacement;
+use crate::merge::Rewriter;
 
 const FLUSH: (WriterId, u64) = (WriterId::from_u128(7), 3);
 
@@ -31,6 +30,26 @@ where
     vec(rows.prop_map(flat), 6)
 }
 
+fn time_of(row: &Row) -> i64 {
+    match row {
+        Row::Sample(sample) => sample.timestamp,
+        Row::Histogram(histogram) => histogram.timestamp,
+        Row::Exemplar(..) | Row::Metadata(_) => panic!("no row that is replaced"),
+    }
+}
+
+/// A file with winners laid beside it, and how many of them have found their place.
+fn rewrite(
+    table: Table,
+    file: impl Into<Bytes>,
+    pieces: impl IntoIterator<Item = Vec<u8>>,
+) -> (Option<Vec<u8>>, usize) {
+    let mut rewriter = Rewriter::new(table, &columns(), &flush(), file.into()).unwrap();
+    let mut used = 0;
+    pieces.into_iter().for_each(|piece| rewriter.winners(piece.into(), |_| used += 1).unwrap());
+    (rewriter.finish().unwrap(), used)
+}
+
 fn check<T: Clone>(table: Table, sets: &[Vec<Fate<T>>], row: impl Fn(i64, &T) -> Row) {
     let rows_of = |pick: fn(&Fate<T>) -> Option<&T>| -> Vec<Vec<Row>> {
         let some = |fate: &Fate<T>| pick(fate).map(|content| row(fate.0, content));
@@ -40,10 +59,15 @@ fn check<T: Clone>(table: Table, sets: &[Vec<Fate<T>>], row: impl Fn(i64, &T) ->
     let want = rows_of(|(_, old, new)| Some(new.as_ref().unwrap_or(old)));
     let labels = self::sets();
     let encoded = |rows: &[Vec<Row>]| encode(table, &labels, rows);
-    let mut replacement = Replacement::read(table, &columns(), [(FLUSH, encoded(&new).bytes.into())]).unwrap();
-    let rewritten = replacement.rewrite(&flush(), Bytes::from(encoded(&old).bytes)).unwrap();
-    assert_eq!(replacement.used(), encoded(&new).stats.rows, "each has found its place");
-    assert!(replacement.rest(&Origin::Import).unwrap().is_none());
+    // In pieces, each with the rows of one set and of a half of the times.
+    let pieces = (0..new.len()).flat_map(|set| [false, true].map(|late| (set, late))).map(|(set, late)| {
+        let mut piece = vec![Vec::new(); new.len()];
+        let is_here = |row: &&Row| (time_of(row) >= 4) == late;
+        piece[set] = new[set].iter().filter(is_here).cloned().collect();
+        encoded(&piece)
+    });
+    let (rewritten, used) = rewrite(table, encoded(&old).bytes, pieces.map(|piece| piece.bytes));
+    assert_eq!(used as u64, encoded(&new).stats.rows, "each has found its place");
     assert_eq!(
         rewritten.is_some(),
         new.iter().any(|rows| !rows.is_empty()),
@@ -67,29 +91,22 @@ proptest! {
     }
 }
 
-/// Rows whose place is in no file come as a file of their own, which says the same of itself as one that a flush writes.
 #[test]
-fn what_has_no_place_is_left() {
+fn winners_without_a_place_are_told() {
     let labels = self::sets();
     let row = |timestamp, value| Row::Sample(Sample { timestamp, value, start_timestamp: 0 });
     let encoded = |rows: &[Vec<Row>]| encode(Table::SAMPLES, &labels, rows);
     let old = encoded(&[vec![row(1, 10), row(2, 10)], vec![], vec![row(1, 10)]]);
     let new = encoded(&[vec![row(2, 20), row(3, 20)], vec![row(-4, 20)], vec![row(1, 20)]]);
-    // What replaces rows of another flush has no place in the file of this one.
-    let (other, of_other) = ((FLUSH.0, 4), encoded(&[vec![row(1, 30)]]));
-    let left = encoded(&[vec![row(1, 30), row(3, 20)], vec![row(-4, 20)]]);
-    let files = [(FLUSH, new.bytes.into()), (other, of_other.bytes.into())];
-    let mut replacement = Replacement::read(Table::SAMPLES, &columns(), files).unwrap();
-    assert!(replacement.concerns(&flush()) && !replacement.concerns(&Origin::Import));
-    assert!(replacement.rewrite(&flush(), Bytes::from(old.bytes)).unwrap().is_some());
-    assert_eq!((replacement.used(), replacement.gone()), (2, vec![other]));
-    let rest = replacement.rest(&Origin::Heal).unwrap().unwrap();
-    assert_eq!(rest.stats, left.stats);
-    let footer = parquet::file::metadata::ParquetMetaDataReader::new();
-    let footer = footer.parse_and_finish(&Bytes::from(rest.bytes.clone())).unwrap();
-    let says = footer.file_metadata().key_value_metadata().unwrap().iter().find(|entry| entry.key == ORIGIN_TAG);
-    assert_eq!(says.and_then(|entry| entry.value.as_deref()), Some("heal"));
-    assert_eq!(decode(Table::SAMPLES, rest.bytes), decode(Table::SAMPLES, left.bytes));
+    let mut rewriter = Rewriter::new(Table::SAMPLES, &columns(), &flush(), Bytes::from(old.bytes)).unwrap();
+    let mut used = Vec::new();
+    rewriter.winners(new.bytes.clone().into(), |row| used.push(row)).unwrap();
+    // The order of the sets in files is not that of the test.
+    let places = decode(Table::SAMPLES, new.bytes);
+    let found: Vec<i64> = used.iter().map(|&row| time_of(&places[row].2)).collect();
+    assert_eq!((used.len(), found.contains(&2), found.contains(&1)), (2, true, true));
+    let want = encoded(&[vec![row(1, 10), row(2, 20)], vec![], vec![row(1, 20)]]);
+    assert_eq!(decode(Table::SAMPLES, rewriter.finish().unwrap().unwrap()), decode(Table::SAMPLES, want.bytes));
 }
 
 #[test]
@@ -97,9 +114,10 @@ fn a_rewritten_file_keeps_its_row_groups_and_dictionaries() {
     let (sets, file) = large_file(&[700_000, 400_000, 100, 200]);
     let new = Sample { timestamp: 15_000, value: 99, start_timestamp: 3 };
     let rows = [vec![Row::Sample(new)], vec![], vec![], vec![Row::Sample(new)]];
-    let replacement = encode(Table::SAMPLES, &sets, &rows);
-    let mut replacement = Replacement::read(Table::SAMPLES, &columns(), [(FLUSH, replacement.bytes.into())]).unwrap();
-    let rewritten: Bytes = replacement.rewrite(&flush(), file.clone()).unwrap().unwrap().into();
+    let winners = encode(Table::SAMPLES, &sets, &rows);
+    let (rewritten, used) = rewrite(Table::SAMPLES, file.clone(), [winners.bytes]);
+    assert_eq!(used, 2);
+    let rewritten: Bytes = rewritten.unwrap().into();
     let groups = |file: &Bytes| {
         let metadata = parquet::file::metadata::ParquetMetaDataReader::new().parse_and_finish(file).unwrap();
         metadata.row_groups().iter().map(|group| group.num_rows()).collect::<Vec<_>>()
