@@ -83,16 +83,14 @@ impl Winners {
 
     /// Whether a file may have rows to replace.
     pub fn concern(&self, file: &DataFile) -> bool {
-        file.date == self.date
-            && self.flushes.iter().any(|&(writer, position)| file.origin.has(writer, position))
+        file.date == self.date && self.flushes.iter().any(|&(writer, position)| file.origin.has(writer, position))
     }
 
     /// A file of the table with the rows replaced for whose flushes it stands; none if it has none of them.
     pub fn rewrite(&mut self, old: &DataFile, file: StoredFile) -> Result<Option<Vec<u8>>, RewriteError> {
         let mut rewriter = Rewriter::new(self.table, &self.label_columns, &old.origin, file)?;
-        let concerned = |flush: usize| {
-            self.flushes.get(flush).is_some_and(|&(writer, position)| old.origin.has(writer, position))
-        };
+        let concerned =
+            |flush: usize| self.flushes.get(flush).is_some_and(|&(writer, position)| old.origin.has(writer, position));
         let metrics = old.stats.as_ref().and_then(|stats| stats.metric.as_ref());
         let is_outside = |labels: Labels<'_>| {
             metrics.is_some_and(|(first, last)| labels.metric() < first.as_str() || labels.metric() > last.as_str())

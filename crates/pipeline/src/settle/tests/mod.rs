@@ -63,4 +63,3 @@ fn planned(index: &mut Index, horizon: &Horizon, request: &[SentSeries]) -> Plan
     let view = index.series.view(settled.series().into_iter());
     Plan::new(settled, view)
 }
-

@@ -71,7 +71,11 @@ fn timestamp() -> impl Strategy<Value = i64> {
 }
 
 fn sample() -> impl Strategy<Value = Sample> {
-    (timestamp(), 0..3_u64, 0..2_i64).prop_map(|(timestamp, value, start_timestamp)| Sample { timestamp, value, start_timestamp })
+    (timestamp(), 0..3_u64, 0..2_i64).prop_map(|(timestamp, value, start_timestamp)| Sample {
+        timestamp,
+        value,
+        start_timestamp,
+    })
 }
 
 fn arrived() -> impl Strategy<Value = Vec<Sample>> {
