@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test")]
 
 mod dice;
+mod growth;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -193,4 +194,19 @@ fn a_queue_that_is_taken_is_loaded() {
         entries.iter().enumerate().map(|(number, entry)| written(&number.to_string(), entry)).collect();
     assert!(entries.len() > 100, "{}", entries.len());
     all_load(&entries, "UTF8");
+}
+
+/// As the operator reckons with it: a series whose labels have so many characters has at most 8 times as many after the rules, and 2,048.
+#[test]
+fn rules_that_are_taken_do_not_let_labels_grow() {
+    let mut dice = Dice::new(number("PROMARCHIVE_RULES_SEED", 1));
+    let lists: Vec<Value> = (0..3_000).map(|_| json!({"writeRelabelConfigs": growth::rules(&mut dice)})).collect();
+    let taken: Vec<Value> = lists.iter().filter_map(|settings| entry(settings, "UTF8").ok()).collect();
+    eprintln!("{} of {} lists are taken", taken.len(), lists.len());
+    assert!((300..lists.len() * 9 / 10).contains(&taken.len()), "{}", taken.len());
+    let entries: Vec<Value> = taken.iter().map(|entry| written("a", entry)).take(600).collect();
+    let folder = env::temp_dir().join(format!("promarchive-growth-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    growth::check(&folder, &entries, &mut dice);
+    std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -143,7 +143,25 @@ fn allowed(kind: &str) -> Vec<(&'static str, Value)> {
         ("without rules", without(kind, "writeRelabelConfigs")),
         ("without a queue", without(kind, "queueConfig")),
         ("a rule without a regular expression", with(kind, "/writeRelabelConfigs", json!([{"action": "labeldrop"}]))),
+        ("the largest rules", with(kind, "/writeRelabelConfigs", json!(vec![largest_rule(); 32]))),
+        (
+            "labels with other names",
+            with(kind, "/writeRelabelConfigs", json!([vec![map("a_(.+)", "$1"); 3], vec![map("a", "b"); 29]].concat())),
+        ),
     ]
+}
+
+/// One of the largest that the operator takes.
+fn largest_rule() -> Value {
+    let labels: Vec<String> = (0..32).map(|number| format!("l{number}")).collect();
+    json!({
+        "sourceLabels": labels, "separator": "-".repeat(16), "targetLabel": "t".repeat(128), "regex": "é".repeat(4_096),
+        "replacement": "é".repeat(1_024),
+    })
+}
+
+fn map(regex: &str, replacement: &str) -> Value {
+    json!({"action": "labelmap", "regex": regex, "replacement": replacement})
 }
 
 const FIELDS: &str = "no fields but those that the operator sets";
@@ -153,7 +171,8 @@ const TOKEN: &str = "shows the token of this object for the archive that its nam
 const AUTHORITY: &str = "trusts the authority of the archive that its name says";
 const NOT_ALLOWED: &str = "does not consent to the archive";
 const QUEUE: &str = "at most 200 shards, capacity 100000 and 20000 samples a send";
-const RULES: &str = "regular expressions that Prometheus can read";
+const RULES: &str = "at most 32 relabelling rules";
+const EXPRESSIONS: &str = "regular expressions of at most 4096 characters that Prometheus can read";
 const SYNTAX: &str = "error parsing regexp";
 
 fn denied(kind: &str) -> Vec<(&'static str, Value, &'static str)> {
@@ -162,6 +181,12 @@ fn denied(kind: &str) -> Vec<(&'static str, Value, &'static str)> {
     let url = |url: &str| with(kind, "/url", json!(url));
     let token = |key: &str| with(kind, "/authorization/credentials/key", json!(key));
     let rule = |regex: &str| with(kind, "/writeRelabelConfigs", json!([{"action": "drop", "regex": regex}]));
+    let larger = |field: &str, value: Value| {
+        let mut rule = largest_rule();
+        rule[field] = value;
+        with(kind, "/writeRelabelConfigs", json!([rule]))
+    };
+    let maps = |rule: Value| with(kind, "/writeRelabelConfigs", json!(vec![rule; 4]));
     // As it was found: a Prometheus got an entry with any URL of the cluster.
     let mut elsewhere = entry(kind, "k8s", "22222222");
     elsewhere["url"] = json!("https://thief-receiver.evil.svc:9201/api/v1/write");
@@ -214,7 +239,17 @@ fn denied(kind: &str) -> Vec<(&'static str, Value, &'static str)> {
         ("least shards", with(kind, "/queueConfig/minShards", json!(1_000)), QUEUE),
         ("samples a send", with(kind, "/queueConfig/maxSamplesPerSend", json!(1_000_000)), QUEUE),
         ("another field of the queue", with(kind, "/queueConfig/maxBackoff", json!("1d")), QUEUE),
-        ("many rules", with(kind, "/writeRelabelConfigs", json!(vec![json!({"action": "drop"}); 101])), RULES),
+        ("many rules", with(kind, "/writeRelabelConfigs", json!(vec![json!({"action": "drop"}); 33])), RULES),
+        ("many labels", larger("sourceLabels", json!(vec!["a"; 33])), RULES),
+        ("a long separator", larger("separator", json!("-".repeat(17))), RULES),
+        ("a long name", larger("targetLabel", json!("a".repeat(129))), RULES),
+        ("a long text", larger("replacement", json!("a".repeat(1_025))), RULES),
+        ("a long expression", larger("regex", json!("a".repeat(4_097))), EXPRESSIONS),
+        // As it was found: each doubles the labels.
+        ("labels over and over", maps(map("(.+)", "a_${1}")), RULES),
+        ("the same, with another name of the action", maps(json!({"action": "LabelMap", "regex": "(.+)"})), RULES),
+        ("the same, all to one name", maps(map("(.+)", "a")), RULES),
+        ("the same, without an expression", maps(json!({"action": "labelmap", "replacement": "a"})), RULES),
         ("repetition of a repetition", rule(".**"), SYNTAX),
         ("a group's name", rule("(?P<a.b>up)"), SYNTAX),
         ("a property", rule("\\p{Alphabetic}+"), SYNTAX),

@@ -18,6 +18,7 @@ const ANNOTATIONS: &str =
 const SERVICE: &str = "Services are of type ClusterIP, without external addresses, for port 9201";
 const ACCOUNT: &str = "ServiceAccounts give their pods no token";
 const NETWORK: &str = "NetworkPolicies are about the receiver of their archive alone";
+const IMMUTABLE: &str = "promarchive makes no Secret and no ConfigMap immutable";
 const MAP: &str = "ConfigMaps have receiver.yaml and tokens";
 const CLAIM: &str = "claims ask for storage of a class";
 const SECRET: &str = "the Secret promarchive-remote-write is Opaque";
@@ -355,6 +356,7 @@ fn denied_fields() -> Vec<Field> {
         ),
         ("out to everywhere", "NetworkPolicy", "/spec/egress", json!([{}]), NETWORK),
         ("only out", "NetworkPolicy", "/spec/policyTypes", json!(["Egress"]), NETWORK),
+        ("for ever", "ConfigMap", "/immutable", json!(true), IMMUTABLE),
         ("another file", "ConfigMap", "/data/Corefile", json!("."), MAP),
         ("bytes", "ConfigMap", "/binaryData", json!({"Corefile": "YQ=="}), MAP),
         // As it was found: a claim that is bound to the volume of somebody else.
@@ -446,6 +448,8 @@ pub(crate) fn check_secrets(operator: &Requests) {
     without_label["metadata"]["labels"] = Value::Null;
     let mut of_another_type = ours("team", &[]);
     of_another_type["type"] = json!("example.org/x");
+    let mut immutable = ours("team", &all);
+    immutable["immutable"] = json!(true);
     let mut owned = ours("team", &all);
     owned["metadata"]["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "1"}]);
     let mut read_by_argo_cd = ours("team", &all);
@@ -462,6 +466,8 @@ pub(crate) fn check_secrets(operator: &Requests) {
         ("a key of nobody", ours("team", &["team.lab."]), SECRET),
         ("a private key elsewhere", ours("team", &["monitoring.lab.tls.key"]), SECRET),
         ("a long value", long, SECRET),
+        // As it was found: the tokens in it could not be changed any more.
+        ("for ever", immutable, IMMUTABLE),
         ("another type", of_another_type, SECRET),
         ("an owner", owned, OWNED),
         ("without the label", without_label, LABELS),

@@ -16,6 +16,7 @@ mod cost;
 use std::collections::HashSet;
 
 use super::{Fault, quoted};
+pub(super) use cost::Expression;
 use cost::{Cost, MOST_REPETITIONS, Repetition};
 
 const LONGEST: usize = 4_096;
@@ -36,16 +37,17 @@ const NAMED: &[&str] = &[
 ];
 
 /// Checks an expression.
-pub(super) fn check(expression: &str) -> Result<(), Fault> {
+pub(super) fn check(expression: &str) -> Result<Expression, Fault> {
     // The first comparison keeps the second one from reading a text of whatever length.
     if expression.len() > 4 * LONGEST || expression.chars().count() > LONGEST {
         return Err(Fault::refused(format!("it is longer than {LONGEST} characters")));
     }
-    let mut reader = Reader { rest: expression, names: HashSet::new() };
-    reader.whole().map_err(|fault| {
+    let mut reader = Reader { rest: expression, names: HashSet::new(), groups: 0, nested: 0 };
+    let cost = reader.whole().map_err(|fault| {
         let read = expression.chars().count() - reader.rest.chars().count();
         Fault { problem: format!("at character {read}: {}", fault.problem), ..fault }
-    })
+    })?;
+    Ok(Expression::new(cost, reader.groups, reader.nested))
 }
 
 /// A part that an operator may follow, or not.
@@ -65,6 +67,8 @@ struct Reader<'a> {
     rest: &'a str,
     /// Of the groups so far.
     names: HashSet<&'a str>,
+    groups: u32,
+    nested: u32,
 }
 
 impl<'a> Reader<'a> {
@@ -85,10 +89,10 @@ impl<'a> Reader<'a> {
         rest.is_some()
     }
 
-    fn whole(&mut self) -> Result<(), Fault> {
-        self.alternatives(0)?;
+    fn whole(&mut self) -> Result<Cost, Fault> {
+        let cost = self.alternatives(0)?;
         match self.next() {
-            None => Ok(()),
+            None => Ok(cost),
             // It would close the group that Prometheus puts around the expression, so `a)(b` is loaded, and means something else.
             Some(_) => Err(Fault::refused("this ) closes no group: write \\) for a plain one")),
         }
@@ -96,17 +100,24 @@ impl<'a> Reader<'a> {
 
     /// Up to the end, or to the `)` of the group.
     fn alternatives(&mut self, depth: u32) -> Result<Cost, Fault> {
-        let mut cost = Cost::of(1);
+        let mut all: Option<Cost> = None;
         loop {
-            cost = match self.peek() {
-                None | Some(')') => return Ok(cost),
-                Some('|') => {
-                    self.next();
-                    cost.and(Cost::of(1))?
-                }
-                Some(_) => cost.and(self.repeated_part(depth)?)?,
-            };
+            let one = self.sequence(depth)?;
+            let either = all.map_or(Ok(one), |before| before.or(one))?;
+            if !self.eat("|") {
+                return Ok(either);
+            }
+            all = Some(either);
         }
+    }
+
+    /// Up to the next `|`, too.
+    fn sequence(&mut self, depth: u32) -> Result<Cost, Fault> {
+        let mut cost = Cost::of(1);
+        while !matches!(self.peek(), None | Some(')' | '|')) {
+            cost = cost.and(self.repeated_part(depth)?)?;
+        }
+        Ok(cost)
     }
 
     fn repeated_part(&mut self, depth: u32) -> Result<Cost, Fault> {
@@ -132,9 +143,13 @@ impl<'a> Reader<'a> {
     /// The operator that comes next, if one does. A brace is only taken as one: Go would read others as plain characters.
     fn repetition(&mut self) -> Result<Option<Repetition>, Fault> {
         match self.peek() {
-            Some('*' | '+' | '?') => {
+            Some('*' | '+') => {
                 self.next();
                 return Ok(Some(Repetition::Simple));
+            }
+            Some('?') => {
+                self.next();
+                return Ok(Some(Repetition::Optional));
             }
             Some('{') => {}
             _ => return Ok(None),
@@ -185,11 +200,17 @@ impl<'a> Reader<'a> {
         }
         if self.eat("?P<") {
             self.name()?;
+            self.groups = self.groups.saturating_add(1);
         } else if self.eat("?<") {
             return Err(Fault::refused("older releases of Prometheus know a named group as (?P<name>…) only"));
-        } else if self.eat("?") && !self.eat(":") && !self.flags()? {
-            return Ok(Part::Single);
+        } else if self.eat("?") {
+            if !self.eat(":") && !self.flags()? {
+                return Ok(Part::Single);
+            }
+        } else {
+            self.groups = self.groups.saturating_add(1);
         }
+        self.nested = self.nested.max(depth.saturating_add(1));
         let inside = self.alternatives(depth.saturating_add(1))?;
         if self.next().is_none() {
             return Err(Fault::broken("a group is not closed: a ) is missing"));

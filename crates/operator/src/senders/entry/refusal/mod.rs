@@ -7,6 +7,7 @@
 //! of the text.
 
 mod expression;
+mod growth;
 mod queue;
 mod rule;
 
@@ -19,6 +20,10 @@ use super::Capabilities;
 const MOST_RULES: usize = 32;
 /// Most bytes of text in the rules of an entry. The object of a Prometheus has room for about 1 MiB, and its owner needs it too.
 const MOST_TEXT: usize = 32 << 10;
+/// What Prometheus takes for what a rule does not say.
+const DEFAULT_EXPRESSION: &str = "(.*)";
+const DEFAULT_REPLACEMENT: &str = "$1";
+const DEFAULT_SEPARATOR: &str = ";";
 /// Longest text of a tenant in a message.
 const LONGEST_QUOTE: usize = 64;
 
@@ -32,7 +37,7 @@ pub struct RefusedSettings {
 }
 
 impl RefusedSettings {
-    /// Whether it is certain that no Prometheus loads a configuration with it. Else it is doubtful, or too much.
+    /// Whether it is certain that this Prometheus does not load a configuration with it. Else it is doubtful, or too much.
     pub fn breaks_prometheus(&self) -> bool {
         self.breaks
     }
@@ -81,7 +86,7 @@ fn check_rules(rules: &[RelabelRule], prometheus: &Capabilities) -> Result<(), R
             Fault::refused(format!("there are {} rules; at most {MOST_RULES} are taken", rules.len())).at(field)
         );
     }
-    let text: usize = rules.iter().map(rule::text_bytes).sum();
+    let text = text_bytes(rules);
     if text > MOST_TEXT {
         let problem =
             format!("all text in the rules is {text} bytes; at most {MOST_TEXT} are taken: shorten the rules");
@@ -92,14 +97,25 @@ fn check_rules(rules: &[RelabelRule], prometheus: &Capabilities) -> Result<(), R
             fault.at(format!("{field}[{index}]{}{part}", if part.is_empty() { "" } else { "." }))
         })?;
     }
-    Ok(())
+    growth::check(rules).map_err(|(index, fault)| fault.at(format!("{field}[{index}]")))
 }
 
-/// Whether it is certain that the Prometheus does not load an entry that is in its list, because of the entry's rules.
+fn text_bytes(rules: &[RelabelRule]) -> usize {
+    rules.iter().map(rule::text_bytes).sum()
+}
+
+/// Whether the operator can have written them.
+fn is_small(rules: &[RelabelRule]) -> bool {
+    rules.len() <= MOST_RULES && text_bytes(rules) <= MOST_TEXT
+}
+
+/// Whether the rules of an entry that is in the list of a Prometheus stop it: it is certain that they are not loaded, or they are there to
+/// take all its memory.
 pub(super) fn breaks(entry: &Value, prometheus: &Capabilities) -> bool {
     let rules = entry.get("writeRelabelConfigs").cloned().unwrap_or_default();
     let rules: Vec<RelabelRule> = serde_json::from_value(rules).unwrap_or_default();
-    rules.iter().any(|one| rule::check(one, prometheus).is_err_and(|(_, fault)| fault.breaks))
+    let is_broken = |one| rule::check(one, prometheus).is_err_and(|(_, fault): (_, Fault)| fault.breaks);
+    rules.iter().any(is_broken) || (is_small(&rules) && growth::is_deadly(&rules))
 }
 
 /// A tenant's text for a message: cut, and without control characters.
@@ -163,6 +179,12 @@ mod tests {
             (json!("rule"), false),
         ] {
             assert_eq!(breaks(&json!({"writeRelabelConfigs": [rule]}), &prometheus), expected, "{rule}");
+        }
+        // As it was found: the operator has written these, and Prometheus died of them.
+        let join = json!({"sourceLabels": ["x", "x"], "separator": "", "targetLabel": "x"});
+        for (many, expected) in [(4, false), (21, true)] {
+            let entry = json!({"writeRelabelConfigs": vec![join.clone(); many]});
+            assert_eq!(breaks(&entry, &prometheus), expected, "{many}");
         }
         assert!(!breaks(&json!({}), &prometheus));
     }

@@ -12,10 +12,8 @@
 use promarchive_api::metrics_archive::{RelabelAction, RelabelRule};
 
 use super::super::Capabilities;
-use super::{Fault, expression, quoted};
+use super::{DEFAULT_REPLACEMENT, Fault, expression, quoted};
 
-/// What `labelmap` writes if nothing is said.
-const DEFAULT_REPLACEMENT: &str = "$1";
 const MODULI: std::ops::RangeInclusive<i64> = 1..=4_294_967_295;
 
 /// The field and what is wrong with it; the field is empty if it is the rule as a whole.
