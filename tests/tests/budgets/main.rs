@@ -6,6 +6,7 @@
 
 mod cases;
 mod loads;
+mod long_series;
 mod senders;
 
 use std::path::Path;
