@@ -128,7 +128,7 @@ impl Prometheus {
             let pools = active.iter().map(|target| target["scrapePool"].to_string());
             (pools.collect::<std::collections::BTreeSet<_>>().len() >= jobs * 9 / 10).then_some(active)
         };
-        for _ in 0..600 {
+        for _ in 0..1_800 {
             if let Some(targets) = self.targets().as_ref().and_then(seen) {
                 return targets;
             }
@@ -136,7 +136,7 @@ impl Prometheus {
             assert_eq!(self.process.try_wait().unwrap(), None, "{}", log());
             std::thread::sleep(Duration::from_millis(100));
         }
-        panic!("the targets are not there after a minute");
+        panic!("the targets are not there after three minutes");
     }
 }
 
