@@ -52,6 +52,7 @@ pub struct Rewriter<R> {
     open: Option<OpenBatch>,
     writer: ArrowWriter<Vec<u8>>,
     replaced: u64,
+    at_end: bool,
 }
 
 impl<R> fmt::Debug for Rewriter<R> {
@@ -66,7 +67,12 @@ impl<R: ChunkReader + Clone + 'static> Rewriter<R> {
         let properties = writer_properties(table, label_columns, origin)?;
         let options = ArrowWriterOptions::new().with_skip_arrow_metadata(true).with_properties(properties);
         let writer = ArrowWriter::try_new_with_options(Vec::new(), arrow_schema(table, label_columns), options)?;
-        Ok(Self { old: OldRows::new(table, label_columns, file)?, open: None, writer, replaced: 0 })
+        Ok(Self { old: OldRows::new(table, label_columns, file)?, open: None, writer, replaced: 0, at_end: false })
+    }
+
+    /// Whether all rows of the file have been passed: no winner finds a place any more.
+    pub fn is_at_end(&self) -> bool {
+        self.at_end
     }
 
     /// Puts rows in the place of those that have the same key. They come as a file, and files come in the order of their rows. `used` is told
@@ -88,7 +94,10 @@ impl<R: ChunkReader + Clone + 'static> Rewriter<R> {
                 Some(open) => open,
                 None => match self.old.next(&mut self.writer)? {
                     Some(batch) => OpenBatch::new(batch),
-                    None => return Ok(()),
+                    None => {
+                        self.at_end = true;
+                        return Ok(());
+                    }
                 },
             };
             row = open.advance(winners, row, |winner| {

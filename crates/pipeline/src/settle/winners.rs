@@ -2,7 +2,9 @@
 //!
 //! They are unpacked as they are written, some at a time, and never all at once.
 
+use std::cell::RefCell;
 use std::iter::Peekable;
+use std::ops::Range;
 use std::sync::Arc;
 
 use promarchive_archive::file::{EncodeError, EncodedFile, FileEncoder, Origin};
@@ -88,29 +90,43 @@ impl Winners {
 
     /// A file of the table with the rows replaced for whose flushes it stands; none if it has none of them.
     pub fn rewrite(&mut self, old: &DataFile, file: StoredFile) -> Result<Option<Vec<u8>>, RewriteError> {
-        let mut rewriter = Rewriter::new(self.table, &self.label_columns, &old.origin, file)?;
+        let rewriter = RefCell::new(Rewriter::new(self.table, &self.label_columns, &old.origin, file)?);
+        let used = RefCell::new(std::mem::take(&mut self.used));
+        let written = self.lay_beside(old, &rewriter, &used);
+        self.used = used.into_inner();
+        written?;
+        rewriter.into_inner().finish()
+    }
+
+    /// Lays the rows beside a file, but for those that cannot be in it, and those that have been found in another one.
+    fn lay_beside(
+        &self,
+        old: &DataFile,
+        rewriter: &RefCell<Rewriter<StoredFile>>,
+        used: &RefCell<Vec<Marks>>,
+    ) -> Result<(), RewriteError> {
         let concerned =
             |flush: usize| self.flushes.get(flush).is_some_and(|&(writer, position)| old.origin.has(writer, position));
         let metrics = old.stats.as_ref().and_then(|stats| stats.metric.as_ref());
-        let is_outside = |labels: Labels<'_>| {
-            metrics.is_some_and(|(first, last)| labels.metric() < first.as_str() || labels.metric() > last.as_str())
+        let skip = |labels: Labels<'_>, numbers: &[Range<usize>]| {
+            let metric = labels.metric();
+            let is_outside = metrics.is_some_and(|(first, last)| metric < first.as_str() || metric > last.as_str());
+            let are_used =
+                || used.borrow().iter().zip(numbers).all(|(used, rows)| rows.clone().all(|row| used.has(row)));
+            is_outside || rewriter.borrow().is_at_end() || are_used()
         };
-        let mut used = std::mem::take(&mut self.used);
         let mut piece = Piece::default();
-        let written = self.for_each_series(is_outside, |labels, rows| {
+        self.for_each_series(skip, |labels, rows| {
             for (number, row) in rows.filter(|((flush, _), _)| concerned(*flush)) {
                 piece.add(self, labels, number, row)?;
                 if piece.is_full() {
-                    piece.lay_beside(&mut rewriter, &mut used)?;
+                    piece.lay_beside(&mut rewriter.borrow_mut(), &mut used.borrow_mut())?;
                 }
             }
             piece.end_series();
-            Ok(())
-        });
-        let written = written.and_then(|()| piece.lay_beside(&mut rewriter, &mut used));
-        self.used = used;
-        written?;
-        rewriter.finish()
+            Ok::<(), RewriteError>(())
+        })?;
+        piece.lay_beside(&mut rewriter.borrow_mut(), &mut used.borrow_mut())
     }
 
     /// How many rows have taken their place.
@@ -137,7 +153,7 @@ impl Winners {
         let (mut rows_written, mut at, mut next) = (0_u64, 0, self.series.len());
         let is_written = |at: usize, next: usize| at >= from && at < next;
         self.for_each_series(
-            |_| false,
+            |_, _| false,
             |labels, rows| {
                 let is_here = is_written(at, next);
                 let mut begun = false;
@@ -164,10 +180,11 @@ impl Winners {
         Ok(Some((file.finish()?, next)))
     }
 
-    /// Calls `each` with the labels of each series and its rows, numbered, in the order of time; not with those that are to be skipped.
+    /// Calls `each` with the labels of each series and its rows, numbered, in the order of time. `skip` says which series to leave out, by its labels
+    /// and the numbers of its rows, flush by flush.
     fn for_each_series<E>(
         &self,
-        skip: impl Fn(Labels<'_>) -> bool,
+        skip: impl Fn(Labels<'_>, &[Range<usize>]) -> bool,
         mut each: impl FnMut(Labels<'_>, &mut dyn Iterator<Item = (RowNumber, Row<'_>)>) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut numbers = vec![0_usize; self.flushes.len()];
@@ -176,7 +193,8 @@ impl Winners {
             for (number, flush) in numbers.iter_mut().zip(&self.flushes) {
                 *number += self.count(flush, series);
             }
-            if !skip(labels) {
+            let here: Vec<Range<usize>> = first.iter().zip(&numbers).map(|(first, next)| *first..*next).collect();
+            if !skip(labels, &here) {
                 each(labels, &mut self.rows(series, first))?;
             }
         }

@@ -62,6 +62,41 @@ fn many_winners_take_their_places() {
     assert!(winners.rest(&Origin::Import, next).unwrap().is_none());
 }
 
+/// A flush writes several files of a day when there is much. Whichever comes first, each row finds its place in one of them.
+#[test]
+fn winners_find_their_places_in_several_files() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _in_runtime = runtime.enter();
+    let (writer, position) = FLUSHES[0];
+    let origin = Origin::Flush { writer, position };
+    for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
+        let (mut index, mut horizon) = (Index::new(1), Horizon::default());
+        // One metric, so that its bounds do not tell the files apart.
+        let of = |job: &str, value| {
+            let mut series = sent("m", 4, 0, value);
+            series.labels.push((b"job".to_vec(), job.as_bytes().to_vec()));
+            series
+        };
+        let jobs = ["a", "b", "c"];
+        let plan = planned(&mut index, &Horizon::default(), &jobs.map(|job| of(job, 1)));
+        horizon.push(plan.settled.generation(FLUSHES[0], 0, |_, _, _| false), i64::MAX);
+        let plan = Arc::new(planned(&mut index, &horizon, &jobs.map(|job| of(job, 2))));
+        let mut winners = Winners::of(&plan, Table::SAMPLES, &columns());
+        let [winners] = winners.as_mut_slice() else { panic!("{winners:?}") };
+        for file in order {
+            let part = planned(&mut index, &Horizon::default(), &[of(jobs[file], 1)]);
+            let files = part.files(Table::SAMPLES);
+            let (part, _) = part.encode(Table::SAMPLES, Date(0), &files[&Date(0)], &columns(), &origin).unwrap();
+            let directory = tempfile::tempdir().unwrap();
+            let (root, old) = stored(directory.path(), part, origin.clone());
+            let rewritten = rows(decode(winners.rewrite(&old, root.file(&old)).unwrap().unwrap()));
+            assert_eq!(rewritten, [0, 2, 4, 6].map(|time| ("m".to_owned(), time, 2)));
+        }
+        assert_eq!(winners.used(), 12);
+        assert!(winners.rest(&Origin::Import, 0).unwrap().is_none());
+    }
+}
+
 #[test]
 fn winners_of_flushes_whose_files_are_gone_are_left() {
     let (mut index, mut horizon) = (Index::new(1), Horizon::default());
