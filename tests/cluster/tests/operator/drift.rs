@@ -159,6 +159,15 @@ fn what_cannot_be_set_right_is_not_tried_for_ever(suite: &Suite) {
     let pod = json!({"containers": [sidecar]});
     let apply = place.object("Deployment", "apps/v1", "lab-receiver", json!({"spec": {"template": {"spec": pod}}}));
     suite.api.apply(apply).unwrap();
+    // The pod with the sidecar is another one, and the status tells of both.
+    eventually("the new pod is there alone", PATIENCE, || {
+        let deployment = suite.api.get("deployments", "drift-sidecar", "lab-receiver").ok_or("no Deployment")?;
+        let (wanted, status) = (&deployment["metadata"]["generation"], &deployment["status"]);
+        let counts = ["replicas", "updatedReplicas"].map(|count| status[count] == 1);
+        let is_there = status["observedGeneration"] == *wanted && counts == [true; 2];
+        is_there.then_some(()).ok_or_else(|| format!("{status}"))
+    });
+    place.condition("lab", "ReceiverAvailable", "True", "Available");
     std::thread::sleep(Duration::from_secs(3));
     let before = suite.record.writes("drift-sidecar").len();
     std::thread::sleep(Duration::from_secs(10));
