@@ -31,6 +31,9 @@ fn of(metric: &str, value: u64) -> SentSeries {
 
 #[test]
 fn series_of_one_id_do_not_merge() {
+    // Files are read through it.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _in_runtime = runtime.enter();
     let [a, b] = colliding();
     assert_ne!(a, b);
     assert_eq!(series_id(&a, "{}"), series_id(&b, "{}"));

@@ -25,6 +25,9 @@ fn sent(metric: &str, count: i64, first: i64, value: u64) -> promarchive_testkit
 /// More rows than are laid beside a file at once, of two series, for two flushes whose rows are in one file by now; a third series is in no file.
 #[test]
 fn many_winners_take_their_places() {
+    // Files are read through it.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _in_runtime = runtime.enter();
     const MANY: i64 = 100_000;
     let (mut index, mut horizon) = (Index::new(1), Horizon::default());
     for (flush, first) in FLUSHES.into_iter().zip([0, 1]) {
