@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::unpurged::News;
 use super::{Core, Environment, Replay, locked};
 use crate::flush::{FlushError, Job, TableReport, Unfinished};
-use crate::memtable::{Generation, Horizon, Memtable, SeriesRef, SeriesView};
+use crate::memtable::{Generation, Horizon, Memtable, SeriesView};
 use crate::settle::{Plan, Settled, settle};
 
 /// Series whose labels are looked up under one lock.
@@ -216,15 +216,10 @@ impl Core {
     fn forget_unused(&self) {
         let mut index = locked(&self.index);
         let buffer = locked(&self.buffer);
-        let mut used = vec![false; index.series.bound()];
-        let mut mark = |series: SeriesRef| {
-            if let Some(used) = used.get_mut(series as usize) {
-                *used = true;
-            }
-        };
-        buffer.live.for_each_series(&mut mark);
-        buffer.horizon.for_each_series(&mut mark);
-        let forgotten = index.series.forget_unused(|series| used.get(series as usize).copied().unwrap_or(true));
+        let forgotten = index.series.forget_all_but(|used| {
+            buffer.live.for_each_series(&mut *used);
+            buffer.horizon.for_each_series(used);
+        });
         // Not before: a request that is buffered now has its series marked neither as used nor as in flight.
         drop(buffer);
         tracing::debug!(forgotten, left = index.series.len(), "series");

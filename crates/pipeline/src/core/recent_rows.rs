@@ -49,17 +49,20 @@ pub(super) fn read_horizon(
                 rows.read(archive, index, table, &file)?;
             }
         }
-        if rows.left == 0 && must_be_known {
-            return Err(RecoveryError::Memory { limit: memory });
-        }
         if rows.left == 0 {
+            if must_be_known {
+                return Err(RecoveryError::Memory { limit: memory });
+            }
             tracing::warn!(
                 flushes = read.len(),
                 limit_mib = memory >> 20,
                 "the rows of the last flushes do not all fit into memory: what was written before the newest of them and is sent again is not \
                  recognised as a repetition. A larger --memory-limit helps"
             );
-            forget_all_but(index, &read);
+            // Twice: what was named in an epoch can be forgotten after its end.
+            for _ in 0..2 {
+                index.series.forget_all_but(|used| read.iter().for_each(|known| known.for_each_series(&mut *used)));
+            }
             break;
         }
         let generation = rows.finish();
@@ -69,22 +72,6 @@ pub(super) fn read_horizon(
     let mut horizon = Horizon::default();
     read.into_iter().rev().for_each(|generation| horizon.push(generation, i64::MAX));
     Ok(horizon)
-}
-
-/// Forgets the series of which these generations have no row.
-fn forget_all_but(index: &mut Index, generations: &[Generation]) {
-    let mut used = vec![false; index.series.bound()];
-    for generation in generations {
-        generation.for_each_series(|series| {
-            if let Some(used) = used.get_mut(series as usize) {
-                *used = true;
-            }
-        });
-    }
-    // Twice: what was named in an epoch can be forgotten after its end.
-    for _ in 0..2 {
-        index.series.forget_unused(|series| used.get(series as usize).copied().unwrap_or(true));
-    }
 }
 
 /// Samples of one series that are collected before they are packed.

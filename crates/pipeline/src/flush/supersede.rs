@@ -74,19 +74,20 @@ impl Job<'_> {
         change: &mut Commit,
         report: &mut TableReport,
     ) -> Result<(), FlushError> {
-        let (date, gone, mut left, mut from, mut rows) = (winners.date(), winners.gone(), Some(winners), 0, 0);
-        while let Some(winners) = left.take() {
+        let (date, gone) = (winners.date(), winners.gone());
+        let (mut winners, mut from, mut rows) = (winners, 0, 0);
+        loop {
             let origin = self.origin();
             let encoding = blocking(root.name_of(""), move || {
                 let rest = winners.rest(&origin, from)?;
                 Ok((winners, rest))
             });
-            let (winners, rest) = encoding.await?;
-            if let Some((file, next)) = rest {
-                rows += file.stats.rows;
-                change.add.push(self.put(root, self.path(date), self.origin(), file).await?);
-                (from, left) = (next, Some(winners));
-            }
+            let rest;
+            (winners, rest) = encoding.await?;
+            let Some((file, next)) = rest else { break };
+            rows += file.stats.rows;
+            change.add.push(self.put(root, self.path(date), self.origin(), file).await?);
+            from = next;
         }
         if rows == 0 {
             return Ok(());

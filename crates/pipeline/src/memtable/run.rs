@@ -224,9 +224,9 @@ impl SortedRun {
         Date::of(self.first) == Date::of(self.last)
     }
 
-    /// Whether there can be a timestamp that both have.
-    pub fn overlaps(&self, other: &Self) -> bool {
-        self.first <= other.last && other.first <= self.last
+    /// Whether a timestamp of it can lie within these bounds.
+    pub fn overlaps(&self, (first, last): (i64, i64)) -> bool {
+        self.first <= last && first <= self.last
     }
 
     /// Number of samples, at least one.

@@ -287,6 +287,17 @@ impl SeriesIndex {
         }
     }
 
+    /// Forgets as [`Self::forget_unused`] does. `used` calls what it is given with each series that is used, some more than once.
+    pub fn forget_all_but(&mut self, used: impl FnOnce(&mut dyn FnMut(SeriesRef))) -> usize {
+        let mut is_used = vec![false; self.bound()];
+        used(&mut |series| {
+            if let Some(is_used) = is_used.get_mut(series as usize) {
+                *is_used = true;
+            }
+        });
+        self.forget_unused(|series| is_used.get(series as usize).copied().unwrap_or(true))
+    }
+
     /// Forgets every series that `is_used` denies and no request in flight refers to, and starts a new epoch.
     pub fn forget_unused(&mut self, is_used: impl Fn(SeriesRef) -> bool) -> usize {
         while self.epochs.len() > 1 && self.epochs.front().is_some_and(|(_, token)| Arc::strong_count(token) == 1) {

@@ -2,10 +2,11 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::iter::Peekable;
 
 use promarchive_model::{Sample, sample_rank};
 
-use crate::memtable::{SampleRun, Samples};
+use crate::memtable::SampleRun;
 
 /// Samples that are sorted at once: 1.5 MiB.
 const PART_SAMPLES: usize = 64 * 1024;
@@ -20,31 +21,21 @@ pub(super) fn for_each_in_order(run: &SampleRun, mut each: impl FnMut(Sample)) {
         return;
     }
     let parts = sorted_parts(run);
-    let mut parts: Vec<Part<'_>> = parts.iter().map(|part| Part::new(part.iter())).collect();
+    let mut parts: Vec<_> = parts.iter().map(|part| part.iter().peekable()).collect();
     let entry = |at: usize, sample: Sample| Reverse((sample.timestamp, Reverse(sample_rank(sample)), at));
     let mut heads: BinaryHeap<_> =
-        parts.iter().enumerate().filter_map(|(at, part)| Some(entry(at, part.head?))).collect();
+        parts.iter_mut().enumerate().filter_map(|(at, part)| Some(entry(at, *part.peek()?))).collect();
     while let Some(Reverse((.., at))) = heads.pop() {
         let Some(part) = parts.get_mut(at) else { continue };
         part.next().into_iter().for_each(&mut each);
-        heads.extend(part.head.map(|head| entry(at, head)));
+        heads.extend(part.peek().map(|&head| entry(at, head)));
     }
 }
 
-/// A sorted part of a run, and its first sample that was not taken.
-struct Part<'a> {
-    head: Option<Sample>,
-    rest: Samples<'a>,
-}
-
-impl<'a> Part<'a> {
-    fn new(mut rest: Samples<'a>) -> Self {
-        Self { head: rest.next(), rest }
-    }
-
-    fn next(&mut self) -> Option<Sample> {
-        std::mem::replace(&mut self.head, self.rest.next())
-    }
+/// The sample of this time, in samples that are sorted by time. Those before it are passed: times only grow from call to call.
+pub(super) fn find(sorted: &mut Peekable<impl Iterator<Item = Sample>>, timestamp: i64) -> Option<Sample> {
+    while sorted.next_if(|sample| sample.timestamp < timestamp).is_some() {}
+    sorted.peek().copied().filter(|sample| sample.timestamp == timestamp)
 }
 
 fn sorted_parts(run: &SampleRun) -> Vec<SampleRun> {

@@ -168,6 +168,6 @@ impl OfSeries for ExemplarRow {
 }
 
 /// A settled run is of one day.
-fn day_of_run(run: &SortedRun) -> Date {
+pub(super) fn day_of_run(run: &SortedRun) -> Date {
     Date::of(run.bounds().0)
 }

@@ -1,11 +1,12 @@
 //! Float samples of one series against what the last flushes wrote of it.
 
 use std::collections::BTreeMap;
+use std::iter::Peekable;
 
 use promarchive_model::{Date, Sample, sample_rank};
 
 use super::Settled;
-use super::in_order::for_each_in_order;
+use super::in_order::{find, for_each_in_order};
 use crate::memtable::{FlushId, Horizon, SampleRun, Samples, SeriesRef, SortedRun};
 
 impl Settled {
@@ -78,18 +79,14 @@ impl DayRuns {
 /// What the last flushes wrote of a series at some times, read along with the samples that are settled.
 struct Written<'a> {
     /// Oldest first. A flush that wrote nothing near is not among them.
-    flushes: Vec<(FlushId, Vec<Cursor<'a>>)>,
+    flushes: Vec<(FlushId, Vec<Peekable<Samples<'a>>>)>,
 }
 
 impl<'a> Written<'a> {
     fn near(horizon: &'a Horizon, series: SeriesRef, bounds: (i64, i64)) -> Self {
-        let near = |(_, run): &&(SeriesRef, SortedRun)| {
-            let (first, last) = run.bounds();
-            bounds.0 <= last && first <= bounds.1
-        };
         let flushes = horizon.generations_near(bounds).map(|generation| {
-            let runs = generation.runs(series).iter().filter(near);
-            (generation.flush, runs.map(|(_, run)| Cursor::new(run)).collect::<Vec<_>>())
+            let near = generation.runs(series).iter().filter(|(_, run)| run.overlaps(bounds));
+            (generation.flush, near.map(|(_, run)| run.iter().peekable()).collect::<Vec<_>>())
         });
         Self { flushes: flushes.filter(|(_, runs)| !runs.is_empty()).collect() }
     }
@@ -97,28 +94,8 @@ impl<'a> Written<'a> {
     /// The sample of this time, and the oldest flush that wrote one. Times only grow from call to call.
     fn find(&mut self, timestamp: i64) -> Option<(FlushId, Sample)> {
         self.flushes.iter_mut().find_map(|(flush, runs)| {
-            let found = runs.iter_mut().find_map(|run| run.find(timestamp))?;
+            let found = runs.iter_mut().find_map(|run| find(run, timestamp))?;
             Some((*flush, found))
         })
-    }
-}
-
-/// A place in a run.
-struct Cursor<'a> {
-    next: Option<Sample>,
-    rest: Samples<'a>,
-}
-
-impl<'a> Cursor<'a> {
-    fn new(run: &'a SortedRun) -> Self {
-        let mut rest = run.iter();
-        Self { next: rest.next(), rest }
-    }
-
-    fn find(&mut self, timestamp: i64) -> Option<Sample> {
-        while self.next.is_some_and(|next| next.timestamp < timestamp) {
-            self.next = self.rest.next();
-        }
-        self.next.filter(|next| next.timestamp == timestamp)
     }
 }

@@ -1,9 +1,10 @@
 //! Rows that take the place of rows which one flush wrote, and what the horizon then remembers of that flush.
 
 use promarchive_archive::schema::Table;
-use promarchive_model::{Date, Histogram, Sample, histogram_rank};
+use promarchive_model::{Date, Histogram, histogram_rank};
 
 use super::Moved;
+use super::in_order::find;
 use super::plan::rows_of;
 use crate::memtable::{Generation, SampleRun, SeriesRef, SortedRun};
 
@@ -48,12 +49,11 @@ fn replace(run: &SortedRun, new: &[(SeriesRef, SortedRun)], is_moved: impl Fn(i6
     let mut new = new.iter().flat_map(|(_, run)| run.iter()).peekable();
     let mut replaced = SampleRun::default();
     for old in run.iter() {
-        while new.next_if(|new| new.timestamp < old.timestamp).is_some() {}
-        let stays: Option<Sample> = match new.peek() {
-            Some(new) if new.timestamp == old.timestamp => (!is_moved(old.timestamp)).then_some(*new),
-            _ => Some(old),
-        };
-        stays.into_iter().for_each(|sample| replaced.push(sample));
+        match find(&mut new, old.timestamp) {
+            None => replaced.push(old),
+            Some(new) if !is_moved(new.timestamp) => replaced.push(new),
+            Some(_) => {}
+        }
     }
     replaced.sorted()
 }

@@ -2,8 +2,6 @@
 //!
 //! They are unpacked as they are written, some at a time, and never all at once.
 
-use std::cell::RefCell;
-use std::iter::Peekable;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -15,8 +13,8 @@ use promarchive_archive::store::StoredFile;
 use promarchive_model::{Date, Histogram, Sample};
 
 use super::Superseding;
-use super::plan::{Plan, of_day, rows_of};
-use crate::memtable::{FlushId, Labels, SeriesRef};
+use super::plan::{Plan, day_of_run, of_day, rows_of};
+use crate::memtable::{FlushId, Labels, SeriesRef, SortedRun};
 
 /// Rows that are laid beside a file at once.
 const PIECE_ROWS: usize = 64 * 1024;
@@ -90,43 +88,43 @@ impl Winners {
 
     /// A file of the table with the rows replaced for whose flushes it stands; none if it has none of them.
     pub fn rewrite(&mut self, old: &DataFile, file: StoredFile) -> Result<Option<Vec<u8>>, RewriteError> {
-        let rewriter = RefCell::new(Rewriter::new(self.table, &self.label_columns, &old.origin, file)?);
-        let used = RefCell::new(std::mem::take(&mut self.used));
-        let written = self.lay_beside(old, &rewriter, &used);
-        self.used = used.into_inner();
+        let mut rewriter = Rewriter::new(self.table, &self.label_columns, &old.origin, file)?;
+        let mut used = std::mem::take(&mut self.used);
+        let written = self.lay_beside(old, &mut rewriter, &mut used);
+        self.used = used;
         written?;
-        rewriter.into_inner().finish()
+        rewriter.finish()
     }
 
     /// Lays the rows beside a file, but for those that cannot be in it, and those that have been found in another one.
     fn lay_beside(
         &self,
         old: &DataFile,
-        rewriter: &RefCell<Rewriter<StoredFile>>,
-        used: &RefCell<Vec<Marks>>,
+        rewriter: &mut Rewriter<StoredFile>,
+        used: &mut [Marks],
     ) -> Result<(), RewriteError> {
-        let concerned =
-            |flush: usize| self.flushes.get(flush).is_some_and(|&(writer, position)| old.origin.has(writer, position));
+        let concerned: Vec<bool> =
+            self.flushes.iter().map(|&(writer, position)| old.origin.has(writer, position)).collect();
         let metrics = old.stats.as_ref().and_then(|stats| stats.metric.as_ref());
-        let skip = |labels: Labels<'_>, numbers: &[Range<usize>]| {
-            let metric = labels.metric();
-            let is_outside = metrics.is_some_and(|(first, last)| metric < first.as_str() || metric > last.as_str());
-            let are_used =
-                || used.borrow().iter().zip(numbers).all(|(used, rows)| rows.clone().all(|row| used.has(row)));
-            is_outside || rewriter.borrow().is_at_end() || are_used()
-        };
+        let is_outside =
+            |metric: &str| metrics.is_some_and(|(first, last)| metric < first.as_str() || metric > last.as_str());
         let mut piece = Piece::default();
-        self.for_each_series(skip, |labels, rows| {
-            for (number, row) in rows.filter(|((flush, _), _)| concerned(*flush)) {
-                piece.add(self, labels, number, row)?;
+        for rows in self.series_rows() {
+            if rewriter.is_at_end() {
+                break;
+            }
+            if is_outside(rows.labels.metric()) || rows.are_used(used) {
+                continue;
+            }
+            for (number, row) in self.rows(&rows).filter(|((flush, _), _)| concerned.get(*flush) == Some(&true)) {
+                piece.add(self, rows.labels, number, row)?;
                 if piece.is_full() {
-                    piece.lay_beside(&mut rewriter.borrow_mut(), &mut used.borrow_mut())?;
+                    piece.lay_beside(rewriter, used)?;
                 }
             }
             piece.end_series();
-            Ok::<(), RewriteError>(())
-        })?;
-        piece.lay_beside(&mut rewriter.borrow_mut(), &mut used.borrow_mut())
+        }
+        piece.lay_beside(rewriter, used)
     }
 
     /// How many rows have taken their place.
@@ -139,106 +137,93 @@ impl Winners {
         self.flushes.iter().zip(&self.used).filter(|(_, used)| used.count() == 0).map(|(&flush, _)| flush).collect()
     }
 
-    fn count_all(&self) -> usize {
-        let series = self.series.iter().filter_map(|&place| self.plan.series(place));
-        series.flat_map(|(series, _)| self.flushes.iter().map(move |flush| self.count(flush, series))).sum()
-    }
-
     /// The rows that have found no place, from a series on, as a file of this origin, and the series at which the next file begins; none if all have.
     pub fn rest(&self, origin: &Origin, from: usize) -> Result<Option<(EncodedFile, usize)>, EncodeError> {
-        if self.used() == self.count_all() as u64 {
-            return Ok(None);
+        let left = self.series_rows().enumerate().skip(from).filter(|(_, rows)| !rows.are_used(&self.used));
+        let mut file: Option<FileEncoder> = None;
+        let mut next = self.series.len();
+        for (at, rows) in left {
+            let file = match &mut file {
+                Some(file) => file,
+                None => file.insert(FileEncoder::new(self.table, &self.label_columns, origin)?),
+            };
+            file.series(rows.labels)?;
+            let is_left = |&((flush, number), _): &(RowNumber, _)| !self.used.get(flush).is_some_and(|u| u.has(number));
+            self.rows(&rows).filter(is_left).try_for_each(|(_, row)| row.encode(file))?;
+            if file.is_full() {
+                next = at + 1;
+                break;
+            }
         }
-        let mut file = FileEncoder::new(self.table, &self.label_columns, origin)?;
-        let (mut rows_written, mut at, mut next) = (0_u64, 0, self.series.len());
-        let is_written = |at: usize, next: usize| at >= from && at < next;
-        self.for_each_series(
-            |_, _| false,
-            |labels, rows| {
-                let is_here = is_written(at, next);
-                let mut begun = false;
-                for ((flush, number), row) in rows {
-                    if !is_here || self.used.get(flush).is_some_and(|used| used.has(number)) {
-                        continue;
-                    }
-                    if !std::mem::replace(&mut begun, true) {
-                        file.series(labels)?;
-                    }
-                    row.encode(&mut file)?;
-                    rows_written += 1;
-                }
-                at += 1;
-                if is_here && file.is_full() {
-                    next = next.min(at);
-                }
-                Ok::<(), EncodeError>(())
-            },
-        )?;
-        if rows_written == 0 {
-            return Ok(None);
-        }
-        Ok(Some((file.finish()?, next)))
+        file.map(|file| Ok((file.finish()?, next))).transpose()
     }
 
-    /// Calls `each` with the labels of each series and its rows, numbered, in the order of time. `skip` says which series to leave out, by its labels
-    /// and the numbers of its rows, flush by flush.
-    fn for_each_series<E>(
-        &self,
-        skip: impl Fn(Labels<'_>, &[Range<usize>]) -> bool,
-        mut each: impl FnMut(Labels<'_>, &mut dyn Iterator<Item = (RowNumber, Row<'_>)>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut numbers = vec![0_usize; self.flushes.len()];
-        for (series, labels) in self.series.iter().filter_map(|&place| self.plan.series(place)) {
-            let first = numbers.clone();
-            for (number, flush) in numbers.iter_mut().zip(&self.flushes) {
-                *number += self.count(flush, series);
-            }
-            let here: Vec<Range<usize>> = first.iter().zip(&numbers).map(|(first, next)| *first..*next).collect();
-            if !skip(labels, &here) {
-                each(labels, &mut self.rows(series, first))?;
-            }
-        }
-        Ok(())
+    /// The series that have rows, in the order of files, with the numbers of their rows.
+    fn series_rows(&self) -> impl Iterator<Item = SeriesRows<'_>> {
+        let mut next = vec![0_usize; self.flushes.len()];
+        self.series.iter().filter_map(|&place| self.plan.series(place)).map(move |(series, labels)| {
+            let numbers = next.iter_mut().zip(&self.flushes).map(|(next, flush)| {
+                let first = *next;
+                *next += self.count(flush, series);
+                first..*next
+            });
+            SeriesRows { series, labels, numbers: numbers.collect() }
+        })
+    }
+
+    fn count(&self, flush: &FlushId, series: SeriesRef) -> usize {
+        self.samples(flush, series).iter().map(|(_, run)| run.count()).sum::<usize>()
+            + self.histograms(flush, series).len()
+    }
+
+    /// The rows of a series for all flushes, by time. No two have the same.
+    fn rows(&self, of: &SeriesRows<'_>) -> impl Iterator<Item = (RowNumber, Row<'_>)> {
+        let rows = of.numbers.iter().cloned().zip(&self.flushes);
+        let mut rows: Vec<_> =
+            rows.map(|(numbers, flush)| numbers.zip(self.rows_for(flush, of.series)).peekable()).collect();
+        std::iter::from_fn(move || {
+            let times = rows.iter_mut().enumerate();
+            let times = times.filter_map(|(flush, rows)| Some((rows.peek()?.1.timestamp(), flush)));
+            let (_, flush) = times.min()?;
+            let (number, row) = rows.get_mut(flush)?.next()?;
+            Some(((flush, number), row))
+        })
+    }
+
+    /// One of both has none: the table has rows of one kind.
+    fn rows_for(&self, flush: &FlushId, series: SeriesRef) -> impl Iterator<Item = Row<'_>> {
+        let samples = self.samples(flush, series).iter().flat_map(|(_, run)| run.iter()).map(Row::Sample);
+        samples.chain(self.histograms(flush, series).iter().map(|(_, row)| Row::Histogram(row)))
+    }
+
+    fn samples(&self, flush: &FlushId, series: SeriesRef) -> &[(SeriesRef, SortedRun)] {
+        let rows = self.superseding(flush).filter(|_| self.table == Table::SAMPLES);
+        rows.map_or(&[], |rows| of_day(rows_of(&rows.samples, series), self.date, |(_, run)| day_of_run(run)))
+    }
+
+    fn histograms(&self, flush: &FlushId, series: SeriesRef) -> &[(SeriesRef, Histogram)] {
+        let rows = self.superseding(flush).filter(|_| self.table == Table::HISTOGRAMS);
+        rows.map_or(&[], |rows| {
+            of_day(rows_of(&rows.histograms, series), self.date, |(_, row)| Date::of(row.timestamp))
+        })
     }
 
     fn superseding(&self, flush: &FlushId) -> Option<&Superseding> {
         self.plan.settled.superseding.get(flush)
     }
+}
 
-    fn count(&self, flush: &FlushId, series: SeriesRef) -> usize {
-        let Some(rows) = self.superseding(flush) else { return 0 };
-        if self.table == Table::SAMPLES {
-            let runs = rows_of(&rows.samples, series).iter().map(|(_, run)| run);
-            runs.filter(|run| Date::of(run.bounds().0) == self.date).map(|run| run.count()).sum()
-        } else {
-            of_day(rows_of(&rows.histograms, series), self.date, |(_, row)| Date::of(row.timestamp)).len()
-        }
-    }
+/// A series, and the numbers of its rows, flush by flush.
+struct SeriesRows<'a> {
+    series: SeriesRef,
+    labels: Labels<'a>,
+    numbers: Vec<Range<usize>>,
+}
 
-    /// The rows of a series for all flushes, by time. No two have the same.
-    fn rows(&self, series: SeriesRef, mut numbers: Vec<usize>) -> impl Iterator<Item = (RowNumber, Row<'_>)> {
-        let rows = self.flushes.iter().map(|flush| self.rows_for(flush, series).peekable());
-        let mut rows: Vec<Peekable<Box<dyn Iterator<Item = Row<'_>>>>> = rows.collect();
-        std::iter::from_fn(move || {
-            let times = rows.iter_mut().enumerate().filter_map(|(flush, rows)| Some((rows.peek()?.timestamp(), flush)));
-            let (_, flush) = times.min()?;
-            let row = rows.get_mut(flush)?.next()?;
-            let number = numbers.get_mut(flush)?;
-            *number += 1;
-            Some(((flush, *number - 1), row))
-        })
-    }
-
-    fn rows_for(&self, flush: &FlushId, series: SeriesRef) -> Box<dyn Iterator<Item = Row<'_>> + '_> {
-        let Some(rows) = self.superseding(flush) else { return Box::new(std::iter::empty()) };
-        if self.table == Table::SAMPLES {
-            let runs = rows_of(&rows.samples, series).iter().map(|(_, run)| run);
-            let runs = runs.filter(|run| Date::of(run.bounds().0) == self.date);
-            Box::new(runs.flat_map(|run| run.iter()).map(Row::Sample))
-        } else {
-            let rows = of_day(rows_of(&rows.histograms, series), self.date, |(_, row)| Date::of(row.timestamp));
-            Box::new(rows.iter().map(|(_, row)| Row::Histogram(row)))
-        }
+impl SeriesRows<'_> {
+    /// Whether all have taken their place.
+    fn are_used(&self, used: &[Marks]) -> bool {
+        used.iter().zip(&self.numbers).all(|(used, rows)| rows.clone().all(|row| used.has(row)))
     }
 }
 
