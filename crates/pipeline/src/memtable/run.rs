@@ -378,6 +378,20 @@ mod tests {
         }
     }
 
+    /// Two regular sequences, one after the other, take next to nothing. In order, each sample has another value than the one before.
+    #[test]
+    fn a_run_that_grows_when_it_is_sorted_counts_so() {
+        let sample = |timestamp, value| Sample { timestamp, value, start_timestamp: timestamp % 2 * i64::MAX };
+        let mut samples: Vec<Sample> = (0..1000).map(|at| sample(at * 2, 0)).collect();
+        samples.extend((0..1000).map(|at| sample(at * 2 + 1, u64::MAX)));
+        let mut run = SampleRun::default();
+        samples.iter().for_each(|&sample| run.push(sample));
+        samples.sort_by_key(|sample| sample.timestamp);
+        let taken = SortedRun::new(&samples).unwrap().bytes.len();
+        assert!(run.bytes.as_slice().len() * 5 < taken, "{} bytes, {taken} in order", run.bytes.as_slice().len());
+        assert!(run.heap_bytes() >= taken, "{} held, {taken} in order", run.heap_bytes());
+    }
+
     #[test]
     fn a_regular_constant_series_costs_a_byte_a_sample() {
         let mut run = SampleRun::default();

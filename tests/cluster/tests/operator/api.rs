@@ -111,9 +111,14 @@ impl Api {
 
     /// All with these labels.
     pub(crate) fn list(&self, plural: &str, namespace: &str, labels: &str) -> Vec<Value> {
+        self.try_list(plural, namespace, labels).unwrap()
+    }
+
+    /// The same where the kind itself may be gone.
+    pub(crate) fn try_list(&self, plural: &str, namespace: &str, labels: &str) -> Result<Vec<Value>, Refused> {
         let (api, params) = (self.of(plural, namespace), ListParams::default().labels(labels));
-        let list = self.run(async move { api.list(&params).await }).unwrap();
-        list.items.iter().map(|item| json!(item)).collect()
+        let list = self.run(async move { api.list(&params).await })?;
+        Ok(list.items.iter().map(|item| json!(item)).collect())
     }
 
     /// Server-side apply, which takes over what others have set, as a GitOps tool's does.
