@@ -6,8 +6,9 @@ pub mod faults;
 pub mod ledger;
 pub mod program;
 pub mod prometheus;
-pub mod protobuf;
 pub mod readers;
 pub mod remote_read;
 pub mod request;
 pub mod tables;
+
+pub use promarchive_testkit::protobuf;

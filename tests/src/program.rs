@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use promarchive_model::Protocol;
 use reqwest::Method;
-use reqwest::blocking::{Client, Response};
+use reqwest::blocking::{Client, ClientBuilder, Response};
 use tempfile::TempDir;
 
 use crate::request::Request;
@@ -61,7 +61,11 @@ pub fn wait_for<T>(patience: Duration, mut poll: impl FnMut() -> Option<T>) -> O
 
 /// A client that talks to this machine only.
 pub fn http_client() -> Client {
-    Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap()
+    client().build().unwrap()
+}
+
+fn client() -> ClientBuilder {
+    Client::builder().no_proxy().timeout(Duration::from_secs(60))
 }
 
 /// A running program; its output goes to a file that is printed when the test fails.
@@ -247,6 +251,11 @@ impl Receiver {
     /// Kills it; its directory, for the next one.
     pub fn into_directory(self) -> TempDir {
         self.directory
+    }
+
+    /// Requests come from this address of the machine from now on: without tokens, that is another sender.
+    pub fn send_from(&mut self, address: IpAddr) {
+        self.client = client().local_address(address).build().unwrap();
     }
 
     /// A request with these headers and nothing added to them.

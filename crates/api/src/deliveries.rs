@@ -29,6 +29,10 @@ pub struct Deliveries {
     pub now: i64,
     /// Whether writes are taken now.
     pub ready: bool,
+    /// From when on they could be taken: the write-ahead log was replayed, and at no fault since. None while it is, and from receivers of earlier
+    /// versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writable_since: Option<i64>,
     /// Why they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -94,6 +98,7 @@ mod tests {
 started: 1
 now: 2
 ready: false
+writableSince: 1
 reason: the archive's disk is full
 senders:
 - name: monitoring/k8s

@@ -1,5 +1,6 @@
 //! What the pipeline takes from outside, passed in so that a seeded simulation can stand in for it: time and randomness.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -53,7 +54,8 @@ pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
     fn next_u64(&self) -> u64 {
-        uuid::Uuid::new_v4().as_u64_pair().1 ^ uuid::Uuid::new_v4().as_u64_pair().0.rotate_left(32)
+        // It fails only where a sandbox forbids the system call. The keys of std's hash maps come from the system, too.
+        getrandom::u64().unwrap_or_else(|_| RandomState::new().hash_one(Instant::now()))
     }
 }
 

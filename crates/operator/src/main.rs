@@ -27,8 +27,6 @@ static ALLOCATOR: Allocator = Allocator;
 fn main() -> ExitCode {
     promarchive_allocator::give_back_early();
     let arguments = Arguments::parse();
-    // Two crates of the tree could each bring a provider; rustls wants to be told.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let filter = EnvFilter::try_new(&arguments.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -291,6 +291,7 @@ impl World {
             started: self.receiver.started * 1_000,
             now: now * 1_000,
             ready: now >= self.receiver.down_until,
+            writable_since: (now >= self.receiver.down_until).then_some(self.receiver.down_until * 1_000),
             reason: None,
             senders: vec![],
             deliveries: self.receiver.marks.values().cloned().collect(),

@@ -6,7 +6,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod core;
-pub mod flush;
+mod flush;
 pub mod memtable;
 pub mod receiver;
 pub mod settle;

@@ -6,6 +6,7 @@
 #[cfg(feature = "tables")]
 pub mod faults;
 pub mod hand_made;
+pub mod protobuf;
 
 #[cfg(feature = "tables")]
 pub use promarchive_archive::log::{ModelLog, PutFault};

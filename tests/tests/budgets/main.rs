@@ -7,6 +7,7 @@
 mod cases;
 mod loads;
 mod long_series;
+mod repeated;
 mod senders;
 
 use std::path::Path;

@@ -224,6 +224,8 @@ fn marks_are_by_entry_and_replica_and_count_what_is_durable() {
         (&started["ready"], &started["reason"], &started["deliveries"]),
         (&json!(true), &Value::Null, &json!([]))
     );
+    let [began, writable_since, now] = ["started", "writableSince", "now"].map(|time| started[time].as_i64().unwrap());
+    assert!(began <= writable_since && writable_since <= now, "{started}");
     let of = |replica: &str, timestamp: i64| {
         let labels = [("__name__", "up"), ("prometheus_replica", replica)];
         Series::new(&labels).sample(timestamp, 1.0)

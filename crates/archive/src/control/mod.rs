@@ -29,6 +29,9 @@ pub const CONTROL_DIRECTORY: &str = "_promarchive";
 
 /// The most that a record may have, in bytes.
 pub const MOST_BYTES: u64 = 1 << 20;
+/// Old records that one [`Records::trim`] removes. A process leaves one or two; thousands can only be somebody else's, and nobody is to wait for
+/// them.
+const MOST_REMOVED: usize = 64;
 const ADVICE: &str = "remove it: promarchive writes another one where it needs one";
 
 /// What a record says.
@@ -121,9 +124,10 @@ impl<R: Record> Records<R> {
         Ok(put)
     }
 
-    /// Removes those before `number`. One that cannot be removed now is removed the next time.
+    /// Removes those before `number`, the oldest first. If there are more than [`MOST_REMOVED`], or one cannot be removed now, the next call
+    /// goes on.
     pub async fn trim(&self, number: u64) -> Result<(), LogError> {
-        for old in self.numbers().await?.into_iter().filter(|&old| old < number) {
+        for old in self.numbers().await?.into_iter().filter(|&old| old < number).take(MOST_REMOVED) {
             self.root.delete(&self.name(old)).await?;
         }
         Ok(())
@@ -212,6 +216,21 @@ mod tests {
             Records::<Note>::about(&store, "b").put(1, 5, Note("b".into())).await.unwrap();
             assert_eq!(subjects::<Note>(&store).await.unwrap(), ["a", "b"]);
         }
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_until_thousands_of_old_records_are_gone() {
+        let (directory, [store, _]) = stores();
+        let records = Records::<Note>::about(&store, "a");
+        records.put(1000, 5, Note("newest".into())).await.unwrap();
+        for number in 0..2 * MOST_REMOVED {
+            std::fs::write(directory.path().join(format!("_promarchive/note/a/{number:020}.json")), "").unwrap();
+        }
+        for left in [MOST_REMOVED, 0] {
+            records.trim(1000).await.unwrap();
+            assert_eq!(records.numbers().await.unwrap().len(), left + 1);
+        }
+        assert_eq!(records.newest().await.unwrap().unwrap().record, Note("newest".into()));
     }
 
     #[tokio::test]

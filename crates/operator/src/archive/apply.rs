@@ -23,7 +23,7 @@ use crate::names::{APPLIED, ArchiveName, Component, FIELD_MANAGER, patch_params}
 const AFTER_NO_EFFECT: Duration = Duration::from_secs(300);
 
 /// Brings the objects of one archive into the cluster.
-pub struct Applier<'a> {
+pub(crate) struct Applier<'a> {
     /// What every look shares.
     pub context: &'a Context,
     /// Whose objects they are.
@@ -34,7 +34,7 @@ pub struct Applier<'a> {
 
 impl Applier<'_> {
     /// Applies `desired` in order; goes on after an error, and gives all of them.
-    pub async fn apply(&self, desired: &[Desired]) -> Vec<ApplyError> {
+    pub(crate) async fn apply(&self, desired: &[Desired]) -> Vec<ApplyError> {
         let mut errors = Vec::new();
         for object in desired {
             // What it would mount is somebody else's.

@@ -15,7 +15,7 @@ use crate::senders::prometheus::Prometheus;
 
 /// A Prometheus that sends to an archive, is to do so, or did. It consents.
 #[derive(Clone, Debug)]
-pub struct Sender<'a> {
+pub(crate) struct Sender<'a> {
     /// The object.
     pub prometheus: Prometheus,
     /// By which item it is chosen; none: it has an entry of the archive's and is not chosen any more.
@@ -24,14 +24,14 @@ pub struct Sender<'a> {
 
 impl Sender<'_> {
     /// Whether it may send at all: only then a token is made for it.
-    pub fn is_entitled(&self) -> bool {
+    pub(crate) fn is_entitled(&self) -> bool {
         let refused = |selection: &Selection| selection.mode == Mode::Patch && self.prometheus.belongs_to_openshift();
         self.selection.is_some_and(|selection| !refused(selection))
     }
 }
 
 /// Every Prometheus among `consenting` that has to do with `archive`.
-pub fn senders<'a>(archive: &'a Archive, consenting: &[Prometheus]) -> Vec<Sender<'a>> {
+pub(crate) fn senders<'a>(archive: &'a Archive, consenting: &[Prometheus]) -> Vec<Sender<'a>> {
     let with = |prometheus: &Prometheus| {
         let selection = archive.selections.iter().find(|selection| chooses(selection, prometheus));
         let concerned = selection.is_some() || has_entry_of(prometheus, &archive.id);
@@ -41,7 +41,7 @@ pub fn senders<'a>(archive: &'a Archive, consenting: &[Prometheus]) -> Vec<Sende
 }
 
 /// Whether `selection` chooses `prometheus`, of which no content is needed.
-pub fn chooses(selection: &Selection, prometheus: &Prometheus) -> bool {
+pub(crate) fn chooses(selection: &Selection, prometheus: &Prometheus) -> bool {
     selection.kind == prometheus.kind
         && selection.namespaces.contains(&prometheus.namespace)
         && match &selection.target {
@@ -51,12 +51,12 @@ pub fn chooses(selection: &Selection, prometheus: &Prometheus) -> bool {
 }
 
 /// Whether `prometheus` has an entry that was made for `archive`.
-pub fn has_entry_of(prometheus: &Prometheus, archive: &ArchiveName) -> bool {
+pub(crate) fn has_entry_of(prometheus: &Prometheus, archive: &ArchiveName) -> bool {
     entry::names(prometheus.remote_write().unwrap_or_default()).any(|name| archive.owns(&name))
 }
 
 /// What `archive` asks for by name and nobody of `consenting` is, each as a message.
-pub fn missing(archive: &Archive, consenting: &[Prometheus]) -> Vec<String> {
+pub(crate) fn missing(archive: &Archive, consenting: &[Prometheus]) -> Vec<String> {
     let there: HashSet<(PrometheusKind, &str, &str)> =
         consenting.iter().map(|one| (one.kind, one.namespace.as_str(), one.name.as_str())).collect();
     let mut missing = Vec::new();

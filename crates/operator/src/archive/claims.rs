@@ -15,7 +15,7 @@ use crate::senders::consent::allows;
 
 /// Why a receiver may not mount the claim that its archive names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// It is not there, so nobody has allowed anything.
     Absent,
     /// Its annotation does not name the archive.
@@ -26,7 +26,7 @@ pub enum Refusal {
 
 /// An archive of the same namespace, and the claim that it has to do with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Contender {
+pub(crate) struct Contender {
     /// Its name.
     pub archive: ArchiveName,
     /// When it was made.
@@ -44,13 +44,18 @@ impl Contender {
     }
 
     /// Whether its receiver mounts `claim` already.
-    pub fn mounts(&self, claim: &str) -> bool {
+    pub(crate) fn mounts(&self, claim: &str) -> bool {
         self.mounted.as_deref() == Some(claim)
     }
 }
 
 /// Why the receiver of `own` may not mount the claim `name` that its archive names as an existing one; none if it may.
-pub fn refusal(own: &Contender, name: &str, claim: Option<&DynamicObject>, others: &[Contender]) -> Option<Refusal> {
+pub(crate) fn refusal(
+    own: &Contender,
+    name: &str,
+    claim: Option<&DynamicObject>,
+    others: &[Contender],
+) -> Option<Refusal> {
     let Some(claim) = claim else { return Some(Refusal::Absent) };
     let annotation = claim.annotations().get(ALLOW_ARCHIVES).map(String::as_str).unwrap_or_default();
     let is_made_for = |other: &Contender| {
@@ -67,13 +72,13 @@ pub fn refusal(own: &Contender, name: &str, claim: Option<&DynamicObject>, other
 }
 
 /// The same for the claim `name` that the operator makes for `own`: an archive before it may have left it, and another one uses it since.
-pub fn refusal_of_own(own: &Contender, name: &str, others: &[Contender]) -> Option<Refusal> {
+pub(crate) fn refusal_of_own(own: &Contender, name: &str, others: &[Contender]) -> Option<Refusal> {
     let other = others.iter().find(|other| other.mounts(name) && !own.mounts(name))?;
     Some(Refusal::OfArchive(other.archive.name.clone()))
 }
 
 /// The claim that `archive` names as an `existing` one, or that is made for it.
-pub fn name_of(archive: &ArchiveName, existing: Option<String>) -> String {
+pub(crate) fn name_of(archive: &ArchiveName, existing: Option<String>) -> String {
     existing.unwrap_or_else(|| archive.claim())
 }
 
@@ -85,7 +90,7 @@ fn made_for_name(claim: &DynamicObject) -> Option<&str> {
 }
 
 /// The claim that a Deployment's pods mount.
-pub fn mounted(deployment: &DynamicObject) -> Option<String> {
+pub(crate) fn mounted(deployment: &DynamicObject) -> Option<String> {
     let volumes = deployment.data.pointer("/spec/template/spec/volumes")?.as_array()?;
     let name = volumes.iter().find_map(|volume| volume.pointer("/persistentVolumeClaim/claimName"));
     name.and_then(Value::as_str).map(ToOwned::to_owned)
@@ -95,7 +100,7 @@ pub fn mounted(deployment: &DynamicObject) -> Option<String> {
 /// from an archive before, of which nothing is known.
 ///
 /// Earlier versions noted no uid. What they made is younger than its archive, and what was kept from an archive before is older.
-pub fn made_for(claim: Option<&DynamicObject>, uid: &str, created: Option<Timestamp>) -> Option<String> {
+pub(crate) fn made_for(claim: Option<&DynamicObject>, uid: &str, created: Option<Timestamp>) -> Option<String> {
     let Some(claim) = claim else { return Some(uid.to_owned()) };
     if let Some(noted) = claim.annotations().get(ARCHIVE_UID) {
         return Some(noted.clone());

@@ -29,7 +29,7 @@ impl Key for ArchiveName {
 
 /// What every look at an archive shares. What is remembered here only saves requests and bounds waits: after a restart the
 /// operator comes to the same end without it.
-pub struct Context {
+pub(crate) struct Context {
     /// To the API server.
     pub client: Client,
     /// Local copies.
@@ -72,7 +72,7 @@ const SENDERS_IN_MEMORY: u32 = 64;
 
 impl Context {
     /// Nothing is remembered yet.
-    pub fn new(
+    pub(crate) fn new(
         client: Client,
         caches: Caches,
         withdrawals: Trigger<ArchiveName>,
@@ -102,18 +102,18 @@ impl Context {
     }
 
     /// Waits until so many Prometheus objects may be in memory with their content, for an archive of `namespace`.
-    pub async fn senders(&self, namespace: &str, count: u32) -> Option<Held> {
+    pub(crate) async fn senders(&self, namespace: &str, count: u32) -> Option<Held> {
         self.senders.take(namespace.to_owned(), count).await
     }
 
     /// Waits until nobody else changes the Secret of `namespace`. Many archives have keys in it, and the API server tries each change
     /// again that another one has overtaken.
-    pub async fn secret(&self, archive: &ArchiveName, namespace: &str) -> Turn {
+    pub(crate) async fn secret(&self, archive: &ArchiveName, namespace: &str) -> Turn {
         self.secrets.take(namespace.to_owned(), archive.namespace.clone()).await
     }
 
     /// Forgets an archive that is gone.
-    pub fn forget(&self, archive: &ArchiveName) {
+    pub(crate) fn forget(&self, archive: &ArchiveName) {
         self.draining.forget(|(of, _)| of == archive);
         self.patcher.forget(archive);
         self.settled.forget(|(of, _)| of == archive);

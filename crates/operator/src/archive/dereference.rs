@@ -12,7 +12,7 @@ use kube::api::DynamicObject;
 use promarchive_api::Deliveries;
 use promarchive_api::metrics_archive::{NetworkPolicyMode, PrometheusState};
 use serde_json::Value;
-pub use volume::claim;
+pub(crate) use volume::claim;
 
 use crate::archive::LookError;
 use crate::archive::chosen::{self, Sender};
@@ -34,7 +34,7 @@ use crate::senders::records::{consents, has_entry, with_content};
 const MOST_SENDERS: usize = 256;
 
 /// Everything that one look at an archive depends on. Nothing in it changes afterwards.
-pub struct Found<'a> {
+pub(crate) struct Found<'a> {
     /// The claim of the volume.
     pub claim: Option<Arc<DynamicObject>>,
     /// Why the receiver may not mount it.
@@ -69,32 +69,32 @@ pub struct Found<'a> {
 
 impl Found<'_> {
     /// What the receiver said, or why it did not; none if it was not asked.
-    pub fn said(&self) -> Option<Result<&Deliveries, &ReceiverError>> {
+    pub(crate) fn said(&self) -> Option<Result<&Deliveries, &ReceiverError>> {
         self.answer.as_ref().map(|answer| answer.as_ref().map(|answer| &answer.deliveries))
     }
 
     /// What the receiver said, if it takes samples. While it does not, that nothing comes tells nothing about the senders.
-    pub fn deliveries(&self) -> Option<&Deliveries> {
+    pub(crate) fn deliveries(&self) -> Option<&Deliveries> {
         self.said()?.ok().filter(|deliveries| deliveries.ready)
     }
 
     /// How the receiver was reached when it answered, and took samples.
-    pub fn answered(&self) -> Option<&Endpoint> {
+    pub(crate) fn answered(&self) -> Option<&Endpoint> {
         self.deliveries().and(self.endpoint.as_ref())
     }
 
     /// Whether the receiver takes samples.
-    pub fn is_receiver_ready(&self) -> bool {
+    pub(crate) fn is_receiver_ready(&self) -> bool {
         self.deliveries().is_some()
     }
 
     /// A sender in the receiver's answer, with its pods; none if the receiver did not answer. `name` is [`PrometheusName::sender`].
-    pub fn delivered(&self, of: &PrometheusName, name: &str) -> Option<delivery::Sender<'_>> {
+    pub(crate) fn delivered(&self, of: &PrometheusName, name: &str) -> Option<delivery::Sender<'_>> {
         Some(delivery::Sender::new(self.deliveries()?, name, self.pods_of(of)))
     }
 
     /// What was said last time about its samples.
-    pub fn judged_before(&self, prometheus: &Prometheus) -> Receiving {
+    pub(crate) fn judged_before(&self, prometheus: &Prometheus) -> Receiving {
         match self.before.get(&prometheus.uid()) {
             Some((
                 PrometheusState::Receiving | PrometheusState::Replacing | PrometheusState::ConfiguredByOthers,
@@ -107,13 +107,13 @@ impl Found<'_> {
     }
 
     /// Pods of a sender.
-    pub fn pods_of(&self, sender: &PrometheusName) -> &[Pod] {
+    pub(crate) fn pods_of(&self, sender: &PrometheusName) -> &[Pod] {
         self.pods.get(sender).map(Vec::as_slice).unwrap_or_default()
     }
 }
 
 /// Gathers it.
-pub async fn dereference<'a>(
+pub(crate) async fn dereference<'a>(
     context: &Context,
     archive: &'a Archive,
     object: &DynamicObject,

@@ -42,7 +42,7 @@ const NEW_SECONDS: i64 = 60;
 const NEW_AUTHORITY: &str = "NewAuthority";
 
 /// One look at an archive that is valid and stays.
-pub async fn keep(context: &Context, archive: &Archive, object: &DynamicObject) -> Result<Next, LookError> {
+pub(crate) async fn keep(context: &Context, archive: &Archive, object: &DynamicObject) -> Result<Next, LookError> {
     let found = dereference(context, archive, object).await?;
     let stored = bring_credentials(context, archive, object, &found).await?;
     failpoint::reach(FailPoint::AfterSecrets);

@@ -4,25 +4,25 @@
 //! (pure) and `secrets` (IO) → `build` (pure) → `apply` (IO) → `configure` (pure but for the patch) → `status` (pure) and `status_writer`
 //! (IO). `removal` is the end of an archive.
 
-pub mod apply;
+pub(crate) mod apply;
 pub mod build;
-pub mod chosen;
-pub mod claims;
-pub mod configure;
-pub mod context;
-pub mod credentials;
-pub mod dereference;
-pub mod keep;
-pub mod orphans;
-pub mod own;
-pub mod receiver_client;
-pub mod reconcile;
-pub mod removal;
-pub mod secrets;
-pub mod status;
-pub mod status_writer;
+pub(crate) mod chosen;
+pub(crate) mod claims;
+pub(crate) mod configure;
+pub(crate) mod context;
+pub(crate) mod credentials;
+pub(crate) mod dereference;
+pub(crate) mod keep;
+pub(crate) mod orphans;
+pub(crate) mod own;
+pub(crate) mod receiver_client;
+pub(crate) mod reconcile;
+pub(crate) mod removal;
+pub(crate) mod secrets;
+pub(crate) mod status;
+pub(crate) mod status_writer;
 pub mod validate;
-pub mod withdrawal;
+pub(crate) mod withdrawal;
 
 mod look_error;
 

@@ -23,13 +23,13 @@ const MOST_IN_A_ROUND: usize = 100;
 
 /// Where the next round begins.
 #[derive(Debug, Default)]
-pub struct Sweep {
+pub(crate) struct Sweep {
     after: Option<ArchiveName>,
 }
 
 impl Sweep {
     /// Takes out what belongs to no archive. Whether something was: then another round is due soon.
-    pub async fn round(&mut self, context: &Context) -> bool {
+    pub(crate) async fn round(&mut self, context: &Context) -> bool {
         let archives: BTreeSet<ArchiveName> = context
             .caches
             .all(Source::Archive)

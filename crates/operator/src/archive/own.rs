@@ -14,7 +14,7 @@ use crate::kubernetes::kind::Kind;
 use crate::names::{ArchiveName, INSTANCE, MANAGED_BY};
 
 /// Whether `live` is an object of this archive.
-pub fn belongs(live: &DynamicObject, kind: Kind, archive: &ArchiveName, uid: &str) -> bool {
+pub(crate) fn belongs(live: &DynamicObject, kind: Kind, archive: &ArchiveName, uid: &str) -> bool {
     if kind == Kind::PersistentVolumeClaim {
         // Kept from an archive of the same name before.
         let labels = live.labels();
@@ -26,7 +26,7 @@ pub fn belongs(live: &DynamicObject, kind: Kind, archive: &ArchiveName, uid: &st
 
 /// Whether the archive is the controller of `live`. Whoever may change `live` can write that: it keeps apart what belongs to
 /// different archives, and does not vouch for what is in the object.
-pub fn is_controlled_by(live: &DynamicObject, archive: &ArchiveName, uid: &str) -> bool {
+pub(crate) fn is_controlled_by(live: &DynamicObject, archive: &ArchiveName, uid: &str) -> bool {
     live.owner_references().iter().any(|owner| {
         owner.controller == Some(true)
             && owner.kind == "MetricsArchive"
@@ -37,7 +37,7 @@ pub fn is_controlled_by(live: &DynamicObject, archive: &ArchiveName, uid: &str) 
 }
 
 /// An object of the archive's own. One of that name that is somebody else's says nothing.
-pub async fn own_object(
+pub(crate) async fn own_object(
     context: &Context,
     archive: &ArchiveName,
     uid: &str,
@@ -58,7 +58,7 @@ pub async fn own_object(
 }
 
 /// Deletes `object`, if it is still the one that was seen.
-pub async fn delete(client: &Client, kind: Kind, object: &DynamicObject) -> Result<(), ApplyError> {
+pub(crate) async fn delete(client: &Client, kind: Kind, object: &DynamicObject) -> Result<(), ApplyError> {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     info!(namespace, ?kind, name, "is not wanted any more: deleting");
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind.resource());

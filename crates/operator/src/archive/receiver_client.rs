@@ -9,7 +9,6 @@ mod answer;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Bytes;
@@ -29,13 +28,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A flush writes files; it may take its time.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Answers with more marks are long; no fewer are asked for.
-pub const MARKS_OF_A_SHORT_ANSWER: usize = 512;
+pub(crate) const MARKS_OF_A_SHORT_ANSWER: usize = 512;
 /// So many long answers are in memory at a time, one of each namespace: one has up to 17 MiB, and may come slowly.
 const LONG_ANSWERS: u32 = 2;
 
 /// How a receiver is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     /// Whose receiver.
     pub archive: ArchiveName,
     /// Address of its Service.
@@ -48,7 +47,7 @@ pub struct Endpoint {
 
 /// A receiver did not answer as it should.
 #[derive(Debug, thiserror::Error)]
-pub enum ReceiverError {
+pub(crate) enum ReceiverError {
     /// No answer.
     #[error("{host}: {reason}")]
     Unreachable {
@@ -71,7 +70,7 @@ pub enum ReceiverError {
 
 /// What a receiver answered. A long one keeps its place among the long answers for as long as it is in memory.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// Who has delivered what.
     pub deliveries: Deliveries,
     _room: Option<Held>,
@@ -79,7 +78,7 @@ pub struct Answer {
 
 /// Asks receivers.
 #[derive(Debug)]
-pub struct ReceiverClient {
+pub(crate) struct ReceiverClient {
     long_answers: Room<String>,
 }
 
@@ -91,7 +90,7 @@ impl Default for ReceiverClient {
 
 impl ReceiverClient {
     /// Who has delivered what to the receiver, with `most` marks at most. Waits until a long answer may be in memory.
-    pub async fn deliveries(&self, endpoint: &Endpoint, most: usize) -> Result<Answer, ReceiverError> {
+    pub(crate) async fn deliveries(&self, endpoint: &Endpoint, most: usize) -> Result<Answer, ReceiverError> {
         let path = "/api/v1/deliveries";
         let is_long = most > MARKS_OF_A_SHORT_ANSWER;
         let room = if is_long { self.long_answers.take(endpoint.archive.namespace.clone(), 1).await } else { None };
@@ -105,7 +104,7 @@ impl ReceiverClient {
     }
 
     /// Commits everything that the receiver has acknowledged.
-    pub async fn flush(&self, endpoint: &Endpoint) -> Result<(), ReceiverError> {
+    pub(crate) async fn flush(&self, endpoint: &Endpoint) -> Result<(), ReceiverError> {
         ask(endpoint, Method::POST, "/-/flush", "", FLUSH_TIMEOUT).await.map(drop)
     }
 }
@@ -151,9 +150,7 @@ fn trust(authorities: &str) -> Result<ClientConfig, Box<dyn std::error::Error>> 
     for authority in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
         roots.add(authority?)?;
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     // What is kept to resume a session is as long as the server likes: a megabyte for each receiver.
     config.resumption = Resumption::disabled();
     Ok(config)
@@ -188,6 +185,7 @@ fn unreachable(endpoint: &Endpoint, reason: &str) -> ReceiverError {
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -226,10 +224,8 @@ mod tests {
         let made = rcgen::generate_simple_self_signed([host.to_owned()]).unwrap();
         let authority = made.cert.pem();
         let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config =
-            rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+        let config = rustls::ServerConfig::builder().with_no_client_auth();
+        let config = config.with_single_cert(vec![made.cert.der().clone()], key).unwrap();
         let config = Arc::new(config);
         let listener = std::net::TcpListener::bind((address, RECEIVER_PORT)).unwrap();
         let serving = std::thread::spawn(move || {

@@ -39,7 +39,7 @@ const MOVING: Duration = Duration::from_secs(2);
 const UNGUARDED: &str = "AdmissionPolicyMissing";
 
 /// One look at `id`, and when to look again.
-pub async fn reconcile(context: Arc<Context>, id: ArchiveName) -> Next {
+pub(crate) async fn reconcile(context: Arc<Context>, id: ArchiveName) -> Next {
     let Some(object) = context.caches.get(Source::Archive, &id.namespace, &id.name) else {
         context.forget(&id);
         METRICS.readiness.forget(&id);

@@ -41,7 +41,7 @@ const QUIET_LIMIT: Duration = Duration::from_secs(180);
 const QUIET: Duration = Duration::from_secs(20);
 
 /// One step of the end of `archive`. `withdrawn`: whether it has nothing left in objects that do not consent.
-pub async fn remove(
+pub(crate) async fn remove(
     context: &Context,
     archive: &Archive,
     object: &DynamicObject,
@@ -213,7 +213,11 @@ fn referencing(context: &Context, archive: &ArchiveName) -> BTreeSet<String> {
 }
 
 /// An archive whose spec nobody can read, as far as its end needs to know it: its data stays, and the defaults hold.
-pub async fn unreadable(context: &Context, id: &ArchiveName, object: &DynamicObject) -> Result<Archive, LookError> {
+pub(crate) async fn unreadable(
+    context: &Context,
+    id: &ArchiveName,
+    object: &DynamicObject,
+) -> Result<Archive, LookError> {
     let data = secrets::data(&context.caches, &id.namespace).await?;
     let has_tls = data.contains_key(&id.secret_key("tls.crt"));
     Ok(Archive {
@@ -233,12 +237,12 @@ pub async fn unreadable(context: &Context, id: &ArchiveName, object: &DynamicObj
 }
 
 /// Takes our finalizer off.
-pub async fn release(context: &Context, object: &DynamicObject) -> Result<(), LookError> {
+pub(crate) async fn release(context: &Context, object: &DynamicObject) -> Result<(), LookError> {
     set_finalizers(context, object, false, "take the finalizer off").await
 }
 
 /// Puts our finalizer on.
-pub async fn hold(context: &Context, object: &DynamicObject) -> Result<(), LookError> {
+pub(crate) async fn hold(context: &Context, object: &DynamicObject) -> Result<(), LookError> {
     set_finalizers(context, object, true, "put the finalizer on").await
 }
 

@@ -19,7 +19,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::json;
-pub use stored::{SecretError, data, namespaces_with_keys, stored};
+pub(crate) use stored::{SecretError, data, namespaces_with_keys, stored};
 use time::OffsetDateTime;
 use tracing::info;
 
@@ -37,7 +37,7 @@ const LONGEST_VALUE_BYTES: usize = 16 << 10;
 
 /// What an archive has in Secrets.
 #[derive(Clone, Debug)]
-pub struct Credentials {
+pub(crate) struct Credentials {
     /// Certificates; none without TLS.
     pub authority: Option<Authority>,
     /// What the operator shows to the receiver.
@@ -48,7 +48,7 @@ pub struct Credentials {
 
 /// What became of credentials that were to be brought into Secrets.
 #[derive(Debug, Default)]
-pub struct Applied {
+pub(crate) struct Applied {
     /// A Secret was changed. The local copies do not have it yet.
     pub changed: bool,
     /// The namespaces whose Secrets could not be written.
@@ -70,7 +70,7 @@ impl Credentials {
     /// What is there already, and what is missing made anew. `kept` stays as it is, beside `senders`. `retired`: whether a sender's
     /// token before the present one is not needed any more; `answered`: what the operator showed, and by what it knew the receiver, when
     /// the receiver answered.
-    pub fn next(
+    pub(crate) fn next(
         archive: &Archive,
         senders: &BTreeSet<PrometheusName>,
         kept: BTreeMap<PrometheusName, SenderToken>,
@@ -102,7 +102,7 @@ impl Credentials {
     }
 
     /// What has changed about the authority, compared with what was stored in the Secret of the archive's own namespace.
-    pub fn news(&self, archive: &ArchiveName, stored: &BTreeMap<String, SecretData>) -> Option<&'static str> {
+    pub(crate) fn news(&self, archive: &ArchiveName, stored: &BTreeMap<String, SecretData>) -> Option<&'static str> {
         let before = Authority::read(archive, stored.get(&archive.namespace)?);
         self.authority.as_ref()?.news(before.as_ref())
     }
@@ -127,7 +127,12 @@ impl Credentials {
 
     /// Brings all of it into the Secrets. Keys of the senders in `keep`, which an
     /// entry still names, are not taken out: without them the Prometheus Operator would stop its work on that object.
-    pub async fn apply(&self, context: &Context, archive: &ArchiveName, keep: &BTreeSet<PrometheusName>) -> Applied {
+    pub(crate) async fn apply(
+        &self,
+        context: &Context,
+        archive: &ArchiveName,
+        keep: &BTreeSet<PrometheusName>,
+    ) -> Applied {
         let mut wanted = self.data(archive);
         let mut kept: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
         for sender in keep.iter().filter(|sender| !self.senders.contains_key(*sender)) {
@@ -148,7 +153,7 @@ impl Credentials {
     }
 
     /// Puts back what is stored for the senders of `namespaces`, whose Secrets could not be written; who has nothing stored is nobody.
-    pub fn restore(
+    pub(crate) fn restore(
         &mut self,
         archive: &ArchiveName,
         namespaces: &BTreeSet<String>,
@@ -223,7 +228,7 @@ fn are_certificates(pem: &[u8]) -> bool {
 }
 
 /// What the keys of one sender begin with: a key without its last part.
-pub fn sender_of(key: &str) -> Option<&str> {
+pub(crate) fn sender_of(key: &str) -> Option<&str> {
     key.rsplit_once('.').map(|(sender, _)| sender)
 }
 
@@ -249,7 +254,7 @@ async fn bring(
 ///
 /// Keys that look like the archive's and that its manager does not own are somebody else's: an apply would not take them out, so
 /// none is sent for them.
-pub async fn write(
+pub(crate) async fn write(
     context: &Context,
     archive: &ArchiveName,
     namespace: &str,

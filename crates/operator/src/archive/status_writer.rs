@@ -16,7 +16,7 @@ use crate::names::{ArchiveName, patch_params};
 use crate::process::metrics::METRICS;
 
 /// Writes what was found.
-pub async fn write(context: &Context, object: &DynamicObject, found: &Findings) -> Result<(), LookError> {
+pub(crate) async fn write(context: &Context, object: &DynamicObject, found: &Findings) -> Result<(), LookError> {
     // A status of another version may have anything in it.
     let before = object.data.get("status").cloned().unwrap_or_default();
     let before: MetricsArchiveStatus = serde_json::from_value(before).unwrap_or_default();

@@ -30,7 +30,7 @@ use crate::senders::prometheus::Prometheus;
 use crate::senders::records::{consents, has_entry, with_content};
 
 /// One step of the queue of withdrawals. What cannot be done now is tried again, and by every look.
-pub async fn withdraw_now(context: Arc<Context>, archive: ArchiveName) -> Next {
+pub(crate) async fn withdraw_now(context: Arc<Context>, archive: ArchiveName) -> Next {
     let Some(object) = context.caches.get(Source::Archive, &archive.namespace, &archive.name) else {
         return Next::Forget;
     };
@@ -43,7 +43,7 @@ pub async fn withdraw_now(context: Arc<Context>, archive: ArchiveName) -> Next {
 /// Takes out what the archive has in objects that do not consent. Whether all of it is out.
 ///
 /// A Prometheus whose namespace has not been listed is left alone, and so is a kind that has not: what was not seen was not taken back.
-pub async fn withdraw(context: &Context, archive: &ArchiveName, object: &DynamicObject) -> bool {
+pub(crate) async fn withdraw(context: &Context, archive: &ArchiveName, object: &DynamicObject) -> bool {
     let withheld = consents(&context.caches, archive).withheld;
     if withheld.is_empty() {
         return true;

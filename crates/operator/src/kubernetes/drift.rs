@@ -12,7 +12,7 @@ use crate::kubernetes::quantity;
 const EXACT: [&str; 3] = ["spec.selector", "spec.podSelector.matchLabels", "data"];
 
 /// The first place where `live` is not as `desired` asks; none if everything is.
-pub fn difference(desired: &Value, live: &Value) -> Option<String> {
+pub(crate) fn difference(desired: &Value, live: &Value) -> Option<String> {
     find(desired, live, String::new())
 }
 
@@ -51,7 +51,7 @@ fn added<'a>(
 
 /// A merge patch (RFC 7386) that makes `live` as `desired` asks: lists as a whole, keys that were added to null. For what a
 /// server-side apply cannot take away, because somebody else owns it.
-pub fn correction(desired: &Value, live: &Value) -> Value {
+pub(crate) fn correction(desired: &Value, live: &Value) -> Value {
     correct(desired, live, String::new())
 }
 

@@ -19,7 +19,7 @@ const LONGEST_NOTE: usize = 900;
 const REMEMBERED: usize = 256;
 
 /// Writes Events.
-pub struct Events {
+pub(crate) struct Events {
     client: Client,
     /// What writes them, and how many it has written.
     recorder: Mutex<(Recorder, usize)>,
@@ -28,12 +28,12 @@ pub struct Events {
 
 impl Events {
     /// For the operator.
-    pub fn new(client: Client) -> Self {
+    pub(crate) fn new(client: Client) -> Self {
         Self { recorder: Mutex::new((recorder(&client), 0)), client, said: Since::default() }
     }
 
     /// Forgets an archive that is gone.
-    pub fn forget(&self, archive: &ArchiveName) {
+    pub(crate) fn forget(&self, archive: &ArchiveName) {
         self.said.end(archive);
     }
 
@@ -47,7 +47,7 @@ impl Events {
     }
 
     /// Writes one. An Event that cannot be written is no fault of the archive.
-    pub async fn write(&self, archive: &DynamicObject, warning: bool, reason: &str, action: &str, note: String) {
+    pub(crate) async fn write(&self, archive: &DynamicObject, warning: bool, reason: &str, action: &str, note: String) {
         let event = Event {
             type_: if warning { EventType::Warning } else { EventType::Normal },
             reason: reason.to_owned(),
@@ -61,7 +61,7 @@ impl Events {
     }
 
     /// Writes a warning, unless it was the last one about this object.
-    pub async fn say_once(&self, archive: &DynamicObject, reason: &str, note: String) {
+    pub(crate) async fn say_once(&self, archive: &DynamicObject, reason: &str, note: String) {
         let name = ArchiveName::new(archive.namespace().unwrap_or_default(), archive.name_any());
         let note: String = note.chars().take(LONGEST_NOTE).collect();
         if self.said.said(&name).as_ref() != Some(&note) {
@@ -82,7 +82,7 @@ fn reference(archive: &DynamicObject) -> ObjectReference {
 }
 
 /// What changed between two statuses, one line for each: reason, text, and whether it is a warning.
-pub fn changes(before: &MetricsArchiveStatus, after: &MetricsArchiveStatus) -> Vec<(String, String, bool)> {
+pub(crate) fn changes(before: &MetricsArchiveStatus, after: &MetricsArchiveStatus) -> Vec<(String, String, bool)> {
     use promarchive_api::metrics_archive::{ConditionStatus, ConditionType, Reason};
     let mut changes = Vec::new();
     let is_deleting = after.conditions.iter().any(|condition| condition.reason == Reason::Deleting);

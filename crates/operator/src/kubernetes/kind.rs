@@ -4,7 +4,6 @@ use kube::api::ApiResource;
 
 /// A kind of object that the operator makes, in the order in which they are applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "the words are Kubernetes'")]
 pub enum Kind {
     ServiceAccount,
     Service,
@@ -53,7 +52,7 @@ impl Kind {
 }
 
 /// A kind as the API server knows it.
-pub fn resource(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource {
+pub(crate) fn resource(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource {
     ApiResource {
         group: group.to_owned(),
         version: version.to_owned(),

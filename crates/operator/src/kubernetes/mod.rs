@@ -2,12 +2,12 @@
 //! Prometheus objects by their names only.
 
 pub mod access;
-pub mod cache;
-pub mod drift;
-pub mod events;
+pub(crate) mod cache;
+pub(crate) mod drift;
+pub(crate) mod events;
 pub mod guard;
-pub mod kind;
-pub mod namespaces;
+pub(crate) mod kind;
+pub(crate) mod namespaces;
 pub mod quantity;
 pub mod scope;
 

@@ -7,7 +7,7 @@ macro_rules! points {
     ($($(#[doc = $doc:literal])* $variant:ident => $name:literal,)*) => {
         /// A place between two steps.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum FailPoint { $($(#[doc = $doc])* $variant,)* }
+        pub(crate) enum FailPoint { $($(#[doc = $doc])* $variant,)* }
 
         impl FailPoint {
             #[cfg(feature = "failpoints")]
@@ -15,9 +15,6 @@ macro_rules! points {
                 match self { $(Self::$variant => $name,)* }
             }
         }
-
-        /// The names of all of them, in the order in which an archive meets them.
-        pub const NAMES: &[&str] = &[$($name,)*];
     };
 }
 
@@ -46,7 +43,7 @@ points! {
 
 /// Ends the process if a test asked for it here.
 #[cfg(feature = "failpoints")]
-pub fn reach(point: FailPoint) {
+pub(crate) fn reach(point: FailPoint) {
     if std::env::var("PROMARCHIVE_OPERATOR_FAILPOINT").is_ok_and(|name| name == point.name()) {
         eprintln!("fail point {}", point.name());
         std::process::abort();
@@ -55,4 +52,4 @@ pub fn reach(point: FailPoint) {
 
 /// Does nothing.
 #[cfg(not(feature = "failpoints"))]
-pub fn reach(_: FailPoint) {}
+pub(crate) fn reach(_: FailPoint) {}

@@ -16,14 +16,14 @@ use crate::names::ArchiveName;
 
 /// How the reconciliation of an archive ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Reconciled {
+pub(crate) struct Reconciled {
     /// Its result.
     pub result: ReconcileResult,
 }
 
 /// Result of a reconciliation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ReconcileResult {
+pub(crate) enum ReconcileResult {
     /// Done.
     Ok,
     /// To be tried again.
@@ -42,21 +42,21 @@ impl prometheus_client::encoding::EncodeLabelValue for ReconcileResult {
 
 /// One of the admission policies.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct PolicyLabel {
+pub(crate) struct PolicyLabel {
     /// What its name ends with.
     pub policy: &'static str,
 }
 
 /// Whether an archive is Ready.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ReadyLabel {
+pub(crate) struct ReadyLabel {
     /// `true` or `false`.
     pub ready: &'static str,
 }
 
 /// Which archives are Ready, as far as this process has judged them.
 #[derive(Debug, Default)]
-pub struct Readiness {
+pub(crate) struct Readiness {
     archives: Mutex<HashMap<ArchiveName, bool>>,
 }
 
@@ -66,17 +66,17 @@ impl Readiness {
     }
 
     /// The archive is known. It counts as not Ready until it has been judged.
-    pub fn know(&self, archive: &ArchiveName) {
+    pub(crate) fn know(&self, archive: &ArchiveName) {
         self.archives().entry(archive.clone()).or_insert(false);
     }
 
     /// The condition Ready of an archive was found to be so.
-    pub fn judge(&self, archive: ArchiveName, is_ready: bool) {
+    pub(crate) fn judge(&self, archive: ArchiveName, is_ready: bool) {
         self.archives().insert(archive, is_ready);
     }
 
     /// The archive is gone.
-    pub fn forget(&self, archive: &ArchiveName) {
+    pub(crate) fn forget(&self, archive: &ArchiveName) {
         self.archives().remove(archive);
     }
 
@@ -89,7 +89,7 @@ impl Readiness {
 }
 
 /// All metrics.
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Registry,
     leads: Gauge<i64, AtomicI64>,
     archives: Family<ReadyLabel, Gauge<i64, AtomicI64>>,
@@ -108,7 +108,7 @@ pub struct Metrics {
 }
 
 /// The metrics of this process.
-pub static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
+pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
     let mut registry = Registry::with_prefix("promarchive_operator");
     let metrics = Metrics {
         leads: Gauge::default(),
@@ -148,7 +148,7 @@ pub static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
 });
 
 /// All metrics in the text format of OpenMetrics.
-pub fn text(leads: bool) -> String {
+pub(crate) fn text(leads: bool) -> String {
     METRICS.leads.set(i64::from(leads));
     for (ready, count) in METRICS.readiness.counts() {
         let gauge = METRICS.archives.get_or_create(&ReadyLabel { ready });

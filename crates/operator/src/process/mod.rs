@@ -1,11 +1,11 @@
 //! What the program runs on: its tasks, its queue, its health and metrics. Knows nothing of Kubernetes.
 
-pub mod failpoint;
-pub mod metrics;
-pub mod queue;
-pub mod room;
-pub mod server;
-pub mod supervisor;
+pub(crate) mod failpoint;
+pub(crate) mod metrics;
+pub(crate) mod queue;
+pub(crate) mod room;
+pub(crate) mod server;
+pub(crate) mod supervisor;
 
 mod chain;
 mod health;

@@ -24,14 +24,14 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// What is looked at.
-pub trait Key: Clone + Ord + Hash + Send + 'static {
+pub(crate) trait Key: Clone + Ord + Hash + Send + 'static {
     /// Whose it is. The workers are shared between namespaces.
     fn namespace(&self) -> &str;
 }
 
 /// What one look asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     /// Another look after this time.
     After(Duration),
     /// It could not be done; another look after a pause that grows.
@@ -51,7 +51,7 @@ pub enum Haste {
 
 /// Asks for looks.
 #[derive(Clone, Debug)]
-pub struct Trigger<K> {
+pub(crate) struct Trigger<K> {
     sender: UnboundedSender<()>,
     pending: Pending<K>,
 }
@@ -61,7 +61,7 @@ type Pending<K> = Arc<Mutex<BTreeMap<K, Haste>>>;
 
 impl<K: Key> Trigger<K> {
     /// Asks for a look at `key`.
-    pub fn ask(&self, key: K, haste: Haste) {
+    pub(crate) fn ask(&self, key: K, haste: Haste) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let is_first = pending.is_empty();
         pending.entry(key).and_modify(|asked| *asked = haste.min(*asked)).or_insert(haste);
@@ -74,13 +74,13 @@ impl<K: Key> Trigger<K> {
 
 /// What was asked for.
 #[derive(Debug)]
-pub struct Asked<K> {
+pub(crate) struct Asked<K> {
     receiver: UnboundedReceiver<()>,
     pending: Pending<K>,
 }
 
 /// Both ends.
-pub fn queue<K: Key>() -> (Trigger<K>, Asked<K>) {
+pub(crate) fn queue<K: Key>() -> (Trigger<K>, Asked<K>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let pending = Pending::<K>::default();
     (Trigger { sender, pending: pending.clone() }, Asked { receiver, pending })
@@ -130,7 +130,7 @@ impl<K: Key> Asked<K> {
 
     /// Looks at keys with `look` for as long as anybody can ask.
     #[cfg_attr(not(test), expect(clippy::disallowed_methods, reason = "their ends are waited for here"))]
-    pub async fn work<F, L>(mut self, look: L)
+    pub(crate) async fn work<F, L>(mut self, look: L)
     where
         F: Future<Output = Next> + Send + 'static,
         L: Fn(K) -> F,

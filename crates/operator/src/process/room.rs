@@ -12,7 +12,7 @@ const MANY_KEYS: usize = 256;
 
 /// Some places for all, and fewer, or as many, for each key.
 #[derive(Debug)]
-pub struct Room<K> {
+pub(crate) struct Room<K> {
     all: Arc<Semaphore>,
     of_each: u32,
     keys: Mutex<HashMap<K, Arc<Semaphore>>>,
@@ -20,19 +20,19 @@ pub struct Room<K> {
 
 /// Places, given back when dropped.
 #[derive(Debug)]
-pub struct Held {
+pub(crate) struct Held {
     _of_key: OwnedSemaphorePermit,
     _of_all: OwnedSemaphorePermit,
 }
 
 impl<K: Eq + Hash> Room<K> {
     /// With `places` for all, of which a key has `of_each` at most.
-    pub fn new(places: u32, of_each: u32) -> Self {
+    pub(crate) fn new(places: u32, of_each: u32) -> Self {
         Self { all: Arc::new(Semaphore::new(places as usize)), of_each, keys: Mutex::default() }
     }
 
     /// Waits for `count` places, or as many as a key may have: first for the others of `key`, then for one turn of each other key at most.
-    pub async fn take(&self, key: K, count: u32) -> Option<Held> {
+    pub(crate) async fn take(&self, key: K, count: u32) -> Option<Held> {
         let count = count.min(self.of_each);
         // None of them is ever closed.
         let of_key = self.of(key).acquire_many_owned(count).await.ok()?;
@@ -55,7 +55,7 @@ impl<K: Eq + Hash> Room<K> {
 ///
 /// Those who ask for one key wait for each other first, so those of another one wait for one of them at most.
 #[derive(Debug)]
-pub struct Turns<K> {
+pub(crate) struct Turns<K> {
     places: Room<K>,
     /// By place, and by who asks.
     askers: Room<(K, K)>,
@@ -63,7 +63,7 @@ pub struct Turns<K> {
 
 /// A turn, over when dropped.
 #[derive(Debug)]
-pub struct Turn {
+pub(crate) struct Turn {
     _at_the_place: Option<Held>,
     _among_askers: Option<Held>,
 }
@@ -79,7 +79,7 @@ impl<K: Eq + Hash> Default for Turns<K> {
 
 impl<K: Eq + Hash + Clone> Turns<K> {
     /// Waits for a turn at `place` that `asker` asks for.
-    pub async fn take(&self, place: K, asker: K) -> Turn {
+    pub(crate) async fn take(&self, place: K, asker: K) -> Turn {
         let among_askers = self.askers.take((place.clone(), asker), 1).await;
         Turn { _at_the_place: self.places.take(place, 1).await, _among_askers: among_askers }
     }

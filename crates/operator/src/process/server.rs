@@ -44,7 +44,11 @@ pub struct ListenError {
 }
 
 /// Serves in the background.
-pub async fn start(address: SocketAddr, health: Arc<Health>, supervisor: &Supervisor) -> Result<(), ListenError> {
+pub(crate) async fn start(
+    address: SocketAddr,
+    health: Arc<Health>,
+    supervisor: &Supervisor,
+) -> Result<(), ListenError> {
     let listeners = bind(address).await.map_err(|source| ListenError { address, source })?;
     info!(%address, "health and metrics");
     let places = Places::default();

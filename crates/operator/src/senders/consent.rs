@@ -11,7 +11,7 @@ use crate::senders::prometheus::Prometheus;
 
 /// What a Prometheus and its namespace say to one archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Consent {
+pub(crate) enum Consent {
     /// The archive may have its samples.
     Given,
     /// Neither the object nor its namespace allows it.
@@ -22,7 +22,7 @@ pub enum Consent {
 
 /// All Prometheus objects, by what they say to one archive.
 #[derive(Debug, Default)]
-pub struct Consents {
+pub(crate) struct Consents {
     /// Those that consent.
     pub given: Vec<Prometheus>,
     /// Those that do not.
@@ -33,7 +33,7 @@ pub struct Consents {
 
 impl Consents {
     /// Sorts `all`. `annotation` gives the annotation of a namespace, empty if it has none; `None` if the namespace is not known.
-    pub fn of(
+    pub(crate) fn of(
         archive: &ArchiveName,
         all: impl IntoIterator<Item = Prometheus>,
         annotation: impl Fn(&str) -> Option<String>,
@@ -58,7 +58,7 @@ impl Consents {
     }
 
     /// All of them.
-    pub fn all(&self) -> impl Iterator<Item = &Prometheus> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Prometheus> {
         self.given.iter().chain(&self.withheld).chain(&self.unknown)
     }
 }
@@ -81,7 +81,7 @@ fn consent(
 }
 
 /// Whether `annotation` names `archive`.
-pub fn allows(annotation: &str, archive: &ArchiveName) -> bool {
+pub(crate) fn allows(annotation: &str, archive: &ArchiveName) -> bool {
     annotation
         .split(',')
         .filter_map(|item| item.trim().split_once('/'))

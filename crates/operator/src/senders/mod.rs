@@ -1,9 +1,9 @@
 //! Prometheus objects: who consents, their entries, their pods, and what came from them. Knows an archive by its name only.
 
-pub mod consent;
+pub(crate) mod consent;
 pub mod delivery;
 pub mod entry;
-pub mod patch;
-pub mod pods;
-pub mod prometheus;
-pub mod records;
+pub(crate) mod patch;
+pub(crate) mod pods;
+pub(crate) mod prometheus;
+pub(crate) mod records;

@@ -27,7 +27,7 @@ const TRIES: u32 = 4;
 
 /// How it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The list is as planned, or its object is gone.
     Done,
     /// It did not get through; it may the next time.
@@ -37,7 +37,7 @@ pub enum Outcome {
 }
 
 /// Patches `spec.remoteWrite`, and remembers what was refused.
-pub struct Patcher {
+pub(crate) struct Patcher {
     caches: Caches,
     guard: Arc<Guard>,
     /// Patches that were denied, by archive and uid of the Prometheus, and why.
@@ -59,23 +59,23 @@ enum Step {
 
 impl Patcher {
     /// Nothing is remembered yet.
-    pub fn new(caches: Caches, guard: Arc<Guard>) -> Self {
+    pub(crate) fn new(caches: Caches, guard: Arc<Guard>) -> Self {
         Self { caches, guard, denied: Since::default(), unknown_consent: Since::default() }
     }
 
     /// Forgets an archive that is gone.
-    pub fn forget(&self, archive: &ArchiveName) {
+    pub(crate) fn forget(&self, archive: &ArchiveName) {
         self.denied.forget(|(of, _)| of == archive);
         self.unknown_consent.forget(|(of, _)| of == archive);
     }
 
     /// That a patch was refused is no reason to wait with another one.
-    pub fn forget_refusal(&self, archive: &ArchiveName, prometheus: &Prometheus) {
+    pub(crate) fn forget_refusal(&self, archive: &ArchiveName, prometheus: &Prometheus) {
         self.denied.end(&(archive.clone(), prometheus.uid()));
     }
 
     /// Plans and patches, and does both again when somebody else was first. `plan` is asked about the object as it is then.
-    pub async fn patch(
+    pub(crate) async fn patch(
         &self,
         archive: &ArchiveName,
         prometheus: &Prometheus,
@@ -110,7 +110,7 @@ impl Patcher {
     }
 
     /// Takes every entry of `archive` out of `prometheus`. Whether that is done.
-    pub async fn take_out(&self, archive: &ArchiveName, prometheus: &Prometheus) -> bool {
+    pub(crate) async fn take_out(&self, archive: &ArchiveName, prometheus: &Prometheus) -> bool {
         let points = [FailPoint::BeforeRemoval, FailPoint::AfterRemoval];
         let plan = |now: &Prometheus| {
             entry::plan(now.remote_write().unwrap_or_default(), archive, &now.namespace, None, |_| true)

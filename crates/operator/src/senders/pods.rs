@@ -100,7 +100,11 @@ struct Running {
 }
 
 /// Adds the pods of every Prometheus of `namespace` to `all`.
-pub async fn list(caches: &Caches, namespace: &str, all: &mut BTreeMap<PrometheusName, Vec<Pod>>) -> kube::Result<()> {
+pub(crate) async fn list(
+    caches: &Caches,
+    namespace: &str,
+    all: &mut BTreeMap<PrometheusName, Vec<Pod>>,
+) -> kube::Result<()> {
     let url = KubernetesPod::url_path(&(), Some(namespace));
     let selector = format!("{PROMETHEUS_LABEL},{NAME_LABEL} in (prometheus, prometheus-agent)");
     let mut params = ListParams::default().labels(&selector).limit(PODS_AT_A_TIME);

@@ -11,7 +11,7 @@ use crate::names::{ALLOW_ARCHIVES, ArchiveName};
 use crate::process::chain;
 
 /// Every Prometheus and PrometheusAgent within the operator's scope, without its spec.
-pub fn prometheus_records(caches: &Caches) -> Vec<Prometheus> {
+pub(crate) fn prometheus_records(caches: &Caches) -> Vec<Prometheus> {
     let of = |kind: PrometheusKind| {
         let objects = caches.all(Source::Prometheus(kind));
         objects.into_iter().map(move |object| Prometheus::new(kind, object))
@@ -20,12 +20,12 @@ pub fn prometheus_records(caches: &Caches) -> Vec<Prometheus> {
 }
 
 /// Whether an entry of `archive` is in a Prometheus whose spec is not needed for that.
-pub fn has_entry(caches: &Caches, archive: &ArchiveName, record: &Prometheus) -> bool {
+pub(crate) fn has_entry(caches: &Caches, archive: &ArchiveName, record: &Prometheus) -> bool {
     caches.is_mentioned(Source::Prometheus(record.kind), &record.namespace, &record.name, archive)
 }
 
 /// Every Prometheus with an entry of an archive that `is_meant`, without its spec.
-pub fn records_with_entry(caches: &Caches, is_meant: impl Fn(&ArchiveName) -> bool) -> Vec<Prometheus> {
+pub(crate) fn records_with_entry(caches: &Caches, is_meant: impl Fn(&ArchiveName) -> bool) -> Vec<Prometheus> {
     let of = |kind: PrometheusKind| {
         let objects = caches.mentions(Source::Prometheus(kind), &is_meant);
         objects.into_iter().map(move |(object, _)| Prometheus::new(kind, object))
@@ -34,14 +34,14 @@ pub fn records_with_entry(caches: &Caches, is_meant: impl Fn(&ArchiveName) -> bo
 }
 
 /// With its spec; none if it is not there any more.
-pub async fn with_content(caches: &Caches, record: &Prometheus) -> Result<Option<Prometheus>, ReadError> {
+pub(crate) async fn with_content(caches: &Caches, record: &Prometheus) -> Result<Option<Prometheus>, ReadError> {
     let Prometheus { kind, namespace, name, .. } = record;
     let found = caches.read(Source::Prometheus(*kind), namespace, name).await?;
     Ok(found.map(|object| Prometheus::new(*kind, object)))
 }
 
 /// The same; none, too, if it cannot be read. That is left for the next time.
-pub async fn with_content_now(caches: &Caches, record: &Prometheus) -> Option<Prometheus> {
+pub(crate) async fn with_content_now(caches: &Caches, record: &Prometheus) -> Option<Prometheus> {
     with_content(caches, record).await.unwrap_or_else(|error| {
         let (namespace, name) = (&record.namespace, &record.name);
         warn!(namespace, name, error = %chain(&error), "a Prometheus cannot be read; trying again");
@@ -50,12 +50,12 @@ pub async fn with_content_now(caches: &Caches, record: &Prometheus) -> Option<Pr
 }
 
 /// What every Prometheus says to `archive`. Specs are not needed for it, and not there.
-pub fn consents(caches: &Caches, archive: &ArchiveName) -> Consents {
+pub(crate) fn consents(caches: &Caches, archive: &ArchiveName) -> Consents {
     consents_of(caches, archive, prometheus_records(caches))
 }
 
 /// Whether `prometheus` does not consent, as far as is known now: a look may be older than that.
-pub fn is_withheld(caches: &Caches, archive: &ArchiveName, prometheus: &Prometheus) -> bool {
+pub(crate) fn is_withheld(caches: &Caches, archive: &ArchiveName, prometheus: &Prometheus) -> bool {
     let Prometheus { kind, namespace, name, .. } = prometheus;
     let known = caches.get(Source::Prometheus(*kind), namespace, name);
     let known = known.map(|object| Prometheus::new(*kind, object));

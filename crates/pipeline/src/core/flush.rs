@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::unpurged::News;
 use super::{Core, Environment, Replay, locked};
 use crate::flush::{FlushError, Job, TableReport, Unfinished};
-use crate::memtable::{Generation, Horizon, Memtable, SeriesView};
+use crate::memtable::{Cost, Generation, Horizon, Memtable, SeriesRef, SeriesView};
 use crate::settle::{Plan, Settled, settle};
 
 /// Series whose labels are looked up under one lock.
@@ -225,20 +225,54 @@ impl Core {
         tracing::debug!(forgotten, left = index.series.len(), "series");
     }
 
-    /// Gives back what can be given back without a flush: memory is short.
-    pub async fn relieve(self: &Arc<Self>) {
+    /// Gives back what can be given back without a flush: memory is short, of which there are `limit` bytes. Half of it is for rows to come.
+    /// The other half is shared by senders, for what the last flushes wrote and for the labels of its series.
+    pub async fn relieve(self: &Arc<Self>, limit: usize) {
         let no_flush = self.flushing.lock().await;
-        {
-            let mut buffer = locked(&self.buffer);
-            if buffer.replay == Replay::Done {
-                let mut horizon = (*buffer.horizon).clone();
-                horizon.shrink();
-                buffer.horizon_bytes = horizon.heap_bytes();
-                buffer.horizon = Arc::new(horizon);
-            }
+        let core = self.clone();
+        // It looks at each row. What it has not given back when this is cut off, the next call does.
+        let relieved = tokio::task::spawn_blocking(move || core.shrink_horizon(limit / 2)).await;
+        if let Err(error) = relieved {
+            tracing::warn!(%error, "memory is short, and what the last flushes wrote is still held");
         }
         if no_flush.is_none() && locked(&self.buffer).frozen.is_none() {
             self.forget_unused();
+        }
+    }
+
+    fn shrink_horizon(&self, capacity: usize) {
+        let (horizon, waiting) = {
+            let buffer = locked(&self.buffer);
+            if buffer.replay != Replay::Done {
+                return;
+            }
+            let mut waiting = Vec::new();
+            buffer.live.for_each_series(|series| waiting.push(series));
+            (buffer.horizon.clone(), waiting)
+        };
+        let costs = self.costs();
+        let surplus = horizon.surplus(capacity, &costs, &waiting);
+        // Or what is to go would be copied first.
+        drop(horizon);
+        if !surplus.is_empty() {
+            let mut buffer = locked(&self.buffer);
+            let horizon = Arc::make_mut(&mut buffer.horizon);
+            horizon.give_back(&surplus, &costs);
+            buffer.horizon_bytes = buffer.horizon.heap_bytes();
+        }
+    }
+
+    /// Of all series that are known now. In parts, as in [`Self::view`].
+    fn costs(&self) -> Vec<Cost> {
+        let mut costs = Vec::new();
+        loop {
+            let index = locked(&self.index);
+            let (from, bound) = (costs.len(), index.series.bound());
+            if from >= bound {
+                return costs;
+            }
+            let part = (from..bound.min(from + VIEW_PART)).filter_map(|series| SeriesRef::try_from(series).ok());
+            costs.extend(part.map(|series| index.series.cost(series)));
         }
     }
 }

@@ -39,7 +39,9 @@ use promarchive_wal::{Position, Record, Wal, WalError};
 use unpurged::Unpurged;
 
 use crate::flush::{Load, MOST_DAYS};
-use crate::memtable::{Batch, Horizon, Index, IndexAccess, Memtable, Request, RequestKind, Unusable, resolve};
+use crate::memtable::{
+    Batch, Horizon, Index, IndexAccess, Memtable, Request, RequestKind, SenderRef, Unusable, resolve,
+};
 
 /// Time and randomness.
 #[derive(Clone)]
@@ -157,14 +159,21 @@ impl Usage {
     }
 }
 
-/// Who is told how the index grows.
+/// Whose request is resolved, and who is told how the index grows by it.
 pub trait Growth {
+    /// Its sender.
+    fn sender(&self) -> SenderRef;
+
     /// New series have taken so many more bytes; an error ends the request.
     fn grown(&self, bytes: usize) -> Result<(), Unusable>;
 }
 
-/// Without a limit.
+/// Of a sender that is not known, without a limit.
 impl Growth for () {
+    fn sender(&self) -> SenderRef {
+        SenderRef::UNKNOWN
+    }
+
     fn grown(&self, _: usize) -> Result<(), Unusable> {
         Ok(())
     }
@@ -177,6 +186,10 @@ struct Growing<'a, G> {
 }
 
 impl<G: Growth> IndexAccess for Growing<'_, G> {
+    fn sender(&self) -> SenderRef {
+        self.growth.sender()
+    }
+
     fn with<T>(&mut self, work: impl FnOnce(&mut Index) -> T) -> T {
         self.index.with(work)
     }

@@ -15,7 +15,9 @@ use promarchive_model::{HistogramRank, MalformedLabels, MetadataRow, Sample, his
 use promarchive_wire::{LabelSet, MetricKind};
 
 use super::recovery::{FlushFiles, RecoveryError};
-use crate::memtable::{ExemplarRow, FlushId, Generation, Horizon, Index, MetadataIndex, SeriesRef, SortedRun};
+use crate::memtable::{
+    ExemplarRow, FlushId, Generation, Horizon, Index, MetadataIndex, SenderRef, SeriesRef, SortedRun,
+};
 use crate::settle::exemplar_hash;
 
 /// What it means that a file could not be read.
@@ -191,7 +193,8 @@ impl SeriesFinder<'_> {
         match parse_labels_text(labels) {
             Ok(pairs) => {
                 let pairs = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-                let series = self.index.series.find_or_insert(&LabelSet { metric, labels: pairs }, None);
+                let series =
+                    self.index.series.find_or_insert(&LabelSet { metric, labels: pairs }, None, SenderRef::UNKNOWN);
                 self.last = Some((metric.to_owned(), labels.to_owned(), series));
                 Some(series)
             }

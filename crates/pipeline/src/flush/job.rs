@@ -78,10 +78,10 @@ impl FlushError {
 
 /// Commits whose files are put, and that an earlier try could not finish. Each try makes the same commit of the same files: on a full disk
 /// every file more that no log names would make it worse.
-pub type Unfinished = Mutex<BTreeMap<Table, (Commit, TableReport)>>;
+pub(crate) type Unfinished = Mutex<BTreeMap<Table, (Commit, TableReport)>>;
 
 /// Whose flush it is, and where to.
-pub struct Job<'a> {
+pub(crate) struct Job<'a> {
     /// The tables.
     pub archive: &'a Archive,
     /// Whose WAL.
@@ -100,7 +100,7 @@ pub struct Job<'a> {
 
 impl Job<'_> {
     /// Writes and commits all tables of the plan.
-    pub async fn run(&self, plan: &Arc<Plan>) -> Result<BTreeMap<&'static str, TableReport>, FlushError> {
+    pub(crate) async fn run(&self, plan: &Arc<Plan>) -> Result<BTreeMap<&'static str, TableReport>, FlushError> {
         point(FailPoint::FlushStart)?;
         let mut reports = BTreeMap::new();
         for (table, root, log) in self.archive.tables() {

@@ -7,6 +7,6 @@ mod policy;
 mod report;
 mod supersede;
 
-pub use job::{FlushError, Job, Unfinished};
-pub use policy::{Load, MOST_DAYS, Policy, Trigger};
-pub use report::TableReport;
+pub(crate) use job::{FlushError, Job, Unfinished};
+pub(crate) use policy::{Load, MOST_DAYS, Policy};
+pub(crate) use report::TableReport;

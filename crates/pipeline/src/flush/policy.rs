@@ -4,11 +4,11 @@ use std::time::Duration;
 
 /// Days far from today whose rows a flush takes, about: it writes a file for each, and each takes its time. Nobody is to wait for thousands of
 /// them because one sender has samples from many years. They are no reason to flush early: files of few rows would come of it.
-pub const MOST_DAYS: usize = 512;
+pub(crate) const MOST_DAYS: usize = 512;
 
 /// The limits of a flush policy.
 #[derive(Clone, Copy, Debug)]
-pub struct Policy {
+pub(crate) struct Policy {
     /// Longest time that a row waits.
     pub interval: Duration,
     /// Bytes of memtable at which it is time.
@@ -32,7 +32,7 @@ pub struct Load {
 
 /// Why to flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trigger {
+pub(crate) enum Trigger {
     /// The oldest row has waited for the interval.
     Interval,
     /// The memtable is full.
@@ -43,7 +43,7 @@ pub enum Trigger {
 
 impl Policy {
     /// Whether to flush now.
-    pub fn decide(&self, load: Load) -> Option<Trigger> {
+    pub(crate) fn decide(&self, load: Load) -> Option<Trigger> {
         let age = load.age?;
         if load.memtable_bytes >= self.memtable_bytes {
             Some(Trigger::Memory)
@@ -57,7 +57,7 @@ impl Policy {
     }
 
     /// How long to wait before asking again, if nothing else happens.
-    pub fn wait(&self, load: Load) -> Duration {
+    pub(crate) fn wait(&self, load: Load) -> Duration {
         const LONGEST: Duration = Duration::from_millis(500);
         load.age.map_or(LONGEST, |age| self.interval.saturating_sub(age)).clamp(Duration::from_millis(10), LONGEST)
     }

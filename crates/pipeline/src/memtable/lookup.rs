@@ -3,7 +3,7 @@
 use promarchive_model::{METRIC_NAME, SetLabel};
 use promarchive_wire::{LabelSet, RawLabels};
 
-use super::series::{LabelKey, SeriesIndex, SeriesRef};
+use super::series::{LabelKey, SenderRef, SeriesIndex, SeriesRef};
 use super::symbols::Symbol;
 
 /// In place of a symbol: not looked up yet.
@@ -30,12 +30,19 @@ pub(super) struct Lookup<'s, 'a> {
     label_symbols: Option<(Symbol, Symbol)>,
     /// The series that was found last.
     last: Option<SeriesRef>,
+    sender: SenderRef,
     /// In which epoch of the index all of this is true.
-    epoch: u64,
+    epoch: u32,
 }
 
 impl<'s, 'a> Lookup<'s, 'a> {
-    pub(super) fn new(symbols: &'s [&'a [u8]], label: Option<SetLabel<'a>>, key: LabelKey, epoch: u64) -> Self {
+    pub(super) fn new(
+        symbols: &'s [&'a [u8]],
+        label: Option<SetLabel<'a>>,
+        key: LabelKey,
+        sender: SenderRef,
+        epoch: u32,
+    ) -> Self {
         Self {
             symbols,
             known: vec![UNKNOWN; symbols.len()],
@@ -45,6 +52,7 @@ impl<'s, 'a> Lookup<'s, 'a> {
             key,
             label_symbols: None,
             last: None,
+            sender,
             epoch,
         }
     }
@@ -72,8 +80,10 @@ impl<'s, 'a> Lookup<'s, 'a> {
     /// The series that raw labels name, if it was named so before.
     pub(super) fn find(&mut self, index: &mut SeriesIndex, raw: &RawLabels<'_>) -> Option<SeriesRef> {
         let found = match raw {
-            RawLabels::Text(text) => index.find_text(index.hash_text(text, self.key), self.last),
-            RawLabels::Refs(_) if self.translate(index, raw) => index.find_symbols(&self.labels, self.last),
+            RawLabels::Text(text) => index.find_text(index.hash_text(text, self.key), self.last, self.sender),
+            RawLabels::Refs(_) if self.translate(index, raw) => {
+                index.find_symbols(&self.labels, self.last, self.sender)
+            }
             _ => None,
         };
         self.last = found.or(self.last);
@@ -89,9 +99,9 @@ impl<'s, 'a> Lookup<'s, 'a> {
         set: &LabelSet<'_>,
         before: Option<SeriesRef>,
     ) -> SeriesRef {
-        let found = index.find_or_insert(set, before);
+        let found = index.find_or_insert(set, before, self.sender);
         if let RawLabels::Text(text) = raw {
-            index.name_by_text(found, index.hash_text(text, self.key));
+            index.name_by_text(found, index.hash_text(text, self.key), self.sender);
         }
         found
     }

@@ -21,13 +21,13 @@ mod view;
 
 pub use batch::{Batch, ExemplarRow};
 pub use buffer::Memtable;
-pub use horizon::{FlushId, Generation, Horizon};
+pub use horizon::{Cost, FlushId, Generation, Horizon, Surplus};
 pub use metadata::MetadataIndex;
 pub use order::file_order;
 pub use request::{IndexAccess, Request, RequestKind, Unusable};
 pub use resolve::resolve;
 pub use run::{SampleRun, Samples, SortedRun};
-pub use series::{EpochGuard, SeriesIndex, SeriesRef};
+pub use series::{EpochGuard, SenderRef, SeriesIndex, SeriesRef};
 pub use view::{Labels, SeriesView};
 
 /// All that is known of series and metrics.

@@ -77,7 +77,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::memtable::Index;
+    use crate::memtable::{Index, SenderRef};
     use promarchive_model::labels_text;
     use promarchive_wire::LabelSet;
 
@@ -96,7 +96,7 @@ mod tests {
             let mut index = Index::new(7);
             let series: Vec<_> = sets.iter().map(|(metric, labels)| {
                 let labels = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-                index.series.find_or_insert(&LabelSet { metric, labels }, None)
+                index.series.find_or_insert(&LabelSet { metric, labels }, None, SenderRef::UNKNOWN)
             }).collect();
             let view = index.series.view(series.into_iter());
             let key = |place: usize| view.get(place).map(|(_, l)| (l.metric().to_owned(), labels_text(l.pairs())));

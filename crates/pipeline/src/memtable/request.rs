@@ -6,6 +6,7 @@ use promarchive_model::{Protocol, SetLabel, TimestampBounds};
 use promarchive_wire::DecodeError;
 
 use super::Index;
+use super::series::SenderRef;
 
 /// Whether a request may still be refused as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +45,13 @@ pub enum Unusable {
     NoRoom,
 }
 
-/// An index that is used for moments.
+/// An index that is used for moments, for one request.
 pub trait IndexAccess {
+    /// Whose request it is.
+    fn sender(&self) -> SenderRef {
+        SenderRef::UNKNOWN
+    }
+
     /// Does some work with it; others wait.
     fn with<T>(&mut self, work: impl FnOnce(&mut Index) -> T) -> T;
 

@@ -17,7 +17,7 @@ use super::buffer::histogram_bytes;
 use super::lookup::Lookup;
 use super::metadata;
 use super::request::{IndexAccess, Request, RequestKind, Unusable};
-use super::series::SeriesRef;
+use super::series::{SERIES_BYTES, SeriesRef};
 use super::slice::{SLICE_SERIES, SeriesMetadata, Slice, is_nameless, rows};
 use super::symbols::Symbol;
 
@@ -30,8 +30,6 @@ const MAX_ROW_BYTES: usize = 32 << 20;
 const LONGEST_HISTOGRAM: usize = MAX_ROW_BYTES / 8;
 /// Bytes of the labels of new series that an arriving request may come to, written out.
 const MAX_LABEL_TEXT_BYTES: usize = 512 << 20;
-/// What a series takes in the index besides its labels.
-const SERIES_BYTES: usize = 150;
 
 /// Resolves a request. The same body, bounds, label and time of receipt give the same rows and refusals, whatever is known already:
 /// replay depends on it.
@@ -51,7 +49,7 @@ pub fn resolve(mut index: impl IndexAccess, request: Request<'_>) -> Result<Batc
     let mut resolver = Resolver {
         request,
         symbols: &symbols,
-        lookup: Lookup::new(&symbols, request.label, key, epoch),
+        lookup: Lookup::new(&symbols, request.label, key, index.sender(), epoch),
         metadata_seen: HashSet::new(),
         metadata_bytes: 0,
         row_bytes: 0,

@@ -19,6 +19,7 @@ use promarchive_model::SetLabel;
 use promarchive_wire::LabelSet;
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
+use super::horizon::Cost;
 use super::symbols::{Symbol, Symbols, label_bytes};
 use super::view::SeriesView;
 
@@ -45,6 +46,23 @@ type Entry = (LabelsHash, SeriesRef);
 /// Index of a series; used again after the series is forgotten.
 pub type SeriesRef = u32;
 
+/// What a series takes in the index besides its labels.
+pub(super) const SERIES_BYTES: usize = 150;
+
+/// A number of a sender: the same one for all of its requests to this process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SenderRef(u32);
+
+impl SenderRef {
+    /// Nobody has named the series since it was read back from the tables or the WAL.
+    pub const UNKNOWN: Self = Self(0);
+
+    /// By a hash of who it is. That two of a thousand senders share a number has a probability of 10⁻⁴.
+    pub fn of_hash(hash: u64) -> Self {
+        Self((hash as u32).max(1))
+    }
+}
+
 /// Holds back the forgetting of series that a request refers to.
 #[derive(Clone, Debug)]
 pub struct EpochGuard(#[expect(dead_code, reason = "held, not read")] Arc<()>);
@@ -57,13 +75,21 @@ struct Naming {
     check: u32,
     /// The series that was named after it.
     next: SeriesRef,
-    /// In which epoch.
-    epoch: u64,
+    /// In which epoch. A new one begins with a flush, twice a second at most, so that there are enough for decades.
+    epoch: u32,
+    /// Who was the first to name it.
+    sender: SenderRef,
 }
 
 impl Naming {
     /// Of a series that nothing has named, or that is forgotten: a hash that labels have as seldom as they share one.
-    const NONE: Self = Self { place: 0, check: 0, next: SeriesRef::MAX, epoch: 0 };
+    const NONE: Self = Self { place: 0, check: 0, next: SeriesRef::MAX, epoch: 0, sender: SenderRef::UNKNOWN };
+
+    fn is_of(&mut self, sender: SenderRef) {
+        if self.sender == SenderRef::UNKNOWN {
+            self.sender = sender;
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -86,8 +112,8 @@ pub struct SeriesIndex {
     /// For raw bytes, and for a label that the receiver sets.
     secrets: [RapidSecrets; 4],
     seed: u64,
-    epoch: u64,
-    epochs: VecDeque<(u64, Arc<()>)>,
+    epoch: u32,
+    epochs: VecDeque<(u32, Arc<()>)>,
     label_bytes: usize,
 }
 
@@ -145,24 +171,35 @@ impl SeriesIndex {
     }
 
     /// The series that followed `last`, if a request names it by this hash again.
-    fn expected(&mut self, last: Option<SeriesRef>, hash: LabelsHash) -> Option<SeriesRef> {
+    fn expected(&mut self, last: Option<SeriesRef>, hash: LabelsHash, sender: SenderRef) -> Option<SeriesRef> {
         let expected = self.namings.get(last? as usize)?.next;
         let naming = self.namings.get_mut(expected as usize)?;
         if (naming.place, naming.check) != (hash.place, hash.check) {
             return None;
         }
         naming.epoch = self.epoch;
+        naming.is_of(sender);
         Some(expected)
     }
 
-    /// Remembers that a request named a series by this hash, after `last`.
-    fn named(&mut self, last: Option<SeriesRef>, found: SeriesRef, hash: LabelsHash) {
+    /// Remembers that a request of this sender named a series by this hash, after `last`.
+    fn named(&mut self, last: Option<SeriesRef>, found: SeriesRef, hash: LabelsHash, sender: SenderRef) {
         if let Some(naming) = self.namings.get_mut(found as usize) {
             *naming = Naming { place: hash.place, check: hash.check, epoch: self.epoch, ..*naming };
+            naming.is_of(sender);
         }
         if let Some(before) = last.and_then(|last| self.namings.get_mut(last as usize)) {
             before.next = found;
         }
+    }
+
+    /// Who was the first to name a series since it is known, and how many bytes are given back when it is forgotten, about: of a text that several
+    /// series use, each takes a part.
+    pub fn cost(&self, series: SeriesRef) -> Cost {
+        let sender = self.namings.get(series as usize).map_or(SenderRef::UNKNOWN, |naming| naming.sender);
+        let labels = self.labels(series);
+        let texts: usize = labels.iter().map(|&symbol| self.symbols.bytes_of(symbol)).sum();
+        (sender, u32::try_from(SERIES_BYTES + label_bytes(labels) + texts).unwrap_or(u32::MAX))
     }
 
     fn labels(&self, series: SeriesRef) -> &[Symbol] {
@@ -192,13 +229,18 @@ impl SeriesIndex {
 
     /// The series with these labels: the metric, then names and values sorted by name. `last` is the series that the request
     /// named before, if any.
-    pub(super) fn find_symbols(&mut self, labels: &[Symbol], last: Option<SeriesRef>) -> Option<SeriesRef> {
+    pub(super) fn find_symbols(
+        &mut self,
+        labels: &[Symbol],
+        last: Option<SeriesRef>,
+        sender: SenderRef,
+    ) -> Option<SeriesRef> {
         let hash = self.hash_symbols(labels);
-        if let Some(expected) = self.expected(last, hash) {
+        if let Some(expected) = self.expected(last, hash, sender) {
             return Some(expected);
         }
         let found = self.by_labels.find(hash.place, |&(other, _)| other == hash)?.1;
-        self.named(last, found, hash);
+        self.named(last, found, hash, sender);
         Some(found)
     }
 
@@ -225,31 +267,36 @@ impl SeriesIndex {
     }
 
     /// Grows when series are forgotten: what is known of symbols from before does not hold any more.
-    pub(super) fn epoch(&self) -> u64 {
+    pub(super) fn epoch(&self) -> u32 {
         self.epoch
     }
 
     /// The series that was last named by raw bytes of this hash. `last` as in [`Self::find_symbols`].
-    pub(super) fn find_text(&mut self, hash: LabelsHash, last: Option<SeriesRef>) -> Option<SeriesRef> {
-        if let Some(expected) = self.expected(last, hash) {
+    pub(super) fn find_text(
+        &mut self,
+        hash: LabelsHash,
+        last: Option<SeriesRef>,
+        sender: SenderRef,
+    ) -> Option<SeriesRef> {
+        if let Some(expected) = self.expected(last, hash, sender) {
             return Some(expected);
         }
         let found = self.by_text.find(hash.place, |&(other, _)| other == hash)?.1;
-        self.named(last, found, hash);
+        self.named(last, found, hash, sender);
         Some(found)
     }
 
     /// The series of a checked label set, made known if it is not. `last` as in [`Self::find_symbols`].
-    pub fn find_or_insert(&mut self, set: &LabelSet<'_>, last: Option<SeriesRef>) -> SeriesRef {
+    pub fn find_or_insert(&mut self, set: &LabelSet<'_>, last: Option<SeriesRef>, sender: SenderRef) -> SeriesRef {
         let known: Option<Vec<Symbol>> = texts(set).map(|text| self.symbols.find(text.as_bytes())).collect();
-        if let Some(found) = known.and_then(|labels| self.find_symbols(&labels, last)) {
+        if let Some(found) = known.and_then(|labels| self.find_symbols(&labels, last, sender)) {
             return found;
         }
         let labels: Arc<[Symbol]> = texts(set).map(|text| self.symbols.acquire(text)).collect();
-        self.insert(labels, last)
+        self.insert(labels, last, sender)
     }
 
-    fn insert(&mut self, labels: Arc<[Symbol]>, last: Option<SeriesRef>) -> SeriesRef {
+    fn insert(&mut self, labels: Arc<[Symbol]>, last: Option<SeriesRef>, sender: SenderRef) -> SeriesRef {
         let hash = self.hash_symbols(&labels);
         self.label_bytes += label_bytes(&labels);
         let series = Some(Series { labels, text_place: None });
@@ -266,14 +313,14 @@ impl SeriesIndex {
                 SeriesRef::try_from(self.series.len() - 1).unwrap_or(SeriesRef::MAX)
             }
         };
-        self.named(last, index, hash);
+        self.named(last, index, hash, sender);
         self.by_labels.insert_unique(hash.place, (hash, index), |(hash, _)| hash.place);
         index
     }
 
     /// Remembers that raw label bytes of this hash name the series.
-    pub(super) fn name_by_text(&mut self, series: SeriesRef, hash: LabelsHash) {
-        self.named(None, series, hash);
+    pub(super) fn name_by_text(&mut self, series: SeriesRef, hash: LabelsHash, sender: SenderRef) {
+        self.named(None, series, hash, sender);
         let Some(Some(entry)) = self.series.get_mut(series as usize) else { return };
         if let Some(before) = entry.text_place.replace(hash.place) {
             self.forget_text(series, before);

@@ -10,6 +10,9 @@ use super::series::{shrink_table, shrink_vec};
 /// A string of [`Symbols`].
 pub(super) type Symbol = u32;
 
+/// Bytes that a text takes besides itself and its entry: header, table slot, and the place in a view.
+const PER_TEXT: usize = 24 + size_of::<Arc<str>>();
+
 #[derive(Debug)]
 struct Entry {
     text: Arc<str>,
@@ -47,6 +50,12 @@ impl Symbols {
     /// The text of a symbol; empty for one that is not in use.
     pub(super) fn text(&self, symbol: Symbol) -> &str {
         self.entries.get(symbol as usize).map_or("", |entry| &entry.text)
+    }
+
+    /// What each of its uses takes of a text, in bytes.
+    pub(super) fn bytes_of(&self, symbol: Symbol) -> usize {
+        let entry = self.entries.get(symbol as usize);
+        entry.map_or(0, |entry| (entry.text.len() + PER_TEXT) / entry.uses.max(1) as usize)
     }
 
     /// Counts one more use of a text.
@@ -116,9 +125,8 @@ impl Symbols {
         self.text_bytes
     }
 
-    /// Bytes held, estimated: text with its header and the allocator's rounding, entry and table slot, and the place in a view.
+    /// Bytes held, estimated: text with the allocator's rounding, entries and tables.
     pub(super) fn heap_bytes(&self) -> usize {
-        const PER_TEXT: usize = 24 + size_of::<Arc<str>>();
         self.text_bytes
             + self.text_bytes / 8
             + self.entries.len() * PER_TEXT

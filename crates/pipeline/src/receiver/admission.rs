@@ -35,7 +35,7 @@ pub(super) struct Admission {
 pub(super) struct Busy;
 
 /// So many bytes of a budget, given back when dropped.
-pub struct Charge {
+pub(super) struct Charge {
     budget: Arc<Budget>,
     share: Share,
     in_flight_bytes: Gauge,

@@ -61,14 +61,13 @@ impl Flusher {
             horizon.keep(self.core.may_write_again(), self.clock.now_ms()).await;
             // First those who asked: flushes that take longer than the interval follow one another without a pause.
             if let Ok(request) = requests.try_recv() {
+                let was_short = self.is_short_of_memory();
                 self.answer(request, &mut failures, &mut not_before).await;
+                self.relieve_if(was_short).await;
                 continue;
             }
             let load = self.core.load();
             let short_of_memory = self.is_short_of_memory();
-            if short_of_memory {
-                self.core.relieve().await;
-            }
             let pressed = load.age.is_some() && (short_of_memory || self.is_short_of_space(load.wal_bytes));
             if (pressed || self.policy.decide(load).is_some()) && Instant::now() >= not_before {
                 self.count(&mut failures, &mut not_before, self.flush().await.is_ok());
@@ -76,8 +75,10 @@ impl Flusher {
                     // If it is not the rows that take it, the next flush does not help either.
                     not_before = not_before.max(Instant::now() + FIRST_BACKOFF);
                 }
+                self.relieve_if(short_of_memory).await;
                 continue;
             }
+            self.relieve_if(short_of_memory).await;
             // While flushes fail there is nothing to be done before the next try.
             let wait = self.policy.wait(load).max(not_before.saturating_duration_since(Instant::now()));
             match tokio::time::timeout(wait, requests.recv()).await {
@@ -85,6 +86,14 @@ impl Flusher {
                 Ok(None) => return,
                 Ok(Some(request)) => self.answer(request, &mut failures, &mut not_before).await,
             }
+        }
+    }
+
+    /// After a flush: that may have been enough for the requests that wait, and if not, what is given back is.
+    async fn relieve_if(&self, was_short_of_memory: bool) {
+        if was_short_of_memory {
+            self.core.relieve(usize::try_from(self.memory_limit).unwrap_or(usize::MAX)).await;
+            self.flushed.notify_waiters();
         }
     }
 

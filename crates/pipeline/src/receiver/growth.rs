@@ -8,7 +8,7 @@ use promarchive_wire::DecodeError;
 
 use super::fair::{Holding, Sender, Taken};
 use crate::core::{Core, Growth};
-use crate::memtable::Unusable;
+use crate::memtable::{SenderRef, Unusable};
 
 /// Bytes of new series after which room is looked for again.
 const STEP_BYTES: u64 = 256 << 10;
@@ -33,6 +33,10 @@ impl<'a> Accounted<'a> {
 }
 
 impl Growth for Accounted<'_> {
+    fn sender(&self) -> SenderRef {
+        self.taken.number_of(self.sender)
+    }
+
     fn grown(&self, bytes: usize) -> Result<(), Unusable> {
         let bytes = bytes as u64;
         if bytes == 0 {

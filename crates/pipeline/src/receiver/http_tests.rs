@@ -74,6 +74,10 @@ impl WriteTarget for Script {
     fn not_ready(&self) -> Option<String> {
         self.not_ready.lock().unwrap().clone()
     }
+
+    fn writable_for(&self) -> Option<Duration> {
+        self.not_ready().is_none().then_some(Duration::from_secs(7))
+    }
 }
 
 /// A server that runs, and can be told to stop.

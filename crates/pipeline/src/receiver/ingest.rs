@@ -23,7 +23,7 @@ use super::health::{Health, Part};
 use super::metrics::{Metrics, ProtocolLabel, ReasonLabel};
 use super::odd_times::{self, Warnings};
 use crate::core::Delivered;
-pub use crate::core::FlushReport;
+pub(super) use crate::core::FlushReport;
 use crate::core::distant_days;
 use crate::core::{Accepted, Core, Terms};
 use crate::flush::MOST_DAYS;
@@ -43,7 +43,7 @@ const LONGEST_RETRY_S: u64 = 30;
 
 /// What one request left behind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Written {
+pub(super) struct Written {
     /// Samples kept.
     pub samples: u64,
     /// Native histograms kept.
@@ -58,7 +58,7 @@ pub struct Written {
 
 /// Why nothing of a request was kept, or nobody knows whether it was.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum WriteError {
+pub(super) enum WriteError {
     /// Bad snappy or bad protobuf.
     #[error("{0}")]
     Undecodable(String),
@@ -78,7 +78,7 @@ pub enum WriteError {
 /// Why a flush did not commit everything.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct FlushError(String);
+pub(super) struct FlushError(String);
 
 /// Where requests go once the core is open.
 #[derive(Debug)]
@@ -120,7 +120,7 @@ struct Shared {
 
 /// Cloneable handle to the write path.
 #[derive(Clone)]
-pub struct Ingest {
+pub(super) struct Ingest {
     shared: Arc<Shared>,
 }
 
@@ -183,13 +183,13 @@ impl Ingest {
     }
 
     /// Waits until a sender may fill more of the WAL and of memory.
-    pub async fn room(&self, sender: &Sender) -> Result<(), WriteError> {
+    pub(super) async fn room(&self, sender: &Sender) -> Result<(), WriteError> {
         let (open, _) = self.channels().map_err(Self::unavailable)?;
         wait_for_room(open, || self.check_budgets(open, sender)).await
     }
 
     /// Decompresses, decodes, refuses by name, appends to the WAL, waits for the sync. `charge` is for what the body is decoded to.
-    pub async fn write(
+    pub(super) async fn write(
         &self,
         sender: Sender,
         protocol: Protocol,
@@ -366,7 +366,7 @@ impl Ingest {
     }
 
     /// Everything acknowledged so far is committed when it answers.
-    pub async fn flush(&self) -> Result<FlushReport, FlushError> {
+    pub(super) async fn flush(&self) -> Result<FlushReport, FlushError> {
         let (_, channels) = self.channels().map_err(FlushError)?;
         let (reply, done) = oneshot::channel();
         let stopping = || FlushError(STOPPING.to_owned());
@@ -375,8 +375,13 @@ impl Ingest {
     }
 
     /// None when ready; else why not, in one line.
-    pub fn not_ready(&self) -> Option<String> {
+    pub(super) fn not_ready(&self) -> Option<String> {
         self.shared.health.one_line()
+    }
+
+    /// For how long writes could be taken; none while they cannot.
+    pub(super) fn writable_for(&self) -> Option<Duration> {
+        self.shared.health.writable_for()
     }
 }
 

@@ -6,7 +6,7 @@ mod text;
 
 use std::sync::atomic::AtomicU64;
 
-pub use labels::{
+pub(super) use labels::{
     BuildLabel, FileLabel, HttpLabels, PathLabel, PositionLabel, ProtocolLabel, ReasonLabel, ResultLabel, SenderLabel,
     TableLabel,
 };
@@ -23,7 +23,7 @@ use text::to_text_format;
 
 /// Which metrics are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum View {
+pub(super) enum View {
     /// All.
     Full,
     /// Those that name no sender.
@@ -31,7 +31,7 @@ pub enum View {
 }
 
 /// Handles of all metrics; each is cheap to clone and to change from any thread.
-pub struct Metrics {
+pub(super) struct Metrics {
     registry: Registry,
     /// What names senders.
     senders: Registry,
@@ -148,7 +148,7 @@ impl Register {
 
 impl Metrics {
     /// A new set, all zero.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut r = Register(Registry::with_prefix("promarchive"));
         let mut senders = Register(Registry::with_prefix("promarchive"));
         let build = Family::<BuildLabel, Gauge>::default();
@@ -294,7 +294,7 @@ impl Metrics {
     }
 
     /// Metrics in OpenMetrics text, version 1.0.0.
-    pub fn openmetrics(&self, view: View) -> String {
+    pub(super) fn openmetrics(&self, view: View) -> String {
         self.log_lines_lost.inc_by(log_output::take_lost_lines());
         let mut text = String::new();
         // Writing to a string does not fail; if it did, the text would lack its end, which every parser notices.
@@ -309,18 +309,8 @@ impl Metrics {
     }
 
     /// Metrics in Prometheus text, version 0.0.4.
-    pub fn text(&self, view: View) -> String {
+    pub(super) fn text(&self, view: View) -> String {
         to_text_format(&self.openmetrics(view))
-    }
-
-    /// All metrics in OpenMetrics text, version 1.0.0.
-    pub fn encode_openmetrics(&self) -> String {
-        self.openmetrics(View::Full)
-    }
-
-    /// All metrics in Prometheus text, version 0.0.4.
-    pub fn encode_text(&self) -> String {
-        self.text(View::Full)
     }
 }
 

@@ -35,15 +35,7 @@ mod watched_file;
 mod web_page;
 
 pub use control::{CONTROL_SOCKET, ask_for_flush};
-pub use fair::Sender;
-pub use http::WriteTarget;
-pub use ingest::{FlushError, FlushReport, Ingest, WriteError, Written};
-pub use metrics::{
-    BuildLabel, FileLabel, HttpLabels, Metrics, PathLabel, PositionLabel, ProtocolLabel, ReasonLabel, ResultLabel,
-    SenderLabel, TableLabel, View,
-};
 pub use run::{ReceiverError, run};
-pub use server::{ServeError, Server, serve};
 pub use supervisor::TASKS;
 pub use tls::TlsError;
 

@@ -69,7 +69,7 @@ pub enum ServeError {
 }
 
 /// A receiver's HTTP side that listens, and does not answer yet.
-pub struct Server<T> {
+pub(super) struct Server<T> {
     listener: TcpListener,
     address: SocketAddr,
     app: Arc<App<T>>,
@@ -81,23 +81,9 @@ pub struct Server<T> {
     stop: watch::Sender<bool>,
 }
 
-/// Serves HTTP until `shutdown` resolves, then finishes the requests in flight, for at most `settings.timeouts.drain`.
-///
-/// Listens at once, also while `target` is not ready: it says so itself, to probes and to senders.
-pub async fn serve<T: WriteTarget>(
-    settings: HttpSettings,
-    target: T,
-    metrics: Arc<Metrics>,
-    clock: Arc<dyn Clock>,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), ServeError> {
-    Server::bind(settings, target, metrics, clock).await?.run(shutdown).await;
-    Ok(())
-}
-
 impl<T: WriteTarget> Server<T> {
     /// Reads tokens and certificate and listens. From now on connections wait for [`Server::run`].
-    pub async fn bind(
+    pub(super) async fn bind(
         settings: HttpSettings,
         target: T,
         metrics: Arc<Metrics>,
@@ -140,12 +126,13 @@ impl<T: WriteTarget> Server<T> {
     }
 
     /// Where it listens; with port 0 given, the port that was taken.
-    pub fn address(&self) -> SocketAddr {
+    #[cfg(test)]
+    pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Answers until `shutdown` resolves, then finishes what is in flight.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+    pub(super) async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { listener, address, app, tls, slots, watches, supervisor, stop } = self;
         let watches = start_all(watches, &supervisor);
         let scheme = if tls.is_some() { "https" } else { "http" };

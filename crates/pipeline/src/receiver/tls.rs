@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use promarchive_api::receiver_settings::TlsFiles;
 use rustls::ServerConfig;
-use rustls::crypto::ring;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::version::{TLS12, TLS13};
@@ -148,11 +147,9 @@ fn interpret(files: &TlsFiles, seen: &Result<Pem, TlsError>) -> Result<ServerCon
         return Err(TlsError::Pem { file: name(&files.key), what: "private key", reason: reason.to_owned() });
     }
     let key = key?;
-    // The provider is named: there are two in the program, and rustls panics rather than choose.
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(&[&TLS13, &TLS12])
-        .map(|builder| builder.with_no_client_auth())
-        .and_then(|builder| builder.with_single_cert(chain, key))
+    let mut config = ServerConfig::builder_with_protocol_versions(&[&TLS13, &TLS12])
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
         .map_err(|error| TlsError::Pair {
             cert: name(&files.cert),
             key: name(&files.key),
@@ -192,6 +189,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::receiver::metrics::View;
 
     fn pair() -> (String, String) {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
@@ -241,6 +239,6 @@ mod tests {
         assert!(!Arc::ptr_eq(&first, &current.borrow()));
         fs::write(&files.cert, "").unwrap();
         watch.look(&metrics).await;
-        assert!(metrics.encode_text().contains("promarchive_reload_failures_total{file=\"tls\"} 2"));
+        assert!(metrics.text(View::Full).contains("promarchive_reload_failures_total{file=\"tls\"} 2"));
     }
 }

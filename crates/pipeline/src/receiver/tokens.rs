@@ -101,6 +101,7 @@ mod tests {
     use promarchive_api::tokens_file::TokenHash;
 
     use super::*;
+    use crate::receiver::metrics::View;
 
     fn hash(token: &str) -> String {
         TokenHash::of(token).to_string()
@@ -128,7 +129,7 @@ mod tests {
         watch.look(&metrics).await;
         watch.look(&metrics).await;
         assert_eq!(name(&tokens.current(), b"one").as_deref(), Some("a"));
-        assert!(metrics.encode_text().contains("promarchive_reload_failures_total{file=\"tokens\"} 3"));
+        assert!(metrics.text(View::Full).contains("promarchive_reload_failures_total{file=\"tokens\"} 3"));
 
         std::fs::write(&file, format!("b {}\n", hash("two"))).unwrap();
         watch.look(&metrics).await;
@@ -148,7 +149,7 @@ mod tests {
         let metrics = Metrics::new();
         watch.look(&metrics).await;
         assert_eq!(name(&tokens.current(), b"one").as_deref(), Some("a"));
-        assert!(metrics.encode_text().contains("promarchive_reload_failures_total{file=\"tokens\"} 1"));
+        assert!(metrics.text(View::Full).contains("promarchive_reload_failures_total{file=\"tokens\"} 1"));
         std::fs::remove_file(&file).unwrap();
         std::fs::write(&file, format!("b {}\n", hash("two"))).unwrap();
         watch.look(&metrics).await;
@@ -184,6 +185,6 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         watch.look(&metrics).await;
         assert_eq!(name(&tokens.current(), b"one"), None, "the last sender lost its access");
-        assert!(metrics.encode_text().contains("promarchive_reload_failures_total{file=\"tokens\"} 0"));
+        assert!(metrics.text(View::Full).contains("promarchive_reload_failures_total{file=\"tokens\"} 0"));
     }
 }

@@ -18,8 +18,6 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 #[test]
 fn the_operator_is_held_to_what_it_is_for() {
-    // The whole workspace has two providers in it, and rustls wants to be told.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let cluster = Cluster::start(&Options::new(Shape::ControlPlane)).unwrap();
     cluster.install_prometheus_kinds().unwrap();
     for part in ["default", "remove"] {

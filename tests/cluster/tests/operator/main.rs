@@ -54,8 +54,6 @@ fn main() -> ExitCode {
         let is_asked = |case: &&Case| filter.is_empty() || filter.iter().any(|text| case.0.contains(text.as_str()));
         cases.iter().filter(is_asked).copied().collect()
     };
-    // The whole workspace has two providers in it, and rustls wants to be told.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let start = Instant::now();
     let suite = Suite::start();
     eprintln!("ready after {:?}", start.elapsed());

@@ -20,7 +20,7 @@ const LAST_FLUSH: Duration = Duration::from_secs(90);
 
 /// Lines of the present tokens file of senders that may still be delivering: all but those that may not, and those of which the
 /// receiver says that nothing has come for long. While it says nothing, nobody is taken out.
-pub fn carried(found: &Found<'_>) -> Vec<TokenLine> {
+pub(crate) fn carried(found: &Found<'_>) -> Vec<TokenLine> {
     let text = found.tokens.as_deref().and_then(|file| file.data.pointer("/data/tokens").and_then(Value::as_str));
     let silence = found.deliveries().map(delivery::silences);
     let is_over = |name: &str| silence.as_ref().is_some_and(|silence| silence(name) > LAST_FLUSH);
@@ -29,13 +29,13 @@ pub fn carried(found: &Found<'_>) -> Vec<TokenLine> {
 }
 
 /// Senders that lines of a tokens file are of, as far as the lines tell.
-pub fn leaving(carried: &[TokenLine]) -> BTreeSet<PrometheusName> {
+pub(crate) fn leaving(carried: &[TokenLine]) -> BTreeSet<PrometheusName> {
     carried.iter().filter_map(|line| PrometheusName::parse_sender(line.name())).collect()
 }
 
 /// Tokens, as they are stored, of senders for which none is made: those with an entry that is to go, and those of `carried` whose
 /// line is of the stored token. They keep them until nothing more comes.
-pub fn kept(
+pub(crate) fn kept(
     archive: &ArchiveName,
     found: &Found<'_>,
     entitled: &BTreeSet<PrometheusName>,
@@ -65,7 +65,7 @@ pub fn kept(
 }
 
 /// Whether every pod of a sender has delivered with its present token.
-pub fn is_retired(found: &Found<'_>, sender: &PrometheusName, token: &SenderToken) -> bool {
+pub(crate) fn is_retired(found: &Found<'_>, sender: &PrometheusName, token: &SenderToken) -> bool {
     let name = sender.sender();
     let (Some(delivered), Some(previous)) = (found.delivered(sender, &name), token.previous) else { return false };
     delivery::token_retired(&previous.shown(), &token.hash().shown(), &delivered).is_yes()

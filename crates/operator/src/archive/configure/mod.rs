@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::api::DynamicObject;
-pub use leaving::{carried, is_retired, kept, leaving};
+pub(crate) use leaving::{carried, is_retired, kept, leaving};
 use promarchive_api::metrics_archive::{Mode, PrometheusState, Reason};
 use tracing::warn;
 
@@ -41,7 +41,7 @@ enum Wish {
 }
 
 /// The name of a sender.
-pub fn name_of(sender: &Sender<'_>) -> PrometheusName {
+pub(crate) fn name_of(sender: &Sender<'_>) -> PrometheusName {
     sender.prometheus.full_name()
 }
 
@@ -80,7 +80,7 @@ fn wish(context: &Context, archive: &Archive, sender: &Sender<'_>) -> Wish {
 }
 
 /// What became of the archive's own objects, before any Prometheus is patched.
-pub struct Prepared {
+pub(crate) struct Prepared {
     /// Whether the receiver will be there soon, as far as can be told: all its objects are applied, and its claim is bound or new.
     pub is_receiver_coming: bool,
     /// Namespaces whose Secret could not be written.
@@ -88,7 +88,7 @@ pub struct Prepared {
 }
 
 /// What is so of each Prometheus after its patch.
-pub struct Configured {
+pub(crate) struct Configured {
     /// Each of them.
     pub prometheuses: Vec<PrometheusFinding>,
     /// Whether a patch did not get through.
@@ -96,7 +96,7 @@ pub struct Configured {
 }
 
 /// Patches what needs it, and says of each Prometheus what is so.
-pub async fn configure(
+pub(crate) async fn configure(
     context: &Context,
     archive: &Archive,
     object: &DynamicObject,
@@ -190,7 +190,7 @@ fn obstacle(
 }
 
 /// Says what may be missing when an entry goes out before everything came by it.
-pub async fn drain_event(
+pub(crate) async fn drain_event(
     context: &Context,
     object: &DynamicObject,
     found: &Found<'_>,
@@ -275,7 +275,7 @@ fn before(elapsed: Duration) -> i64 {
 }
 
 /// The longest of the archive's items: the item that chose a sender may be gone.
-pub fn drain_timeout(archive: &Archive) -> Duration {
+pub(crate) fn drain_timeout(archive: &Archive) -> Duration {
     let longest = archive.selections.iter().map(|selection| selection.drain_timeout).max();
     longest.map_or(Duration::from_secs(120), |timeout| timeout.duration())
 }
@@ -283,7 +283,7 @@ pub fn drain_timeout(archive: &Archive) -> Duration {
 /// Whether everything that `sender` had scraped at `since` (ms since 1970) is here: whether every pod has delivered what it scraped
 /// some time later. What is queued when the entry goes may never be sent: the Prometheus Operator takes the authority's certificate
 /// out of the pod together with the entry (seen with 0.93), and a queue without it cannot even flush.
-pub fn is_drained(found: &Found<'_>, sender: &Sender<'_>, entry: &EntryName, since: i64) -> bool {
+pub(crate) fn is_drained(found: &Found<'_>, sender: &Sender<'_>, entry: &EntryName, since: i64) -> bool {
     let name = name_of(sender);
     let interval = delivery::scrape_interval(sender.prometheus.scrape_interval());
     let later = i64::try_from((interval.duration() + SHARDS_APART).as_millis()).unwrap_or(i64::MAX);
@@ -294,7 +294,7 @@ pub fn is_drained(found: &Found<'_>, sender: &Sender<'_>, entry: &EntryName, sin
 }
 
 /// The entries to paste, by a name that a ConfigMap can have.
-pub fn snippets(context: &Context, archive: &Archive, found: &Found<'_>) -> BTreeMap<String, String> {
+pub(crate) fn snippets(context: &Context, archive: &Archive, found: &Found<'_>) -> BTreeMap<String, String> {
     let manual = found
         .senders
         .iter()

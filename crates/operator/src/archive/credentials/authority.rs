@@ -26,7 +26,7 @@ use super::certificates::{Pair, issue, new_authority};
 use crate::names::ArchiveName;
 
 /// For how long senders hold both certificates, at least, before the receiver shows one of the new authority.
-pub const ANNOUNCED: Duration = Duration::minutes(10);
+pub(crate) const ANNOUNCED: Duration = Duration::minutes(10);
 /// Half of its time: senders that do not come along for years must not make it end.
 const NEW_AUTHORITY_AFTER: Duration = Duration::days(5 * 365);
 /// Long before the end, so that an operator that stands still for months does no harm.
@@ -42,7 +42,7 @@ pub struct CertificateError {
 
 /// How far the certificates that senders are to know have come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
+pub(crate) enum Reach {
     /// Not into every sender's Secret.
     Partial,
     /// Into every sender's Secret.
@@ -53,7 +53,7 @@ pub enum Reach {
 
 /// What is known of the world.
 #[derive(Clone, Copy, Debug)]
-pub struct Known<'a> {
+pub(crate) struct Known<'a> {
     /// Which request for a new authority there is; empty: none.
     pub request: &'a str,
     /// The certificates by which the receiver was last known, if it answered.
@@ -64,7 +64,7 @@ pub struct Known<'a> {
 
 /// Certificates of one archive, PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Authority {
+pub(crate) struct Authority {
     /// It issues the receiver's certificate.
     issuing: Pair,
     /// When a new one is due, RFC 3339; versions before this one noted nothing.
@@ -87,7 +87,7 @@ enum Step {
 
 impl Authority {
     /// What the Secret of the archive's own namespace holds, brought one step further if that is due; what is missing or broken is made anew.
-    pub fn next(
+    pub(crate) fn next(
         archive: &ArchiveName,
         data: &SecretData,
         known: Known<'_>,
@@ -164,12 +164,12 @@ impl Authority {
     }
 
     /// Whether a change of the authority is under way, or due: then the Secret is to be read from the API server itself.
-    pub fn is_changing(archive: &ArchiveName, data: &SecretData, known: Known<'_>) -> bool {
+    pub(crate) fn is_changing(archive: &ArchiveName, data: &SecretData, known: Known<'_>) -> bool {
         Self::read(archive, data).is_some_and(|found| found.step != Step::Settled || found.is_due(known))
     }
 
     /// What senders know the receiver by: one certificate, or two while the authority changes.
-    pub fn bundle(&self) -> String {
+    pub(crate) fn bundle(&self) -> String {
         let Pair { crt, .. } = &self.issuing;
         match &self.step {
             Step::Settled => crt.clone(),
@@ -179,7 +179,7 @@ impl Authority {
     }
 
     /// The certificates by which the receiver may be known, those that prove more first.
-    pub fn roots(&self) -> Vec<String> {
+    pub(crate) fn roots(&self) -> Vec<String> {
         match &self.step {
             Step::Changed { .. } => vec![self.issuing.crt.clone(), self.bundle()],
             Step::Settled | Step::Announced { .. } => vec![self.bundle()],
@@ -187,7 +187,7 @@ impl Authority {
     }
 
     /// The request for new tokens that senders' tokens answer: a new authority asks for new tokens, too, as a proof that it is known.
-    pub fn token_request(&self, rotation: &str) -> String {
+    pub(crate) fn token_request(&self, rotation: &str) -> String {
         match self.generation {
             0 => rotation.to_owned(),
             generation => format!("{rotation}.{generation}"),
@@ -195,7 +195,7 @@ impl Authority {
     }
 
     /// For an Event.
-    pub fn news(&self, before: Option<&Self>) -> Option<&'static str> {
+    pub(crate) fn news(&self, before: Option<&Self>) -> Option<&'static str> {
         let before = &before?.step;
         match (&self.step, before) {
             (Step::Announced { .. }, Step::Settled) => {
@@ -212,7 +212,7 @@ impl Authority {
     }
 
     /// What `data` holds; none if the authority is not complete.
-    pub fn read(archive: &ArchiveName, data: &SecretData) -> Option<Self> {
+    pub(crate) fn read(archive: &ArchiveName, data: &SecretData) -> Option<Self> {
         let text = |what: &str| text(archive, data, what);
         let pair = |crt: &str, key: &str| Some(Pair { crt: text(crt)?, key: text(key)? });
         let is_good = |pair: &Pair| KeyPair::from_pem(&pair.key).is_ok();
@@ -243,7 +243,7 @@ impl Authority {
     }
 
     /// Puts all of it into `data`, for the archive's own namespace.
-    pub fn write(&self, archive: &ArchiveName, data: &mut SecretData) {
+    pub(crate) fn write(&self, archive: &ArchiveName, data: &mut SecretData) {
         let mut put = |what: &str, text: &str| data.insert(archive.secret_key(what), text.as_bytes().to_vec());
         put("ca.crt", &self.bundle());
         put("ca.key", &self.issuing.key);

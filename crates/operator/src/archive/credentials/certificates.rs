@@ -86,7 +86,6 @@ pub(super) mod tests {
     use rustls::RootCertStore;
     use rustls::client::WebPkiServerVerifier;
     use rustls::client::danger::ServerCertVerifier;
-    use rustls::crypto::ring::default_provider;
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
@@ -103,8 +102,7 @@ pub(super) mod tests {
         for root in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
             roots.add(root.unwrap()).unwrap();
         }
-        let verifier =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(default_provider())).build().unwrap();
+        let verifier = WebPkiServerVerifier::builder(Arc::new(roots)).build().unwrap();
         let seconds = u64::try_from(now.unix_timestamp()).unwrap();
         let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
         let crt = CertificateDer::from_pem_slice(crt.as_bytes()).unwrap();

@@ -28,9 +28,9 @@ mod tokens;
 
 use std::collections::BTreeMap;
 
-pub use authority::{ANNOUNCED, Authority, CertificateError, Known, Reach};
-pub use operator::OperatorToken;
-pub use tokens::{SenderToken, new_token, sender_lines, tokens_file};
+pub(crate) use authority::{Authority, CertificateError, Known, Reach};
+pub(crate) use operator::OperatorToken;
+pub(crate) use tokens::{SenderToken, new_token, sender_lines, tokens_file};
 
 /// Data of a Secret, decoded.
-pub type SecretData = BTreeMap<String, Vec<u8>>;
+pub(crate) type SecretData = BTreeMap<String, Vec<u8>>;

@@ -9,7 +9,7 @@ use crate::process::NoRandomness;
 
 /// What the Secret of an archive's own namespace holds for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OperatorToken {
+pub(crate) struct OperatorToken {
     /// What it shows.
     pub token: String,
     /// What it shows next, when the receiver has answered to it.
@@ -20,14 +20,14 @@ pub struct OperatorToken {
 
 impl OperatorToken {
     /// What `data` holds, if it is in order.
-    pub fn read(archive: &ArchiveName, data: &SecretData) -> Option<Self> {
+    pub(crate) fn read(archive: &ArchiveName, data: &SecretData) -> Option<Self> {
         let SenderToken { token, rotation, .. } = SenderToken::read(data, &archive.secret_key("operator"))?;
         let next = SenderToken::read(data, &archive.secret_key("operator.next")).map(|next| next.token);
         Some(Self { token, next, rotation })
     }
 
     /// Puts it into `data`.
-    pub fn write(&self, archive: &ArchiveName, data: &mut SecretData) {
+    pub(crate) fn write(&self, archive: &ArchiveName, data: &mut SecretData) {
         let Self { token, next, rotation } = self.clone();
         SenderToken { token, previous: None, rotation }.write(data, &archive.secret_key("operator"));
         if let Some(token) = next {
@@ -37,7 +37,7 @@ impl OperatorToken {
     }
 
     /// From `found` to what is needed now. `answered`: the token to which the receiver has answered.
-    pub fn next(found: Option<Self>, rotation: &str, answered: Option<&str>) -> Result<Self, NoRandomness> {
+    pub(crate) fn next(found: Option<Self>, rotation: &str, answered: Option<&str>) -> Result<Self, NoRandomness> {
         let Some(mut found) = found else {
             return Ok(Self { token: new_token()?, next: None, rotation: rotation.to_owned() });
         };
@@ -52,7 +52,7 @@ impl OperatorToken {
     }
 
     /// What the receiver must accept, newest last.
-    pub fn accepted(&self) -> Vec<&str> {
+    pub(crate) fn accepted(&self) -> Vec<&str> {
         [Some(&self.token), self.next.as_ref()].into_iter().flatten().map(String::as_str).collect()
     }
 }

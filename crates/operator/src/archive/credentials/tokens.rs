@@ -20,7 +20,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 /// A token that nobody can guess.
-pub fn new_token() -> Result<String, NoRandomness> {
+pub(crate) fn new_token() -> Result<String, NoRandomness> {
     let mut bytes = [0; TOKEN_BYTES];
     random(&mut bytes)?;
     Ok(hexadecimal(&bytes))
@@ -98,7 +98,7 @@ const MOST_CARRIED: usize = 1000;
 ///
 /// Of two claims to one hash, that of a present token counts: only who has it can know it, while hashes are no secret. A hash that
 /// two present tokens have names nobody.
-pub fn tokens_file(
+pub(crate) fn tokens_file(
     archive: &ArchiveName,
     operator: &[&str],
     senders: &BTreeMap<String, SenderToken>,
@@ -128,7 +128,7 @@ pub fn tokens_file(
 
 /// The lines of senders in a tokens file, also in one of an earlier version, which has no roles. Somebody may have written anything
 /// there: what is no line of a sender is left out.
-pub fn sender_lines(file: &str) -> impl Iterator<Item = TokenLine> {
+pub(crate) fn sender_lines(file: &str) -> impl Iterator<Item = TokenLine> {
     let file = if file.len() <= LONGEST_FILE_BYTES { file } else { "" };
     let is_senders = |line: &TokenLine| PrometheusName::is_sender(line.name()) && line.roles() == Role::Write.into();
     tokens_file::good_lines(file).filter(is_senders)

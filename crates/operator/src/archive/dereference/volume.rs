@@ -15,7 +15,7 @@ use crate::kubernetes::kind::Kind;
 use crate::names::ArchiveName;
 
 /// The claim that the archive names, or that is made for it.
-pub async fn claim(context: &Context, archive: &Archive) -> Result<Option<Arc<DynamicObject>>, LookError> {
+pub(crate) async fn claim(context: &Context, archive: &Archive) -> Result<Option<Arc<DynamicObject>>, LookError> {
     let kind = Kind::PersistentVolumeClaim;
     let namespace = archive.id.namespace.as_str();
     let Storage::Volume(wanted) = &archive.storage;

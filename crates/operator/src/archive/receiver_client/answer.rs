@@ -91,6 +91,7 @@ enum Field {
     Started,
     Now,
     Ready,
+    WritableSince,
     Reason,
     Deliveries,
     #[serde(other)]
@@ -113,12 +114,14 @@ impl<'de> Visitor<'de> for Answer {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Deliveries, A::Error> {
-        let (mut started, mut now, mut ready, mut reason, mut deliveries) = (None, None, None, None, None);
+        let (mut started, mut now, mut ready, mut writable_since) = (None, None, None, None);
+        let (mut reason, mut deliveries) = (None, None);
         while let Some(field) = fields.next_key()? {
             match field {
                 Field::Started => started = Some(fields.next_value()?),
                 Field::Now => now = Some(fields.next_value()?),
                 Field::Ready => ready = Some(fields.next_value()?),
+                Field::WritableSince => writable_since = fields.next_value()?,
                 Field::Reason => reason = fields.next_value::<Option<String>>()?,
                 Field::Deliveries => deliveries = Some(fields.next_value_seed(Marks { most: self.most })?),
                 Field::Other => drop(fields.next_value::<IgnoredAny>()?),
@@ -129,6 +132,7 @@ impl<'de> Visitor<'de> for Answer {
             started: started.ok_or_else(|| missing("started"))?,
             now: now.ok_or_else(|| missing("now"))?,
             ready: ready.ok_or_else(|| missing("ready"))?,
+            writable_since,
             reason: reason.map(|reason| printable(&reason)),
             // Not needed: the operator has written them itself.
             senders: Vec::new(),
@@ -273,7 +277,7 @@ mod tests {
     }
 
     fn answer(marks: Vec<Value>) -> Value {
-        json!({"started": 1, "now": 2, "ready": true, "senders": [{"name": "x", "tokens": []}], "deliveries": marks, "more": {"a": []}})
+        json!({"started": 1, "now": 5, "ready": true, "writableSince": 3, "senders": [{"name": "x", "tokens": []}], "deliveries": marks, "more": {"a": []}})
     }
 
     fn parse(answer: &Value) -> Result<Deliveries, String> {
@@ -283,7 +287,8 @@ mod tests {
     #[test]
     fn what_a_receiver_says_is_read_and_what_is_new_is_left_out() {
         let read = parse(&answer(vec![mark("a", "p-0")])).unwrap();
-        assert_eq!((read.started, read.now, read.ready, read.reason), (1, 2, true, None));
+        let times = (read.started, read.now, read.writable_since);
+        assert_eq!((times, read.ready, read.reason), ((1, 5, Some(3)), true, None));
         assert_eq!(read.deliveries, [serde_json::from_value(mark("a", "p-0")).unwrap()]);
         assert_eq!(read.senders, []);
     }

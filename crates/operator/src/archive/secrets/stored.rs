@@ -14,7 +14,7 @@ use crate::kubernetes::cache::{Caches, ReadError, Source};
 use crate::names::{ArchiveName, PrometheusName, SECRET_NAME, ca_key};
 
 /// The data of the Secret of `namespace`; empty if there is none.
-pub async fn data(caches: &Caches, namespace: &str) -> Result<SecretData, SecretError> {
+pub(crate) async fn data(caches: &Caches, namespace: &str) -> Result<SecretData, SecretError> {
     let found = caches.read(Source::Secret, namespace, SECRET_NAME).await;
     let found = found.map_err(|error| SecretError { namespace: namespace.to_owned(), error })?;
     Ok(found.map(|secret| decoded(&secret)).unwrap_or_default())
@@ -49,7 +49,7 @@ fn decoded(secret: &DynamicObject) -> SecretData {
 /// What `archive` has in the Secrets that it and its senders need. Where something is missing, or the authority changes, the API server
 /// is asked: the local copy may be behind, and what is made anew for it would replace what is in use. Of senders that are `leaving`, what
 /// is seen is enough.
-pub async fn stored(
+pub(crate) async fn stored(
     caches: &Caches,
     archive: &Archive,
     senders: &BTreeSet<PrometheusName>,
@@ -100,7 +100,7 @@ fn only(data: SecretData, archive: &ArchiveName, namespace: &str, senders: Optio
 }
 
 /// Namespaces whose Secret has keys of `archive`.
-pub fn namespaces_with_keys(caches: &Caches, archive: &ArchiveName) -> BTreeSet<String> {
+pub(crate) fn namespaces_with_keys(caches: &Caches, archive: &ArchiveName) -> BTreeSet<String> {
     let with_keys = caches.mentioning(Source::Secret, archive);
     with_keys.iter().filter_map(|secret| secret.metadata.namespace.clone()).collect()
 }

@@ -17,7 +17,7 @@ pub(super) type Answer<'a> = Option<Result<&'a Deliveries, &'a ReceiverError>>;
 
 /// What went wrong when objects were applied.
 #[derive(Debug, Default)]
-pub struct Faults(pub Vec<ApplyError>);
+pub(crate) struct Faults(pub Vec<ApplyError>);
 
 impl Faults {
     /// The first fault that only a person can mend; else the first.
@@ -34,7 +34,7 @@ impl Faults {
 
 /// What was found about the volume.
 #[derive(Clone, Copy, Debug)]
-pub struct Volume<'a> {
+pub(crate) struct Volume<'a> {
     /// Its claim.
     pub claim: Option<&'a DynamicObject>,
     /// Why the receiver may not mount it.
@@ -67,7 +67,7 @@ impl Volume<'_> {
 }
 
 /// The claim is bound, and the receiver reaches the archive in it.
-pub fn storage(archive: &Archive, volume: Volume<'_>, answer: Answer<'_>) -> Finding {
+pub(crate) fn storage(archive: &Archive, volume: Volume<'_>, answer: Answer<'_>) -> Finding {
     let claim = volume.claim;
     let Storage::Volume(wanted) = &archive.storage;
     let name = wanted.name(&archive.id);
@@ -116,7 +116,7 @@ fn reached(name: &str, answer: Answer<'_>) -> Finding {
 
 /// The receiver takes samples, by its own answer: its pod is not ready while another container of it is not. `storage`: what was
 /// found about its volume.
-pub fn receiver(
+pub(crate) fn receiver(
     id: &ArchiveName,
     deployment: Option<&DynamicObject>,
     volume: Volume<'_>,
@@ -163,7 +163,7 @@ fn is_available(deployment: &DynamicObject) -> bool {
 }
 
 /// Whether a Deployment has a pod of its newest template, ready or not.
-pub fn has_pod(deployment: &DynamicObject) -> bool {
+pub(crate) fn has_pod(deployment: &DynamicObject) -> bool {
     has_newest(deployment, "/status/updatedReplicas")
 }
 
@@ -196,7 +196,7 @@ pub(super) fn has_entry(state: PrometheusState) -> bool {
 }
 
 /// Every chosen Prometheus has its entry. `missing`: what is asked for by name and not there; `absent`: kinds that are not installed.
-pub fn configured(all: &[PrometheusFinding], missing: &[String], absent: &[&str]) -> Finding {
+pub(crate) fn configured(all: &[PrometheusFinding], missing: &[String], absent: &[&str]) -> Finding {
     let chosen: Vec<_> = all.iter().filter(|one| !super::is_leaving(one.state)).collect();
     if let Some(kind) = absent.first() {
         return Finding::bad(
@@ -246,7 +246,7 @@ pub fn configured(all: &[PrometheusFinding], missing: &[String], absent: &[&str]
 }
 
 /// Samples arrive from every chosen Prometheus.
-pub fn receiving(all: &[PrometheusFinding], answer: Answer<'_>) -> Finding {
+pub(crate) fn receiving(all: &[PrometheusFinding], answer: Answer<'_>) -> Finding {
     let chosen: Vec<_> = all.iter().filter(|one| !super::is_leaving(one.state)).collect();
     if chosen.is_empty() {
         return Finding::unknown(Reason::NoPrometheusSelected, "no Prometheus is chosen at the moment");

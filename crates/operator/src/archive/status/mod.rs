@@ -4,7 +4,7 @@
 
 mod findings;
 
-pub use findings::{Faults, Volume, configured, has_pod, receiver, receiving, storage};
+pub(crate) use findings::{Faults, Volume, configured, has_pod, receiver, receiving, storage};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use promarchive_api::metrics_archive::{
@@ -16,7 +16,7 @@ const LONGEST_MESSAGE: usize = 1024;
 
 /// What was found about one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// Whether it is so.
     pub status: ConditionStatus,
     /// One word.
@@ -27,24 +27,24 @@ pub struct Finding {
 
 impl Finding {
     /// It is so.
-    pub fn good(reason: Reason, message: impl Into<String>) -> Self {
+    pub(crate) fn good(reason: Reason, message: impl Into<String>) -> Self {
         Self { status: ConditionStatus::True, reason, message: message.into() }
     }
 
     /// It is not.
-    pub fn bad(reason: Reason, message: impl Into<String>) -> Self {
+    pub(crate) fn bad(reason: Reason, message: impl Into<String>) -> Self {
         Self { status: ConditionStatus::False, reason, message: message.into() }
     }
 
     /// It cannot be said.
-    pub fn unknown(reason: Reason, message: impl Into<String>) -> Self {
+    pub(crate) fn unknown(reason: Reason, message: impl Into<String>) -> Self {
         Self { status: ConditionStatus::Unknown, reason, message: message.into() }
     }
 }
 
 /// What was found about one Prometheus.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PrometheusFinding {
+pub(crate) struct PrometheusFinding {
     /// All but the time of the change.
     pub kind: promarchive_api::metrics_archive::PrometheusKind,
     /// Its namespace.
@@ -63,7 +63,7 @@ pub struct PrometheusFinding {
 
 /// Everything that was found about an archive.
 #[derive(Clone, Debug)]
-pub struct Findings {
+pub(crate) struct Findings {
     /// Generation that was looked at.
     pub generation: Option<i64>,
     /// What keeps the operator from doing anything at all: a spec that is wrong, paused, deleting.
@@ -84,7 +84,7 @@ pub struct Findings {
 
 impl Findings {
     /// Nothing can be said but why.
-    pub fn only(generation: Option<i64>, blocked: Finding) -> Self {
+    pub(crate) fn only(generation: Option<i64>, blocked: Finding) -> Self {
         let unknown = Finding::unknown(blocked.reason, "not looked at: see the condition Ready");
         Self {
             generation,
@@ -136,7 +136,7 @@ impl Findings {
 }
 
 /// Whether only a person can mend it.
-pub fn is_permanent(reason: Reason) -> bool {
+pub(crate) fn is_permanent(reason: Reason) -> bool {
     matches!(
         reason,
         Reason::InvalidSpec
@@ -149,7 +149,7 @@ pub fn is_permanent(reason: Reason) -> bool {
 }
 
 /// The status that says what was found; times of what has not changed are taken from `previous`.
-pub fn status(previous: &MetricsArchiveStatus, found: &Findings, now: Timestamp) -> MetricsArchiveStatus {
+pub(crate) fn status(previous: &MetricsArchiveStatus, found: &Findings, now: Timestamp) -> MetricsArchiveStatus {
     let ready = found.ready();
     let mut conditions = vec![
         (ConditionType::StorageReachable, found.storage.clone()),

@@ -24,7 +24,15 @@ fn prometheus(name: &str, state: PrometheusState) -> PrometheusFinding {
 }
 
 fn answer() -> promarchive_api::Deliveries {
-    promarchive_api::Deliveries { started: 0, now: 0, ready: true, reason: None, senders: vec![], deliveries: vec![] }
+    promarchive_api::Deliveries {
+        started: 0,
+        now: 0,
+        ready: true,
+        writable_since: None,
+        reason: None,
+        senders: vec![],
+        deliveries: vec![],
+    }
 }
 
 fn findings(prometheuses: Vec<PrometheusFinding>) -> Findings {

@@ -27,9 +27,8 @@ mod page;
 mod requests;
 mod source;
 
-pub use caches::{Caches, ReadError};
-pub use changed::{Changed, Mentions};
-pub use kept::TooLong;
+pub(crate) use caches::{Caches, ReadError};
+pub(crate) use changed::{Changed, Mentions};
+pub(crate) use kept::TooLong;
 pub(crate) use metadata::owners;
-pub use requests::Requests;
-pub use source::Source;
+pub(crate) use source::Source;

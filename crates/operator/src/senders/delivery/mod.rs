@@ -49,8 +49,8 @@ use promarchive_api::Deliveries;
 use promarchive_api::Delivery;
 pub use receiving::{Receiving, receiving};
 
-/// For how long nothing has come from the senders that `counts` names. After a restart of the receiver nothing is known of the
-/// time before.
+/// For how long nothing has come from the senders that `counts` names while something could come. After a restart of the receiver nothing is known of
+/// the time before, and nothing can come until its log is replayed.
 pub fn silence(deliveries: &Deliveries, counts: impl Fn(&str) -> bool) -> Duration {
     let marks = deliveries.deliveries.iter().filter(|mark| counts(&mark.sender));
     since(deliveries, marks.map(|mark| mark.last_delivered).max())
@@ -68,7 +68,8 @@ pub fn silences(deliveries: &Deliveries) -> impl Fn(&str) -> Duration {
 }
 
 fn since(deliveries: &Deliveries, last: Option<i64>) -> Duration {
-    let last = last.unwrap_or(deliveries.started).max(deliveries.started);
+    let writable_since = deliveries.writable_since.unwrap_or(deliveries.started);
+    let last = last.unwrap_or(writable_since).max(writable_since);
     Duration::from_millis(u64::try_from(deliveries.now.saturating_sub(last)).unwrap_or(0))
 }
 
@@ -152,4 +153,46 @@ pub enum Missing {
         /// The pod.
         pod: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use promarchive_api::Delivery;
+
+    use super::*;
+
+    #[test]
+    fn silence_is_counted_while_a_receiver_takes_writes() {
+        let mark = Delivery {
+            sender: "monitoring/main".to_owned(),
+            token: String::new(),
+            entry: String::new(),
+            replica: String::new(),
+            address: String::new(),
+            first: 0,
+            newest: 0,
+            last_delivered: 70_000,
+            oldest: vec![],
+        };
+        for (writable_since, marks, seconds) in [
+            (Some(60_000), vec![], 40),
+            (Some(60_000), vec![mark.clone()], 30),
+            (Some(90_000), vec![mark.clone()], 10),
+            // As receivers of earlier versions say it.
+            (None, vec![], 90),
+        ] {
+            let deliveries = Deliveries {
+                started: 10_000,
+                now: 100_000,
+                ready: true,
+                writable_since,
+                reason: None,
+                senders: vec![],
+                deliveries: marks,
+            };
+            let wanted = Duration::from_secs(seconds);
+            assert_eq!(silence(&deliveries, |_| true), wanted, "{deliveries:?}");
+            assert_eq!(silences(&deliveries)("monitoring/main"), wanted, "{deliveries:?}");
+        }
+    }
 }

@@ -125,6 +125,7 @@ mod tests {
             started: 0,
             now: 0,
             ready: true,
+            writable_since: None,
             reason: None,
             senders: vec![],
             deliveries: vec![mark.clone()],

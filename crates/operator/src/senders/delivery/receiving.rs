@@ -102,6 +102,7 @@ mod tests {
             started: receiver,
             now,
             ready: true,
+            writable_since: None,
             reason: None,
             senders: vec![],
             deliveries: marks.collect(),

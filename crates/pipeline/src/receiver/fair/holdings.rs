@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::Sender;
 
-/// Flushes after which new series are not counted any more. They are forgotten after about as many when memory is short.
+/// Flushes after which new series are not counted any more. Those of a sender that takes more than its share are forgotten after about as many.
 const ROUNDS: usize = 3;
 
 /// What a sender has filled, in bytes.

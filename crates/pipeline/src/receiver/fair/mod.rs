@@ -5,6 +5,7 @@
 //! | memory of requests in flight, places to decode large ones | half of it, or one request | [`Budget`] |
 //! | the queue to the WAL | senders take turns | [`queue`] |
 //! | WAL and memory until the next flush | the last tenth is for those who hold less than half | [`Holdings`] |
+//! | what the last flushes wrote | who takes more than its share of half of memory gives back | [`crate::memtable::Horizon::surplus`] |
 //! | files of far-off days | so many in a flush interval | [`DistantDays`] |
 //!
 //! A sender is a name in the tokens file; without tokens, an address.
@@ -14,6 +15,7 @@ mod days;
 mod holdings;
 mod queue;
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,9 +25,11 @@ pub(super) use days::DistantDays;
 pub(super) use holdings::{Holding, Holdings, Refill};
 pub(super) use queue::{Entrance, Exit, NotTaken, queue};
 
+use crate::memtable::SenderRef;
+
 /// Whose requests count together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Sender {
+pub(super) enum Sender {
     /// Its name in the tokens file.
     Named(Arc<str>),
     /// Where there are no tokens: where it sends from.
@@ -34,7 +38,7 @@ pub enum Sender {
 
 impl Sender {
     /// Its name, if it has one.
-    pub fn name(&self) -> Option<&Arc<str>> {
+    pub(super) fn name(&self) -> Option<&Arc<str>> {
         match self {
             Self::Named(name) => Some(name),
             Self::Address(_) => None,
@@ -47,11 +51,22 @@ impl Sender {
 pub(super) struct Taken {
     holdings: Mutex<Holdings>,
     days: Mutex<DistantDays>,
+    /// For the numbers of senders.
+    hasher: RandomState,
 }
 
 impl Taken {
     pub(super) fn new(flush_interval: Duration) -> Self {
-        Self { holdings: Mutex::default(), days: Mutex::new(DistantDays::new(flush_interval)) }
+        Self {
+            holdings: Mutex::default(),
+            days: Mutex::new(DistantDays::new(flush_interval)),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// By what the rows of a sender are told apart from those of others.
+    pub(super) fn number_of(&self, sender: &Sender) -> SenderRef {
+        SenderRef::of_hash(self.hasher.hash_one(sender))
     }
 
     /// What senders hold of WAL and memory.

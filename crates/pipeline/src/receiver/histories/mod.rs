@@ -74,7 +74,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (1_u64..9).prop_map(Step::DieAt),
         1 => Just(Step::Heal),
         1 => select(&[1000, MINUTE, 11 * MINUTE, DAY_MS, 3 * DAY_MS][..]).prop_map(Step::Wait),
-        1 => Just(Step::Relieve),
+        1 => select(&[0, 2_000, 4_000][..]).prop_map(Step::Relieve),
         2 => (select(&Table::ALL[..]), 0_usize..100).prop_map(|(table, which)| Step::Others(table, Others::Merge(which))),
         1 => (select(&Table::ALL[..]), select(&[Others::Append, Others::Delete][..]))
             .prop_map(|(table, others)| Step::Others(table, others)),
@@ -188,7 +188,7 @@ fn what_was_known_when_it_came_is_known_when_it_is_replayed() {
 #[test]
 fn short_memory_does_not_take_the_horizon_from_replayed_rows() {
     let mut steps = outlasting_retry();
-    steps.push(Step::Relieve);
+    steps.push(Step::Relieve(0));
     run_short(u64::MAX, &steps);
 }
 
@@ -263,7 +263,7 @@ fn a_flush_that_was_lost_is_not_the_one_that_replay_makes() {
     let landed = FlushStep { commit: Some((Table::SAMPLES, PutFault::After)), ..FlushStep::default() };
     let power_cut = Step::Restart(Restart { power_loss: true, wal: 0, die_at: None });
     let writes = (1..4).map(|at| write(&[(at, 1.0)]));
-    let rest = [Step::Flush(landed), power_cut, Step::Relieve, Step::Retry(vec![0])];
+    let rest = [Step::Flush(landed), power_cut, Step::Relieve(0), Step::Retry(vec![0])];
     run_short(1, &writes.chain(rest).collect::<Vec<_>>());
 }
 

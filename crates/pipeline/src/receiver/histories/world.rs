@@ -22,8 +22,9 @@ use super::others::Others;
 use super::request::{Request, START};
 use super::tables::{Contents, Reader, label_columns};
 use crate::core::recovery::{self, OpenOptions};
-use crate::core::{Accepted, CommitGroupError, Core, Environment, FlushReport};
+use crate::core::{Accepted, CommitGroupError, Core, Environment, FlushReport, Growth};
 use crate::flush::FlushError;
+use crate::memtable::{SenderRef, Unusable};
 use crate::receiver::archive_note;
 
 /// How the world is set up.
@@ -69,8 +70,8 @@ pub(super) enum Step {
     Restart(Restart),
     /// Milliseconds go by.
     Wait(i64),
-    /// Memory is short.
-    Relieve,
+    /// Memory is short, of which there are so many bytes.
+    Relieve(usize),
     /// Somebody else changes a table.
     Others(Table, Others),
 }
@@ -457,9 +458,9 @@ impl World {
             Step::Heal => self.heal(),
             Step::Restart(restart) => self.restart(*restart)?,
             Step::Wait(milliseconds) => drop(self.clock.now.fetch_add(*milliseconds, Ordering::SeqCst)),
-            Step::Relieve => {
+            Step::Relieve(limit) => {
                 let core = self.core()?;
-                self.runtime.block_on(core.relieve());
+                self.runtime.block_on(core.relieve(*limit));
                 self.model.relieved();
             }
             Step::Others(table, change) => self.others(*table, *change)?,
@@ -487,10 +488,23 @@ impl World {
     }
 }
 
+/// A sender, by what it sends.
+struct OneOfThree(usize);
+
+impl Growth for OneOfThree {
+    fn sender(&self) -> SenderRef {
+        SenderRef::of_hash(1 + self.0 as u64 % 3)
+    }
+
+    fn grown(&self, _: usize) -> Result<(), Unusable> {
+        Ok(())
+    }
+}
+
 fn accept(core: &Core, request: &Request, now: i64) -> Result<Accepted, String> {
     let body = request.body();
     let accepted = core
-        .accept(request.protocol, compressed(&body).into(), &body, request.terms(now + DAY_MS), &())
+        .accept(request.protocol, compressed(&body).into(), &body, request.terms(now + DAY_MS), &OneOfThree(body.len()))
         .map_err(|e| e.to_string())?;
     let refused = request.rows(now).1;
     ensure!(

@@ -28,10 +28,14 @@ pub(super) async fn deliveries<T: WriteTarget>(
         return later(&Busy.to_string(), RETRY_SOON_S);
     };
     let reason = app.not_ready();
+    let now = app.clock.now_ms();
+    let writable_for = app.target.writable_for();
     let told = Deliveries {
         started: app.started,
-        now: app.clock.now_ms(),
+        now,
         ready: reason.is_none(),
+        writable_since: writable_for
+            .map(|time| now.saturating_sub_unsigned(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))),
         reason,
         senders: app.tokens.as_ref().map(|tokens| tokens.current().senders()).unwrap_or_default(),
         deliveries: app.marks().list(limit),

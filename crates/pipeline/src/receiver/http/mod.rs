@@ -38,7 +38,7 @@ use crate::receiver::metrics::{HttpLabels, Metrics, PathLabel, View, accepts_ope
 use crate::receiver::tokens::Tokens;
 
 /// What HTTP needs of the core below it; a test puts its own in place of [`Ingest`].
-pub trait WriteTarget: Clone + Send + Sync + 'static {
+pub(super) trait WriteTarget: Clone + Send + Sync + 'static {
     /// Waits until a sender may write.
     fn room(&self, sender: &Sender) -> impl Future<Output = Result<(), WriteError>> + Send;
     /// Keeps what one request holds; answers when it is durable. `charge` is for what the body is decoded to.
@@ -53,6 +53,8 @@ pub trait WriteTarget: Clone + Send + Sync + 'static {
     fn flush(&self) -> impl Future<Output = Result<String, String>> + Send;
     /// None when ready; else why not, in one line.
     fn not_ready(&self) -> Option<String>;
+    /// For how long writes could be taken; none while they cannot.
+    fn writable_for(&self) -> Option<Duration>;
 }
 
 impl WriteTarget for Ingest {
@@ -77,6 +79,10 @@ impl WriteTarget for Ingest {
 
     fn not_ready(&self) -> Option<String> {
         Ingest::not_ready(self)
+    }
+
+    fn writable_for(&self) -> Option<Duration> {
+        Ingest::writable_for(self)
     }
 }
 

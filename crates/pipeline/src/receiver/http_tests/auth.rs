@@ -7,7 +7,8 @@ use promarchive_api::tokens_file::{Role, Roles, TokenHash, TokenLine, write};
 
 use super::client::{V1, V2, exchange, head, post};
 use super::*;
-use crate::receiver::ServeError;
+use crate::receiver::metrics::View;
+use crate::receiver::server::ServeError;
 
 /// Every token may write and operate.
 pub(super) fn allow(file: &Path, tokens: &[(&str, &str)]) {
@@ -56,7 +57,7 @@ async fn every_request_needs_a_token_but_the_three_that_ask_how_things_are() {
         assert!(answer.is_one_line() && answer.written().is_none());
     }
     assert_eq!(target.seen().len(), seen, "nothing reached the target");
-    let text = server.metrics.encode_text();
+    let text = server.metrics.text(View::Full);
     assert!(text.contains("promarchive_sender_requests_total{sender=\"prometheus\",code=\"204\"} 3"), "{text}");
     assert!(!text.contains("secret"));
 }
@@ -78,7 +79,7 @@ async fn a_changed_file_is_taken_up_while_requests_go_on() {
     eventually(async || status("old").await == 401).await;
     fs::write(&file, "a broken\n").unwrap();
     let failures = "promarchive_reload_failures_total{file=\"tokens\"} 1";
-    eventually(async || server.metrics.encode_text().contains(failures)).await;
+    eventually(async || server.metrics.text(View::Full).contains(failures)).await;
     assert_eq!((status("new").await, status("old").await), (204, 401));
 }
 

@@ -9,6 +9,7 @@ use super::auth::allow;
 use super::client::{V1, V2, exchange, head, post, read_answer};
 use super::*;
 use crate::core::Delivered;
+use crate::receiver::metrics::View;
 
 fn chunked(headers: &str, chunks: &[&[u8]]) -> Vec<u8> {
     let mut request = head("POST", "/receive", &format!("{headers}Transfer-Encoding: chunked\r\n")).into_bytes();
@@ -196,7 +197,7 @@ async fn one_connection_too_many_takes_the_place_of_the_longest_idle_stranger() 
         kept.write_all(&post("/receive", V1, b"x")).await.unwrap();
         assert_eq!(read_answer(kept).await.unwrap().status, 204);
     }
-    assert!(server.metrics.encode_text().contains("promarchive_http_connections_displaced_total 2\n"));
+    assert!(server.metrics.text(View::Full).contains("promarchive_http_connections_displaced_total 2\n"));
 }
 
 #[tokio::test]

@@ -7,7 +7,6 @@ use std::path::Path;
 use promarchive_api::receiver_settings::TlsFiles;
 use rustls::ClientConfig;
 use rustls::RootCertStore;
-use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -15,6 +14,7 @@ use tokio_rustls::TlsConnector;
 
 use super::client::{Answer, V1, head, post, read_answer};
 use super::*;
+use crate::receiver::metrics::View;
 
 /// Writes a new certificate and key; gives the certificate back.
 fn issue(cert: &Path, key: &Path) -> CertificateDer<'static> {
@@ -31,11 +31,7 @@ async fn write(address: SocketAddr, trusted: &CertificateDer<'static>) -> Option
 async fn exchange(address: SocketAddr, trusted: &CertificateDer<'static>, request: &[u8]) -> Option<Answer> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.clone()).unwrap();
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let stream = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
@@ -114,7 +110,7 @@ async fn handshakes_that_do_not_end_make_room_for_each_other_and_for_senders() {
         stuck.push(stream);
     }
     // All were accepted, and only the newest are still there.
-    eventually(async || server.metrics.encode_text().contains("promarchive_http_connections_displaced_total 36\n"))
+    eventually(async || server.metrics.text(View::Full).contains("promarchive_http_connections_displaced_total 36\n"))
         .await;
     eventually(async || server.metrics.http_connections.get() == 4).await;
     assert_eq!(write(server.address, &trusted).await.unwrap().status, 204);

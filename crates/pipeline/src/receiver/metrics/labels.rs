@@ -4,7 +4,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 
 /// Of HTTP requests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct HttpLabels {
+pub(crate) struct HttpLabels {
     /// A known path, or "other".
     pub path: &'static str,
     /// GET, HEAD, POST, or "other".
@@ -17,9 +17,9 @@ macro_rules! label {
     ($(#[$doc:meta])* $name:ident, $field:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-        pub struct $name {
+        pub(crate) struct $name {
             /// One of a fixed set of words.
-            pub $field: &'static str,
+            pub(crate) $field: &'static str,
         }
     };
 }
@@ -41,14 +41,14 @@ label!(/// Which kind of file: "tokens" or "tls".
 
 /// Which group a time was of: the exemplar's label.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct PositionLabel {
+pub(crate) struct PositionLabel {
     /// Last position of the group in the WAL.
     pub position: u64,
 }
 
 /// A sender, as the tokens file names it, and how it was answered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct SenderLabel {
+pub(crate) struct SenderLabel {
     /// Name out of the tokens file.
     pub sender: String,
     /// Status code of the answer.

@@ -42,7 +42,7 @@ fn families(text: &str) -> BTreeMap<String, String> {
 
 #[test]
 fn the_text_parses_and_names_follow_the_rules() {
-    let text = touched().encode_text();
+    let text = touched().text(View::Full);
     let families = families(&text);
     assert!(families.len() >= 30, "{}", families.len());
     for (name, kind) in &families {
@@ -83,15 +83,15 @@ fn who_may_not_see_senders_sees_everything_else() {
 fn exemplars_are_in_openmetrics_only() {
     let metrics = Metrics::new();
     metrics.wal_sync_duration_seconds.observe(0.002, Some(PositionLabel { position: 7 }), None);
-    assert!(metrics.encode_openmetrics().contains("# {position=\"7\"} 0.002"));
-    let text = metrics.encode_text();
+    assert!(metrics.openmetrics(View::Full).contains("# {position=\"7\"} 0.002"));
+    let text = metrics.text(View::Full);
     assert!(!text.contains("# {"), "{text}");
     assert!(text.contains("promarchive_wal_sync_duration_seconds_bucket{le=\"0.0025\"} 1\n"), "{text}");
 }
 
 #[test]
 fn openmetrics_ends_as_it_must() {
-    let text = touched().encode_openmetrics();
+    let text = touched().openmetrics(View::Full);
     assert!(text.ends_with("# EOF\n"));
     assert!(text.contains("# TYPE promarchive_http_requests counter\n"));
     assert!(!text.contains("_total_total"));

@@ -28,6 +28,7 @@ fn deliveries(started: i64, now: i64, marks: &[Mark<'_>]) -> Deliveries {
         started: started * SECOND,
         now: now * SECOND,
         ready: true,
+        writable_since: None,
         reason: None,
         senders: vec![],
         deliveries: marks.iter().map(delivery).collect(),

@@ -73,6 +73,12 @@ impl Message {
         self.bytes(field, value.0)
     }
 
+    /// Messages inside, one after the other.
+    #[must_use]
+    pub fn messages(self, field: u32, values: impl IntoIterator<Item = Self>) -> Self {
+        values.into_iter().fold(self, |message, value| message.message(field, value))
+    }
+
     /// Packed `uint32`.
     #[must_use]
     pub fn packed_unsigned(self, field: u32, values: &[u64]) -> Self {

@@ -4,11 +4,15 @@
 //! ranks and hashes. Generations are kept for a time, and at least the last [`MIN_GENERATIONS`]. After a restart they are read back
 //! from the tables themselves.
 
+mod shrink;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use promarchive_archive::commit::MIN_GENERATIONS;
 use promarchive_model::{HistogramRank, WriterId};
+
+pub use shrink::{Cost, Surplus};
 
 use super::run::SortedRun;
 use super::series::SeriesRef;
@@ -129,13 +133,6 @@ impl Horizon {
         while self.generations.len() > MIN_GENERATIONS
             && self.generations.front().is_some_and(|kept| kept.generation.committed_at < oldest)
         {
-            self.generations.pop_front();
-        }
-    }
-
-    /// Drops all but the last [`MIN_GENERATIONS`]: memory is short.
-    pub fn shrink(&mut self) {
-        while self.generations.len() > MIN_GENERATIONS {
             self.generations.pop_front();
         }
     }
