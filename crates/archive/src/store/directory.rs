@@ -176,7 +176,7 @@ mod tests {
         for name in ["pipe", "link", "device"] {
             let location = Path::from_absolute_path(at(name)).unwrap();
             let error = store.get(&location).await.unwrap_err().to_string();
-            assert!(error.contains("no plain file") && error.contains("remove it"), "{name}: {error}");
+            assert!(error.contains("not a regular file") && error.contains("remove it"), "{name}: {error}");
             assert!(store.get_range(&location, 0..1).await.is_err() && store.head(&location).await.is_err(), "{name}");
         }
         std::fs::write(at("file"), "x").unwrap();

@@ -45,7 +45,7 @@ mod tests {
         mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         symlink("/dev/zero", at("device")).unwrap();
         for name in ["pipe", "device", "."] {
-            assert!(error(name).contains("no plain file"), "{name}");
+            assert!(error(name).contains("not a regular file"), "{name}");
         }
         File::create(at("large")).unwrap().set_len(MOST_BYTES + 1).unwrap();
         assert!(error("large").contains("more than 1048576 bytes"));

@@ -95,7 +95,7 @@ async fn accept<T: WriteTarget>(
     };
     app.metrics.received_bytes.inc_by(u64::try_from(body.len()).unwrap_or(u64::MAX));
     if body.starts_with(&ZSTD_MAGIC) {
-        return Outcome::Unsupported("the body is compressed with zstd; accepted: snappy (block format)".to_owned());
+        return Outcome::Unsupported("the body is compressed with zstd; expected snappy (block format)".to_owned());
     }
     let writing = Arc::clone(app);
     // A task of its own: a sender that goes away takes nothing back half done, and the charge lasts as long as the work.
