@@ -56,7 +56,7 @@ fn wrong_usage_is_named_and_ends_with_2() {
         (&["receive", "--archive", "a"], &[("PROMARCHIVE_TOKENS", "")], "environment variable PROMARCHIVE_TOKENS"),
         (&["inspect"], &[], "<ARCHIVE|--archive <DIRECTORY>>"),
         (&["upgrade"], &[], "<ARCHIVE|--archive <DIRECTORY>>"),
-        (&["upgrade", "/no/such"], &[], "no archive here"),
+        (&["upgrade", "/no/such"], &[], "no archive found"),
         (&["verify", "a", "--output", "yaml"], &[], "possible values: table, json"),
     ] {
         let (code, out, err) = run(arguments, environment);

@@ -196,7 +196,7 @@ fn a_table_with_a_feature_that_is_not_known_is_refused_by_name() {
     fs::write(&protocol, format!("{later}\n")).unwrap();
     let before = files(&archive);
     let names =
-        ["(1, 7) with appendOnly, invariants, promarchive, promarchiveLater", "if a later version of promarchive"];
+        ["(1, 7) with appendOnly, invariants, promarchive, promarchiveLater", "if a newer version of promarchive"];
     for command in ["upgrade", "inspect", "verify"] {
         let (code, out, err) = run(command, &archive, None);
         let said = out + &err;

@@ -84,7 +84,7 @@ fn an_archive_that_is_gone_is_said_to_be_gone() {
     let (archive, away) = (receiver.archive(), receiver.directory().join("away"));
     fs::rename(&archive, &away).unwrap();
     assert_eq!(receiver.write(V1, &up(T + 1)).status, 204);
-    let says = format!("{} was removed, or its volume is not mounted any more", archive.display());
+    let says = format!("{} was removed, or its volume is no longer mounted", archive.display());
     for said in [failed_flush(&receiver), receiver.get("/-/ready").body, receiver.log()] {
         assert!(said.contains(&says), "{said}");
     }
@@ -124,7 +124,7 @@ fn a_foreign_checksum_that_stops_the_start_is_named() {
     let archive = receiver.archive();
     let traced = [("RUST_BACKTRACE", "1")];
     let mut receiver = Receiver::start_listening(receiver.into_directory(), &archive, &[], &traced);
-    let says = format!("not written by promarchive, and perhaps the reason: {name}");
+    let says = format!("files that promarchive did not write: {name}");
     let said = || Some(receiver.get("/-/ready").body).filter(|body| body.contains(&says));
     wait_for(Duration::from_secs(30), said).unwrap_or_else(|| panic!("{}", receiver.log()));
     let refused = receiver.write(V1, &up(T + 1));

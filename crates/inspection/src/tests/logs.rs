@@ -24,7 +24,7 @@ async fn tables_that_are_missing() {
     assert_eq!((names(&verification), verification.ok), (vec!["table-missing"], true));
     fs::remove_dir_all(fixture.table(Table::SAMPLES)).unwrap();
     let error = verify(&fixture.store(), &VerifyOptions::default(), fixture.clock.as_ref(), &()).await.unwrap_err();
-    assert!(error.to_string().contains("no archive here"));
+    assert!(error.to_string().contains("no archive found"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
