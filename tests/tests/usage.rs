@@ -82,7 +82,7 @@ fn a_label_column_that_later_tables_need() {
         fs::write(&created, text.replace("pod", "min")).unwrap();
     }
     let mut receiver = Receiver::start_in(receiver.into_directory(), &[], &[]);
-    let says = "the archive has a label column \"min\", which the tables of downsampled samples need for themselves";
+    let says = "the archive has a label column \"min\", which is also a column of the tables of downsampled samples";
     assert!(receiver.log().contains(says), "{}", receiver.log());
     assert!(receiver.terminate().success());
 }

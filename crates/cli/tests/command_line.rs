@@ -264,7 +264,7 @@ fn few_open_files_leave_some_for_the_tables() {
         assert!(log.read_line(&mut line).unwrap() > 0, "it ended");
         line
     };
-    let told = "only 68 connections at a time, because this process may have only 200 files open";
+    let told = "at most 68 connections are possible, because this process can open only 200 files";
     while !line().contains(told) {}
     let address = loop {
         if let Some((_, address)) = line().split_once("listening on http://") {

@@ -91,7 +91,7 @@ fn a_receiver_goes_on_while_its_archive_is_upgraded() {
     parts.iter().flatten().for_each(|(protocol, request)| wanted.add(*protocol, request));
     let mut receiver = Receiver::start_in(of_fixture("1-checkpoint"), &[], &[]);
     let archive = receiver.archive();
-    let says = format!("they refuse to after `promarchive upgrade {}`", archive.display());
+    let says = format!("to prevent this, run `promarchive upgrade {}`", archive.display());
     assert_eq!(receiver.log().matches(&says).count(), 1, "{}", receiver.log());
     receiver.flush();
     assert_eq!(guarded(&archive), [false; 4]);

@@ -54,7 +54,10 @@ fn a_flood_of_new_series_takes_half_of_memory_and_gives_it_back() {
         "{answer:?}"
     );
     let answer = send(&guarded, V2, "flood", without_samples(100_000, 2));
-    assert!(answer.status == 503 && answer.body.contains("no room for more new series of this sender"), "{answer:?}");
+    assert!(
+        answer.status == 503 && answer.body.contains("not enough memory for more new series of this sender"),
+        "{answer:?}"
+    );
     assert!(answer.header("retry-after").is_some(), "{answer:?}");
     assert_eq!(honest(1).status, 204, "others make series known all the same");
     // A series that was just named stays for one flush.

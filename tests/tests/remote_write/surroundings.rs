@@ -194,8 +194,10 @@ fn files_of_unknown_origin_are_told_and_left_alone() {
         [("part-00001-c000.snappy.parquet", 2, "delta-rs:py-1.6.6"), ("later.parquet", 3, "promarchive/9.0.0")]
     {
         let line = said.lines().find(|line| line.contains(file)).unwrap_or_else(|| panic!("{said}"));
-        let came = format!("It came with version {version}, and the program that wrote it calls itself \"{engine}\"");
-        assert!(line.contains("WARN") && line.contains("table samples has a file whose origin is not known"), "{line}");
+        let came = format!(
+            "It appeared in table version {version}, which was written by a program with the name \"{engine}\""
+        );
+        assert!(line.contains("WARN") && line.contains("table samples has a file of unknown origin"), "{line}");
         assert!(line.contains(&came), "{line}");
         assert_eq!(said.matches(file).count(), 1, "{said}");
     }
