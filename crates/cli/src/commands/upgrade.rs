@@ -53,7 +53,7 @@ fn outcome(table: &TableUpgrade) -> (&'static str, Option<u64>, &'static str) {
     match table.result {
         Ok(Upgraded::Now(version)) => ("upgraded", Some(version), "upgraded"),
         Ok(Upgraded::Before(version)) => ("guarded", Some(version), "was guarded before"),
-        Ok(Upgraded::Missing) => ("missing", None, "is not there; a receiver makes it when it starts"),
+        Ok(Upgraded::Missing) => ("missing", None, "does not exist; a receiver creates it when it starts"),
         Err(_) => ("failed", None, "failed"),
     }
 }

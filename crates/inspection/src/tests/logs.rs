@@ -128,7 +128,7 @@ async fn a_checkpoint_with_another_protocol() {
     fixture.edit_commit(Table::SAMPLES, 0, |actions| open_to_all(actions));
     let verification = fixture.verify().await;
     assert_eq!(names(&verification), ["checkpoint-differs"]);
-    assert!(verification.findings[0].message.contains("to other programs the protocol is (1, 7) with"));
+    assert!(verification.findings[0].message.contains("readers see the protocol (1, 7) with"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
