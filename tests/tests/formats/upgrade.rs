@@ -158,7 +158,7 @@ fn a_table_that_cannot_be_upgraded_is_named_and_the_others_are_upgraded() {
         (Some(1), &json!(false), &json!("failed")),
         "{out}"
     );
-    assert!(err.contains("not all tables are upgraded, run it again: histograms: "), "{err}");
+    assert!(err.contains("not all tables were upgraded; run the command again: histograms: "), "{err}");
     assert_eq!(guarded(&archive), [true, false, true, true]);
     let results = upgrade(&archive).into_iter().map(|(result, _)| result).collect::<Vec<_>>();
     assert_eq!(results, ["guarded", "upgraded", "guarded", "guarded"]);

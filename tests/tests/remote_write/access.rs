@@ -118,7 +118,7 @@ fn a_file_of_an_earlier_version_lets_nobody_operate_and_the_log_says_what_to_add
         let metrics = guarded.ask(Method::GET, "/metrics", token);
         assert!(metrics.status == 200 && !metrics.body.contains("sender="), "{metrics:?}");
     }
-    let warning = |log: &str| log.matches("1 of 2 have no roles, which means write").count();
+    let warning = |log: &str| log.matches("1 of 2 tokens have no roles, so they have only the role write").count();
     let log = guarded.receiver.log();
     assert!(warning(&log) == 1 && log.contains("NAME SHA256 operate"), "{log}");
 
