@@ -28,13 +28,13 @@ fn rules() -> Vec<(&'static str, Value, Value, Value)> {
     let queue = |fields: Value| item(json!({"remoteWrite": {"queue": fields}}));
     vec![
         (
-            "maxShards * (capacity + maxSamplesPerSend) must not be more than 6000000",
+            "maxShards * (capacity + maxSamplesPerSend) must be at most 6000000",
             json!({}),
             queue(json!({"capacity": 100_000, "maxShards": 59})),
             queue(json!({"capacity": 100_000, "maxShards": 58})),
         ),
         (
-            "maxShards * maxSamplesPerSend must not be more than 1000000",
+            "maxShards * maxSamplesPerSend must be at most 1000000",
             json!({}),
             queue(json!({"maxSamplesPerSend": 20_000, "maxShards": 51})),
             queue(json!({"maxSamplesPerSend": 20_000})),
@@ -64,7 +64,7 @@ fn rules() -> Vec<(&'static str, Value, Value, Value)> {
             queue(json!({"maxShards": 200, "capacity": 1, "maxSamplesPerSend": 1})),
         ),
         (
-            "minShards must not be more than maxShards",
+            "minShards must not be greater than maxShards",
             json!({}),
             item(json!({"remoteWrite": {"queue": {"minShards": 3, "maxShards": 2}}})),
             item(json!({"remoteWrite": {"queue": {"minShards": 2, "maxShards": 2}}})),
@@ -77,19 +77,19 @@ fn rules() -> Vec<(&'static str, Value, Value, Value)> {
         ),
         ("give either name or selector", json!({}), item(json!({"name": null})), item(json!({}))),
         (
-            "priorityClassName must not be one of the system",
+            "priorityClassName must not be a system class",
             json!({}),
             json!({"receiver": {"priorityClassName": "system-node-critical"}}),
             json!({"receiver": {"priorityClassName": "archives"}}),
         ),
         (
-            "networkPolicyPeers: an item has either ipBlock",
+            "networkPolicyPeers: each item must have either ipBlock",
             json!({}),
             json!({"receiver": {"networkPolicyPeers": [{}]}}),
             json!({"receiver": {"networkPolicyPeers": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]}}),
         ),
         (
-            "networkPolicyPeers are for networkPolicy Managed",
+            "networkPolicyPeers is only valid with networkPolicy Managed",
             json!({"receiver": {"networkPolicyPeers": [{"podSelector": {}}]}}),
             json!({"receiver": {"networkPolicy": "None"}}),
             json!({"receiver": {"networkPolicy": "None", "networkPolicyPeers": null}}),
@@ -108,13 +108,13 @@ fn rules() -> Vec<(&'static str, Value, Value, Value)> {
         ),
         ("labelColumns cannot be changed", json!({}), columns(json!([])), json!({"receiver": {"flushInterval": "1m"}})),
         (
-            "give either size, for a new claim, or existingClaim",
+            "set exactly one of size (for a new claim) and existingClaim",
             json!({}),
             volume(json!({"existingClaim": "c"})),
             volume(json!({"size": "2Gi"})),
         ),
         (
-            "storageClassName and accessMode are for a new claim",
+            "storageClassName and accessMode are only valid for a new claim",
             volume(json!({"size": null, "existingClaim": "c"})),
             volume(json!({"accessMode": "ReadWriteOnce"})),
             json!({"paused": true}),
@@ -137,7 +137,7 @@ fn rules() -> Vec<(&'static str, Value, Value, Value)> {
             volume(json!({"accessMode": "ReadWriteOncePod"})),
             volume(json!({"accessMode": "ReadWriteOnce"})),
         ),
-        ("size can only grow", json!({}), volume(json!({"size": "1000Mi"})), volume(json!({"size": "1.5Gi"}))),
+        ("size can only be increased", json!({}), volume(json!({"size": "1000Mi"})), volume(json!({"size": "1.5Gi"}))),
         (
             "size must be a quantity of more than 256Mi",
             json!({}),
@@ -145,7 +145,7 @@ fn rules() -> Vec<(&'static str, Value, Value, Value)> {
             volume(json!({"size": "1024Mi"})),
         ),
         (
-            "name where the tables go: persistentVolume",
+            "set persistentVolume, the storage of the tables",
             json!({}),
             json!({"storage": {"persistentVolume": null}}),
             json!({"paused": false}),
@@ -189,8 +189,8 @@ fn each_rule_refuses_and_lets_pass(suite: &Suite) {
         change(accepted.clone()).unwrap_or_else(|answer| panic!("{accepted}: {answer:?}"));
     }
     for (column, message) in [
-        ("k8s.pod.name", "no name may have a dot"),
-        ("Last_Timestamp", "a column that the tables of downsampled samples need"),
+        ("k8s.pod.name", "a name must not contain a dot"),
+        ("Last_Timestamp", "a column of the tables of downsampled samples"),
     ] {
         let spec = json!({"spec": {"paused": true, "storage": {"persistentVolume": {"size": "1Gi"}},
             "receiver": {"labelColumns": ["pod", column]}}});
@@ -209,7 +209,7 @@ fn each_rule_refuses_and_lets_pass(suite: &Suite) {
         let made = suite.api.create(place.object("MetricsArchive", "promarchive.dev/v1alpha1", &name, body));
         assert_eq!(made.is_ok(), is_good, "{name}: {made:?}");
         if let Err(refused) = made {
-            assert!(refused.message.contains("metadata.name must be at most 52 characters"), "{refused:?}");
+            assert!(refused.message.contains("metadata.name must have at most 52 characters"), "{refused:?}");
         }
     }
 }
