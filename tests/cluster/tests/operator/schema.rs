@@ -70,12 +70,12 @@ fn rules() -> Vec<(&'static str, Value, Value, Value)> {
             item(json!({"remoteWrite": {"queue": {"minShards": 2, "maxShards": 2}}})),
         ),
         (
-            "give either name or selector",
+            "set exactly one of name and selector",
             json!({}),
             item(json!({"selector": {}})),
             item(json!({"name": null, "selector": {}})),
         ),
-        ("give either name or selector", json!({}), item(json!({"name": null})), item(json!({}))),
+        ("set exactly one of name and selector", json!({}), item(json!({"name": null})), item(json!({}))),
         (
             "priorityClassName must not be a system class",
             json!({}),
@@ -238,26 +238,26 @@ fn stored() -> Vec<(String, Value, &'static str)> {
         ("no-spec", json!({}), "cannot be read"),
         ("text-spec", json!({"spec": "much"}), "cannot be read"),
         ("no-storage", json!({"spec": {}}), "storage"),
-        ("no-volume", json!({"spec": {"storage": {}}}), "spec.storage: names no storage"),
+        ("no-volume", json!({"spec": {"storage": {}}}), "spec.storage: no storage is set"),
         (
             "both-claims",
             json!({"spec": {"storage": {"persistentVolume": {"size": "1Gi", "existingClaim": "c"}}}}),
-            "either size",
+            "exactly one of size",
         ),
-        ("no-size", json!({"spec": {"storage": {"persistentVolume": {"size": "lots"}}}}), "\"lots\" is no size"),
+        ("no-size", json!({"spec": {"storage": {"persistentVolume": {"size": "lots"}}}}), "invalid size \"lots\""),
         ("unknown-policy", with("deletionPolicy", json!("Maybe")), "Maybe"),
         ("unknown-tls", with("receiver", json!({"tls": "Plain"})), "Plain"),
         ("number-tls", with("receiver", json!({"tls": 7})), "cannot be read"),
         ("unknown-mode", with("prometheuses", json!([{"id": "a", "name": "x", "mode": "Auto"}])), "Auto"),
         ("map-of-items", with("prometheuses", json!({"a": "b"})), "cannot be read"),
         ("same-ids", with("prometheuses", json!([{"id": "a", "name": "x"}, {"id": "a", "name": "y"}])), "two items"),
-        ("no-target", with("prometheuses", json!([{"id": "a"}])), "give either name or selector"),
+        ("no-target", with("prometheuses", json!([{"id": "a"}])), "set exactly one of name and selector"),
         ("long-flush", with("receiver", json!({"flushInterval": "9999999999999999999999d"})), "flushInterval"),
         ("huge-interval", with("receiver", json!({"flushInterval": huge})), "flushInterval"),
-        ("huge-id", with("prometheuses", json!([{"id": huge}])), "give either name or selector"),
+        ("huge-id", with("prometheuses", json!([{"id": huge}])), "set exactly one of name and selector"),
         ("negative-wal", with("receiver", json!({"walMaxBytes": "-5Gi"})), "walMaxBytes"),
         ("wrong-column", with("receiver", json!({"labelColumns": ["value"]})), "label column \"value\""),
-        ("wrong-sender-label", with("receiver", json!({"senderLabel": "le"})), "the label le has another meaning"),
+        ("wrong-sender-label", with("receiver", json!({"senderLabel": "le"})), "the label le is reserved"),
         ("short-past", with("receiver", json!({"maxPast": "1h"})), "spec.receiver.maxPast: must be from 1d"),
         // What a new archive cannot have, one of an earlier version may.
         ("dotted-column", with("receiver", json!({"labelColumns": ["k8s.pod.name"]})), ""),
@@ -367,7 +367,7 @@ fn past_the_limits(suite: &Suite) {
     });
     place.prometheus("main", Some(json!([foreign("a"), old])));
     let message = place.state("lab", "main", "PatchDenied");
-    let wants = "spec.prometheuses[main].remoteWrite.queue.capacity: 10000000 is more than 100000, the most that";
+    let wants = "spec.prometheuses[main].remoteWrite.queue.capacity: 10000000 is greater than 100000, the maximum for";
     assert!(message.contains(wants), "{message}");
     place.condition("lab", "PrometheusConfigured", "False", "NotConfigured");
     always("the entry stays", 3, || match place.entries("main", "lab").as_slice() {
