@@ -35,7 +35,7 @@ fn a_wrong_flag() {
         (&["receive", "--archive", "a", "--label-columns", "job,JOB"], ["--label-columns", "JOB"]),
         (&["receive", "--archive", "a", "--max-future", "1h"], ["1h", "1d"]),
         (&["receive", "--archive", "a", "--max-past", "1h"], ["1h", "1d"]),
-        (&["receive", "--archive", "a", "--sender-label", "__name__"], ["--sender-label", "not a label name"]),
+        (&["receive", "--archive", "a", "--sender-label", "__name__"], ["--sender-label", "invalid label name"]),
         (&["receive", "--archive", "a", "--sender-label", "sender"], ["senderLabel", "--tokens"]),
     ] {
         let (code, said) = run(directory.path(), arguments);
@@ -158,7 +158,7 @@ fn a_path_that_cannot_be_is_refused_before_anything_is_made() {
         (&["--archive", "~/archive"], "~ is not expanded"),
         (&["--archive", "file:/archive"], "use file:///absolute/path"),
         (&["--archive", "a", "--wal", "~/wal"], "~ is not expanded"),
-        (&["--archive", "a", "--wal", "file:///wal"], "a URL is no path"),
+        (&["--archive", "a", "--wal", "file:///wal"], "a URL is not allowed here"),
         (&["--archive", "a", "--tokens", "~/tokens"], "~ is not expanded"),
         (&["--archive", "a", "--wal", "link"], "is inside the archive"),
     ] {

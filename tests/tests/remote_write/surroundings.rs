@@ -44,7 +44,7 @@ fn a_clock_that_is_not_set_makes_senders_try_again() {
     clock.set(12_345).unwrap();
     let archive = directory.path().join("archive");
     let mut receiver = Receiver::start_listening(directory, &archive, &[], &environment);
-    let says = "the clock of this machine says 1970-01-01 00:00:12 UTC";
+    let says = "the clock of this machine shows 1970-01-01 00:00:12 UTC";
     let ready = receiver.get("/-/ready");
     assert!(ready.status == 503 && ready.body.contains(says), "{ready:?}");
     assert_try_again(&receiver.write(V1, &up(now_ms())), says);
