@@ -10,6 +10,6 @@ COPY rootfs/ /
 USER 65532:65532
 ENTRYPOINT ["/promarchive"]
 LABEL org.opencontainers.image.title="promarchive" \
-      org.opencontainers.image.description="Keeps every Prometheus sample as tables that any data tool opens" \
+      org.opencontainers.image.description="Stores every Prometheus sample in tables that any data tool can open" \
       org.opencontainers.image.source="https://github.com/promarchive/promarchive" \
       org.opencontainers.image.licenses="Apache-2.0"

@@ -49,7 +49,7 @@ install -m 644 scripts/image.passwd "$out/rootfs/etc/passwd"
 archive=$out/promarchive-$tag.tar
 "$target_dir/ci/promarchive-cluster" image --name "$name" --tag "$tag" --entrypoint /promarchive --output "$archive" \
 	--label org.opencontainers.image.title=promarchive \
-	--label "org.opencontainers.image.description=Keeps every Prometheus sample as tables that any data tool opens" \
+	--label "org.opencontainers.image.description=Stores every Prometheus sample in tables that any data tool can open" \
 	--label org.opencontainers.image.source=https://github.com/promarchive/promarchive \
 	--label org.opencontainers.image.licenses=Apache-2.0 \
 	--label "org.opencontainers.image.version=$version" \

@@ -113,10 +113,7 @@ fn a_task_that_dies_ends_the_receiver_with_an_error_that_names_it() {
         let said = std::fs::read_to_string(path("log")).unwrap();
         assert_eq!(status.code(), Some(1), "{task}: {said}");
         let last = said.lines().last().unwrap_or_default();
-        assert!(
-            last.contains(&format!("the task {task} panicked")) && last.contains("start promarchive again"),
-            "{said}"
-        );
+        assert!(last.contains(&format!("the task {task} panicked")) && last.contains("restart promarchive"), "{said}");
     }
 }
 

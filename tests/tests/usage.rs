@@ -35,7 +35,7 @@ fn a_wrong_flag() {
         (&["receive", "--archive", "a", "--label-columns", "job,JOB"], ["--label-columns", "JOB"]),
         (&["receive", "--archive", "a", "--max-future", "1h"], ["1h", "1d"]),
         (&["receive", "--archive", "a", "--max-past", "1h"], ["1h", "1d"]),
-        (&["receive", "--archive", "a", "--sender-label", "__name__"], ["--sender-label", "not a label name"]),
+        (&["receive", "--archive", "a", "--sender-label", "__name__"], ["--sender-label", "invalid label name"]),
         (&["receive", "--archive", "a", "--sender-label", "sender"], ["senderLabel", "--tokens"]),
     ] {
         let (code, said) = run(directory.path(), arguments);
@@ -52,7 +52,7 @@ fn a_label_column_with_a_dot() {
     let (code, said) = run(directory.path(), &flags);
     let error = said.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
     assert_eq!(code, 1, "{said}");
-    for part in ["\"k8s.pod.name\" has a dot", "DuckDB", r#"labels->>'$."k8s.pod.name"'"#, "\"k8s_pod_name\""] {
+    for part in ["\"k8s.pod.name\" contains a dot", "DuckDB", r#"labels->>'$."k8s.pod.name"'"#, "\"k8s_pod_name\""] {
         assert!(error.contains(part), "{part}: {said}");
     }
     for made in ["a", "a.wal"] {
@@ -67,7 +67,7 @@ fn a_label_column_that_later_tables_need() {
     let (code, said) = run(directory.path(), &flags);
     assert_eq!(code, 1, "{said}");
     assert!(
-        said.contains("label column \"Min\" has the name of a column that the tables of downsampled samples need"),
+        said.contains("label column \"Min\" has the name of a column of the tables of downsampled samples"),
         "{said}"
     );
     assert!(!directory.path().join("a").exists(), "it was made before all was checked");
@@ -82,7 +82,7 @@ fn a_label_column_that_later_tables_need() {
         fs::write(&created, text.replace("pod", "min")).unwrap();
     }
     let mut receiver = Receiver::start_in(receiver.into_directory(), &[], &[]);
-    let says = "the archive has a label column \"min\", which the tables of downsampled samples need for themselves";
+    let says = "the archive has a label column \"min\", which is also a column of the tables of downsampled samples";
     assert!(receiver.log().contains(says), "{}", receiver.log());
     assert!(receiver.terminate().success());
 }
@@ -117,8 +117,8 @@ fn a_damaged_tokens_file() {
         ("prometheus-a secret-token\n".to_owned(), "tokens:1: ", "64 hexadecimal digits"),
         (format!("# ours\nprometheus-a {hash}\nprometheus-b\n"), "tokens:3: ", "NAME SHA256 ROLES"),
         (format!("prometheus-a {}\n", &hash[1..]), "tokens:1: ", "64 hexadecimal digits"),
-        (format!("a {hash}\nb {hash}\n"), "tokens:2: ", "the same hash as on line 1"),
-        (format!("a {hash} admin\n"), "tokens:1: ", "the roles are write, push, read, runs and operate"),
+        (format!("a {hash}\nb {hash}\n"), "tokens:2: ", "the hash is the same as on line 1"),
+        (format!("a {hash} admin\n"), "tokens:1: ", "valid roles are write, push, read, runs and operate"),
         ("# nobody\n".to_owned(), "tokens: ", "the file has no tokens"),
         (String::new(), "tokens: ", "the file has no tokens"),
     ] {
@@ -156,9 +156,9 @@ fn a_path_that_cannot_be_is_refused_before_anything_is_made() {
         (&["--archive", "a\tb/archive"], "control character"),
         (&["--archive", "a%41/archive"], "hexadecimal"),
         (&["--archive", "~/archive"], "~ is not expanded"),
-        (&["--archive", "file:/archive"], "write file:///absolute/path"),
+        (&["--archive", "file:/archive"], "use file:///absolute/path"),
         (&["--archive", "a", "--wal", "~/wal"], "~ is not expanded"),
-        (&["--archive", "a", "--wal", "file:///wal"], "a URL is no path"),
+        (&["--archive", "a", "--wal", "file:///wal"], "a URL is not allowed here"),
         (&["--archive", "a", "--tokens", "~/tokens"], "~ is not expanded"),
         (&["--archive", "a", "--wal", "link"], "is inside the archive"),
     ] {
@@ -172,7 +172,7 @@ fn a_path_that_cannot_be_is_refused_before_anything_is_made() {
         assert_eq!(made, ["link"], "{arguments:?}");
     }
     for (yaml, wants) in
-        [("archive: ~/a\n", "~ is not expanded"), ("archive: ~\n", "a lone ~"), ("archive: file:/x\n", "file:///")]
+        [("archive: ~/a\n", "~ is not expanded"), ("archive: ~\n", "~ alone"), ("archive: file:/x\n", "file:///")]
     {
         fs::write(directory.path().join("c.yaml"), yaml).unwrap();
         let (code, said) = run(directory.path(), &["receive", "--config", "c.yaml"]);
@@ -244,7 +244,7 @@ fn the_receivers_user_may_flush_without_a_token() {
     // A socket that a killed receiver left, and the next one takes its place.
     let directory = receiver.into_directory();
     let (code, [_, said]) = flush(&["--wal", wal.to_str().unwrap()]);
-    assert!(code == 1 && said.contains("no receiver works with") && said.contains("--config"), "{code} {said}");
+    assert!(code == 1 && said.contains("no receiver is running with") && said.contains("--config"), "{code} {said}");
     let receiver = Receiver::start_in(directory, &[], &[]);
     assert_eq!(receiver.write(V1, &sample(2.0)).status, 204);
     let config = receiver.directory().join("receiver.yaml");
@@ -253,7 +253,7 @@ fn the_receivers_user_may_flush_without_a_token() {
     assert!(code == 0 && table.contains("samples") && table.contains("SIZE"), "{code} {table} {said}");
 
     let (code, [_, said]) = flush(&["--wal", receiver.directory().join("nowhere").to_str().unwrap()]);
-    assert!(code == 1 && said.contains("no receiver works with") && said.lines().count() == 1, "{code} {said}");
+    assert!(code == 1 && said.contains("no receiver is running with") && said.lines().count() == 1, "{code} {said}");
     let (code, [_, said]) = flush(&[]);
     assert!(code == 2 && said.contains("--config"), "{code} {said}");
 }

@@ -94,7 +94,7 @@ fn end() -> ! {
     }
     let mut line = Line { bytes: [0; 4096], length: 0 };
     let end = END.get();
-    line.add(end.map_or("the memory limit was reached: ", |end| &end.before).as_bytes());
+    line.add(end.map_or("memory limit reached: ", |end| &end.before).as_bytes());
     steps::describe(|text| line.add(text));
     line.add(end.map_or("", |end| &end.after).as_bytes());
     line.add(b"\n");

@@ -21,7 +21,7 @@ pub enum ArchiveAccess {
 
 /// Why a text is no [`ArchiveAccess`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{given}\" does not say who may read the archive: want owner, group or everyone")]
+#[error("invalid archive access \"{given}\"; expected owner, group or everyone")]
 pub struct ArchiveAccessError {
     given: String,
 }

@@ -19,22 +19,25 @@ pub struct ArchiveLocation {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ArchiveLocationError {
     /// Nothing was given.
-    #[error("the archive is empty: give a directory or a file:// URL")]
+    #[error("the archive path is empty; use a directory or a file:// URL")]
     Empty,
     /// A scheme other than `file`.
-    #[error("\"{given}\": buckets come later; give a directory or a file:// URL")]
+    #[error("invalid archive \"{given}\": buckets are not supported yet; use a directory or a file:// URL")]
     Scheme {
         /// What was given, without credentials.
         given: String,
     },
     /// A home directory that only a shell would fill in.
-    #[error("\"{given}\": ~ is not expanded here: write the home directory out, or ./~ for a directory of that name")]
+    #[error(
+        "invalid archive \"{given}\": ~ is not expanded here; write the full path of the home directory, or ./~ for a \
+         directory of that name"
+    )]
     Home {
         /// What was given.
         given: String,
     },
     /// A `file` URL that names no local directory.
-    #[error("\"{given}\" names no local directory: write file:///absolute/path, or a plain path")]
+    #[error("invalid archive \"{given}\": it is not a local directory; use file:///absolute/path, or a path")]
     NotLocal {
         /// What was given.
         given: String,
@@ -124,7 +127,7 @@ mod tests {
     fn buckets_come_later() {
         for text in ["s3://bucket/prefix", "gs://bucket", "abfss://x@y/z", "http://host/archive"] {
             let error = text.parse::<ArchiveLocation>().unwrap_err().to_string();
-            assert!(error.contains("buckets come later") && error.contains("file://"), "{error}");
+            assert!(error.contains("buckets are not supported yet") && error.contains("file://"), "{error}");
         }
         let error = "s3://key:secret@bucket/a".parse::<ArchiveLocation>().unwrap_err().to_string();
         assert!(!error.contains("secret"), "{error}");

@@ -41,7 +41,7 @@ impl<T: PartialOrd + Display + Copy> Bounds<T> {
         self.contain(value).then_some(()).ok_or_else(|| OutOfBounds {
             setting: self.setting,
             given: value.to_string(),
-            bound: format!("want {}", self.range()),
+            bound: format!("must be {}", self.range()),
         })
     }
 
@@ -66,7 +66,7 @@ impl<T: PartialOrd + Display + Copy> Bounds<T> {
 
 /// A value outside of its bounds.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{setting} is {given}: {bound}")]
+#[error("{setting} is {given}, but {bound}")]
 pub struct OutOfBounds {
     /// The setting's name in the file.
     pub setting: &'static str,

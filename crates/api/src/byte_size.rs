@@ -11,7 +11,10 @@ pub struct ByteSize(pub u64);
 
 /// Why a text is no [`ByteSize`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{given}\" is not a size: want a whole number and a unit, such as 512Mi, 2Gi, 100MB, or plain bytes")]
+#[error(
+    "invalid size \"{given}\"; expected a whole number with a unit, for example 512Mi, 2Gi or 100MB, or a number of \
+     bytes"
+)]
 pub struct ByteSizeError {
     given: String,
 }
@@ -65,7 +68,7 @@ impl<'de> Deserialize<'de> for ByteSize {
         impl de::Visitor<'_> for Visitor {
             type Value = ByteSize;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a size such as 512Mi, 2Gi, 100MB, or plain bytes")
+                f.write_str("a size, for example 512Mi, 2Gi or 100MB, or a number of bytes")
             }
             fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<ByteSize, E> {
                 Ok(ByteSize(bytes))

@@ -72,18 +72,19 @@ const LONGEST_BYTES: usize = LabelColumns::LONGEST_BYTES;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LabelColumnsError {
     /// An empty name.
-    #[error("a label column has an empty name: take it out")]
+    #[error("a label column has an empty name: remove it")]
     Empty,
     /// The name of a column that the tables have anyway.
     #[error(
-        "label column \"{name}\" is a column of the tables already: take it out (the column `labels` holds every label)"
+        "label column \"{name}\" is already a column of the tables: remove it (the column `labels` contains every \
+         label)"
     )]
     Reserved {
         /// The name as given.
         name: String,
     },
     /// Spark and DuckDB do not tell column names apart by case.
-    #[error("label columns \"{first}\" and \"{second}\" differ only in case or not at all: keep one of them")]
+    #[error("label columns \"{first}\" and \"{second}\" are the same or differ only in case: remove one of them")]
     Twins {
         /// The name that came first.
         first: String,
@@ -92,7 +93,8 @@ pub enum LabelColumnsError {
     },
     /// A character that Delta or Spark does not allow in a column name.
     #[error(
-        "label column {name:?} has the character {character:?}: none of \" ,;{{}}()=\", tab, newline may be in a column name"
+        "label column {name:?} contains the character {character:?}: a column name must not contain \" ,;{{}}()=\", \
+         tab or newline"
     )]
     Character {
         /// The name as given.
@@ -102,9 +104,9 @@ pub enum LabelColumnsError {
     },
     /// Names in a new archive have no dot.
     #[error(
-        "label column \"{name}\" has a dot: DuckDB and ClickHouse cannot filter by such a column. Take it out and read the label from \
-         the column `labels` (in DuckDB: labels->>'$.\"{name}\"'), or rename the label where it is scraped or sent, to \"{without}\", \
-         and name that"
+        "label column \"{name}\" contains a dot: DuckDB and ClickHouse cannot filter by such a column. Remove it and \
+         read the label from the column `labels` (in DuckDB: labels->>'$.\"{name}\"'), or rename the label to \
+         \"{without}\" where it is scraped or sent, and use the new name here"
     )]
     Dot {
         /// The name as given.
@@ -114,21 +116,24 @@ pub enum LabelColumnsError {
     },
     /// Names in a new archive are none that later tables need.
     #[error(
-        "label column \"{name}\" has the name of a column that the tables of downsampled samples need: take it out (the column `labels` \
-         holds every label), or rename the label where it is scraped or sent"
+        "label column \"{name}\" has the name of a column of the tables of downsampled samples: remove it (the column \
+         `labels` contains every label), or rename the label where it is scraped or sent"
     )]
     ForLater {
         /// The name as given.
         name: String,
     },
     /// Too long for a column name.
-    #[error("label column \"{name}…\" is longer than {LONGEST_BYTES} bytes: take it out")]
+    #[error("label column \"{name}…\" is longer than {LONGEST_BYTES} bytes: remove it")]
     TooLong {
         /// The beginning of the name.
         name: String,
     },
     /// Too many columns.
-    #[error("{given} label columns are too many: keep at most {MOST} (the column `labels` holds every label)")]
+    #[error(
+        "there are {given} label columns, but at most {MOST} are allowed: remove some (the column `labels` contains \
+         every label)"
+    )]
     TooMany {
         /// How many were given.
         given: usize,
@@ -234,7 +239,7 @@ impl<'de> Deserialize<'de> for LabelColumns {
         impl<'de> de::Visitor<'de> for Visitor {
             type Value = LabelColumns;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of label names, such as [namespace, pod]")
+                f.write_str("a list of label names, for example [namespace, pod]")
             }
             fn visit_seq<A: de::SeqAccess<'de>>(self, names: A) -> Result<LabelColumns, A::Error> {
                 let names = Vec::deserialize(de::value::SeqAccessDeserializer::new(names))?;
@@ -261,8 +266,8 @@ mod tests {
     #[test]
     fn what_no_table_can_hold_is_refused_by_name() {
         for (text, wants) in [
-            ("pod,VALUE", "\"VALUE\" is a column of the tables already"),
-            ("__name__", "\"__name__\" is a column"),
+            ("pod,VALUE", "\"VALUE\" is already a column of the tables"),
+            ("__name__", "\"__name__\" is already a column"),
             ("pod,Pod", "\"pod\" and \"Pod\""),
             ("pod,pod", "\"pod\" and \"pod\""),
             ("a b", "' '"),
@@ -279,7 +284,9 @@ mod tests {
         }
         let dotted: LabelColumns = "pod,k8s.pod.name".parse().unwrap();
         let error = dotted.check_for_new_archive().unwrap_err().to_string();
-        for part in ["label column \"k8s.pod.name\" has a dot", "labels->>'$.\"k8s.pod.name\"'", "\"k8s_pod_name\""] {
+        for part in
+            ["label column \"k8s.pod.name\" contains a dot", "labels->>'$.\"k8s.pod.name\"'", "\"k8s_pod_name\""]
+        {
             assert!(error.contains(part), "{part}: {error}");
         }
         assert_eq!(LabelColumns::default().check_for_new_archive(), Ok(()));

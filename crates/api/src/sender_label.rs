@@ -21,7 +21,8 @@ pub struct SenderLabel(String);
 pub enum SenderLabelError {
     /// Not a name that every version of Prometheus takes.
     #[error(
-        "{name:?} is not a label name: want up to {LONGEST_BYTES} letters, digits and underscores that begin with a letter, such as sender"
+        "invalid label name {name:?}; expected at most {LONGEST_BYTES} letters, digits and underscores, starting with \
+         a letter, for example sender"
     )]
     Name {
         /// The name as given, its beginning if it is long.
@@ -29,7 +30,7 @@ pub enum SenderLabelError {
     },
     /// A name that has another meaning.
     #[error(
-        "the label {name} has another meaning, and the sender's name would replace it: choose another label, such as sender"
+        "the label {name} is reserved, and the sender's name would replace it: choose another label, for example sender"
     )]
     Taken {
         /// The name as given.
@@ -72,7 +73,7 @@ impl fmt::Display for SenderLabel {
 
 impl<'de> Deserialize<'de> for SenderLabel {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        yaml::from_text(deserializer, "the name of a label, such as sender")
+        yaml::from_text(deserializer, "a label name, for example sender")
     }
 }
 

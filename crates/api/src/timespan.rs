@@ -17,8 +17,8 @@ pub struct Timespan {
 /// Why a text is no [`Timespan`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "\"{given}\" is not a duration: want whole numbers with units, largest first, such as 5m, 1h30m, 90s or 250ms \
-     (w d h m s ms)"
+    "invalid duration \"{given}\"; expected whole numbers with units (w d h m s ms), largest unit first, for example \
+     5m, 1h30m, 90s or 250ms"
 )]
 pub struct TimespanError {
     given: String,
@@ -101,7 +101,7 @@ impl Serialize for Timespan {
 
 impl<'de> Deserialize<'de> for Timespan {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        yaml::from_text(deserializer, "a duration with its unit, such as 5m, 1h30m, 90s or 250ms")
+        yaml::from_text(deserializer, "a duration with a unit, for example 5m, 1h30m, 90s or 250ms")
     }
 }
 

@@ -42,7 +42,9 @@ pub enum TokensError {
         fault: LineFault,
     },
     /// A token stands in the file already.
-    #[error("{file}:{line}: the same hash as on line {first}: give every sender a token of its own, once")]
+    #[error(
+        "{file}:{line}: the hash is the same as on line {first}: every sender must have its own token, on one line"
+    )]
     SameHash {
         /// Path of the file.
         file: String,
@@ -53,8 +55,8 @@ pub enum TokensError {
     },
     /// A name has more tokens than it may.
     #[error(
-        "{file}:{line}: a third token for the name on lines {first} and {second}; a name can have {TOKENS_PER_SENDER}: \
-         remove the line of an old one"
+        "{file}:{line}: the name on lines {first} and {second} has a third token, but a name can have at most \
+         {TOKENS_PER_SENDER}: remove the line of an old token"
     )]
     ThirdToken {
         /// Path of the file.
@@ -68,8 +70,8 @@ pub enum TokensError {
     },
     /// Nobody could write, and would be told so for good.
     #[error(
-        "{file}: the file has no tokens, so every request would be refused: add a line \"NAME SHA256 write\", with the hash for \
-         example from printf %s \"$TOKEN\" | sha256sum, or let senders wait with --unknown-tokens retry"
+        "{file}: the file has no tokens, so every request would be refused: add a line \"NAME SHA256 write\" (get the \
+         hash with printf %s \"$TOKEN\" | sha256sum), or let senders wait with --unknown-tokens retry"
     )]
     Empty {
         /// Path of the file.
@@ -180,9 +182,10 @@ impl TokenSet {
         let lines = self.without_roles;
         (lines > 0 && !operates).then(|| {
             format!(
-                "no token has the role operate, and {lines} of {} have no roles, which means write: POST /-/flush, \
-                 GET /api/v1/deliveries and the metrics that name senders are for nobody. To allow them, add a token for them \
-                 to the file: NAME SHA256 operate. To keep it so, write the role: NAME SHA256 write",
+                "no token has the role operate, and {lines} of {} tokens have no roles, so they have only the role \
+                 write: no token allows POST /-/flush, GET /api/v1/deliveries or the metrics that name senders. To \
+                 allow these requests, add a line to the file: NAME SHA256 operate. To remove this warning, add the \
+                 role to each line without roles: NAME SHA256 write",
                 self.len()
             )
         })
@@ -254,17 +257,20 @@ mod tests {
             (format!("x {a}\n{secret}\n"), "tokens:2: expected \"NAME SHA256 ROLES\""),
             (format!("x {}\n", &a[1..]), "tokens:1: the second word must be"),
             (format!("x {a}0\n"), "tokens:1: the second word must be"),
-            (format!("x {a} {secret}\n"), "tokens:1: unknown role: the roles are write, push, read, runs and operate"),
+            (
+                format!("x {a} {secret}\n"),
+                "tokens:1: unknown role; valid roles are write, push, read, runs and operate",
+            ),
             (format!("x {a} Write\n"), "tokens:1: unknown role"),
             (format!("x {a} write,{secret}\n"), "tokens:1: unknown role"),
             (format!("x {a} write operate\n"), "tokens:1: expected"),
             (format!("x {a} operate {secret}\n"), "tokens:1: expected"),
             (format!("x {a} write,write\n"), "tokens:1: the role write is given twice"),
-            (format!("{} {a}\n", secret.repeat(9)), "tokens:1: the name is too long: at most 128 bytes"),
-            (format!("{secret} {a}\n{secret} {a}\n"), "tokens:2: the same hash as on line 1"),
+            (format!("{} {a}\n", secret.repeat(9)), "tokens:1: the name is too long: it must have at most 128 bytes"),
+            (format!("{secret} {a}\n{secret} {a}\n"), "tokens:2: the hash is the same as on line 1"),
             (
                 format!("{secret} {a}\n# x\n{secret} {b}\n{secret} {c}\n"),
-                "tokens:4: a third token for the name on lines 1 and 3",
+                "tokens:4: the name on lines 1 and 3 has a third token",
             ),
             ("# nobody\n".to_owned(), "tokens: the file has no tokens"),
         ] {

@@ -18,7 +18,7 @@ pub enum UnknownTokens {
 
 /// Why a text is no [`UnknownTokens`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{given}\" is not what can become of unknown tokens: want refuse or retry")]
+#[error("invalid value \"{given}\" for unknown tokens; expected refuse or retry")]
 pub struct UnknownTokensError {
     given: String,
 }

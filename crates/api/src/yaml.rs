@@ -87,12 +87,15 @@ impl<'a> Document<'a> {
         // The library points at the mapping, a person wants the line of the key.
         let (place, message) = if let Some((field, valid)) = unknown_field(said) {
             let hint = match path.is_some() && self.shared.iter().any(|shared| shared == field) {
-                true => "it is a setting for every command: move it to the top level".to_owned(),
+                true => "this setting is for all commands: move it to the top level".to_owned(),
                 false => suggestion(field, &valid),
             };
             (place_of_key(self.text, path, field, 0), format!("{inside}unknown field \"{field}\"; {hint}"))
         } else if let Some(field) = between(said, "duplicate field `", "`") {
-            (place_of_key(self.text, path, field, 1), format!("{inside}field \"{field}\" is given twice: keep one"))
+            (
+                place_of_key(self.text, path, field, 1),
+                format!("{inside}field \"{field}\" is given twice: remove one of them"),
+            )
         } else {
             let path = path.map(|path| path.split('[').next().unwrap_or(path));
             let place = path.and_then(|path| match path.split_once('.') {
@@ -140,7 +143,7 @@ impl<'de> Deserialize<'de> for FieldsGiven {
         impl<'de> de::Visitor<'de> for Visitor {
             type Value = FieldsGiven;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("settings, such as archive: ./archive")
+                f.write_str("settings, for example archive: ./archive")
             }
             fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<FieldsGiven, A::Error> {
                 let mut names = Vec::new();
@@ -164,7 +167,7 @@ impl<'de, T: Deserialize<'de> + Serialize + Default> Deserialize<'de> for Fields
         impl<'de, T: Deserialize<'de> + Serialize + Default> de::Visitor<'de> for Visitor<T> {
             type Value = FieldsOf<T>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("settings, such as archive: ./archive")
+                f.write_str("settings, for example archive: ./archive")
             }
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<FieldsOf<T>, A::Error> {
                 let chosen = Chosen { map, names: field_names::<T>() };
@@ -246,7 +249,7 @@ fn suggestion(field: &str, valid: &[&str]) -> String {
     });
     match nearest {
         Some(near) if strsim::jaro_winkler(&lower, &near.to_lowercase()) > 0.75 => format!("did you mean \"{near}\"?"),
-        _ => format!("the fields are {}", valid.join(", ")),
+        _ => format!("valid fields are {}", valid.join(", ")),
     }
 }
 

@@ -22,14 +22,15 @@ pub enum ArchiveError {
     #[error("archive {0:?}: {1}")]
     Place(String, String),
     /// There is nothing.
-    #[error("{0}: no archive here (no table of samples); check the path")]
+    #[error("{0}: no archive found (there is no samples table); check the path")]
     Missing(String),
     /// A table's log.
     #[error(transparent)]
     Log(#[from] LogError),
     /// Written by another version of this program.
     #[error(
-        "{table}: schema version {found}, and this program writes {known}; use the program that wrote the archive, or a newer one"
+        "{table}: the schema version is {found}, but this version of promarchive supports version {known}; use the \
+         version that wrote the archive, or a newer one"
     )]
     SchemaVersion {
         /// Which table.
@@ -41,7 +42,8 @@ pub enum ArchiveError {
     },
     /// Other label columns than asked for.
     #[error(
-        "the archive has the label columns {found}, fixed when it was created, not {wanted}; leave the setting out, or start a new archive"
+        "the archive has the label columns {found}, not {wanted}; label columns cannot be changed after the archive \
+         was created; remove the setting, or create a new archive"
     )]
     LabelColumnsDiffer {
         /// Those of the archive.

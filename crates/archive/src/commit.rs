@@ -43,12 +43,12 @@ pub enum CommitError {
     #[error(transparent)]
     Log(#[from] LogError),
     /// A file to remove is gone: plan anew.
-    #[error("{0}: no longer in the table; the change must be planned anew")]
+    #[error("the file {0} is no longer in the table; the change must be planned again")]
     Stale(String),
     /// The table has more of the writer's records than the writer knew when it chose the rows.
     #[error(
-        "a commit that an earlier process had asked for has landed late: the table has the WAL's records up to {found}, and not \
-         only up to {}; what of them is still missing is known after a replay of the WAL", .last.unwrap_or(0)
+        "a commit of an earlier process has landed late: the table has WAL records up to {found}, not only up to {}; \
+         a replay of the WAL finds out which records are still missing", .last.unwrap_or(0)
     )]
     Overtaken {
         /// The position there.
@@ -60,7 +60,7 @@ pub enum CommitError {
     #[error("the table does not exist")]
     NoTable,
     /// Too many other writers.
-    #[error("lost {MAX_RACES} races for the next version in a row")]
+    #[error("other writers committed first {MAX_RACES} times in a row; check which other program writes to the table")]
     Contended,
 }
 

@@ -35,7 +35,12 @@ impl Location {
 
     /// What a person or a configuration file has named.
     pub fn resolve(named: &ArchiveLocation) -> Result<Self, ArchiveError> {
-        let refuse = || ArchiveError::Place(named.to_string(), "no store of this kind can be opened".into());
+        let refuse = || {
+            ArchiveError::Place(
+                named.to_string(),
+                "this kind of storage is not supported; use a directory or a file:// URL".into(),
+            )
+        };
         Self::at(named.directory().ok_or_else(refuse)?)
     }
 
@@ -47,7 +52,7 @@ impl Location {
             return Err(refuse(why.to_owned()));
         }
         let path = Path::from_absolute_path(&directory).map_err(|e| refuse(e.to_string()))?;
-        let url = Url::from_directory_path(&directory).map_err(|()| refuse("not an absolute path".into()))?;
+        let url = Url::from_directory_path(&directory).map_err(|()| refuse("the path is not absolute".into()))?;
         Ok(Self { root: Arc::new(Root { url, path, directory: Some(directory) }) })
     }
 

@@ -15,12 +15,12 @@ use promarchive_archive::store::Store;
 use crate::failure::Failure;
 use crate::origins::{self, Origins};
 
-/// Keeps every Prometheus sample, exactly as sent, as tables that any data tool opens.
+/// Stores every Prometheus sample, exactly as sent, in tables that any data tool can open.
 #[derive(Debug, Parser)]
 #[command(name = "promarchive", version, max_term_width = 120, subcommand_required = true)]
 pub(crate) struct Arguments {
-    /// What is logged to stderr: error, warn, info, debug, trace, or rules such as `promarchive_pipeline=debug,warn`
-    /// [default: what RUST_LOG says, else info]
+    /// Log level for stderr: error, warn, info, debug, trace, or rules such as `promarchive_pipeline=debug,warn`
+    /// [default: the value of RUST_LOG, otherwise info]
     #[arg(long, global = true, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
     #[command(subcommand)]
@@ -29,22 +29,22 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Takes remote write from Prometheus and keeps it as tables
+    /// Receives remote write from Prometheus and stores it as tables
     Receive(Box<ReceiveArguments>),
-    /// Says what is in an archive: tables, time range, series, samples, files, bytes per sample
+    /// Shows what is in an archive: tables, time range, series, samples, files, bytes per sample
     Inspect(ReadArguments),
-    /// Checks that everything in an archive is there, readable, in order, and exactly once
+    /// Checks an archive: all files exist and are readable, rows are sorted, and no row appears twice
     Verify(VerifyArguments),
-    /// Guards an archive of an earlier version: other programs then read its tables, and refuse to write to them
+    /// Guards the tables of an earlier version: other programs can then read them, but refuse to write to them
     Upgrade(UpgradeArguments),
-    /// Asks the receiver on this machine, or in this pod, to commit everything that it has acknowledged
+    /// Asks the receiver on this machine or in this pod to commit all acknowledged samples
     Flush(FlushArguments),
 }
 
 /// What `receive` is told by flags and environment. [`command`] gives each flag its variable, and its help the bounds.
 #[derive(Clone, Debug, Default, Args)]
 #[command(after_help = "\
-A flag goes over its environment variable, that over the configuration file, that over the default.
+A flag overrides its environment variable, the variable overrides the configuration file, and the file overrides the default.
 Durations: 5m, 1h30m, 90s, 250ms. Sizes: 512Mi, 2Gi, 100MB, or plain bytes.
 
 Example:
@@ -55,7 +55,7 @@ and in prometheus.yml:
     - url: http://127.0.0.1:9201/api/v1/write
       protobuf_message: io.prometheus.write.v2.Request")]
 pub(crate) struct ReceiveArguments {
-    /// Configuration file: the same settings in YAML, named as in `flushInterval`
+    /// Configuration file in YAML with the same settings; field names are written like `flushInterval`
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
@@ -84,8 +84,8 @@ pub(crate) struct ReadArguments {
     /// How the answer is printed
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     pub(crate) output: Output,
-    /// Most memory that may be taken; when it is reached, the command says what it was reading and ends with exit code 3
-    /// [default: half of what is free, at most 1Gi]
+    /// Maximum memory; when it is reached, the command names what it was reading and exits with code 3
+    /// [default: half of the free memory, at most 1Gi]
     #[arg(long, value_name = "SIZE")]
     pub(crate) memory_limit: Option<ByteSize>,
 }
@@ -94,7 +94,8 @@ impl ReadArguments {
     /// The store of the archive; the position goes over flag and environment.
     pub(crate) fn archive(&self) -> Result<Store, Failure> {
         // One of them is given: clap sees to it.
-        let named = self.positional.as_ref().or(self.archive.as_ref()).ok_or_else(|| Failure::usage("no archive"))?;
+        let named =
+            self.positional.as_ref().or(self.archive.as_ref()).ok_or_else(|| Failure::usage("no archive is set"))?;
         Location::resolve(named).and_then(Store::open).map_err(Failure::usage)
     }
 }
@@ -102,14 +103,14 @@ impl ReadArguments {
 /// What `verify` is told.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
-Exit codes: 0 sound, 1 errors found, 2 wrong usage, 3 the memory limit was reached.
+Exit codes: 0 no errors, 1 errors found, 2 wrong usage, 3 memory limit reached.
 
 Example:
   promarchive verify ./archive --wal ./archive.wal --output json")]
 pub(crate) struct VerifyArguments {
     #[command(flatten)]
     pub(crate) read: ReadArguments,
-    /// The write-ahead log's directory: positions in the tables are held against it. Nothing in it is changed
+    /// Directory of the write-ahead log: its positions are compared with those in the tables. The command does not change it
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) wal: Option<PathBuf>,
 }
@@ -117,8 +118,9 @@ pub(crate) struct VerifyArguments {
 /// What `upgrade` is told.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
-It asks nothing, and there is no way back: earlier versions of promarchive refuse an upgraded archive. Make a backup first.
-A receiver of this version may run meanwhile. Exit codes: 0 all tables are guarded, 1 some are not, 2 wrong usage.
+This command does not ask for confirmation, and you cannot undo it: earlier versions of promarchive refuse an upgraded archive.
+Make a backup first. A receiver of this version may run at the same time.
+Exit codes: 0 all tables are guarded, 1 some tables are not guarded, 2 wrong usage.
 
 Example:
   promarchive upgrade ./archive --output json")]
@@ -132,8 +134,8 @@ pub(crate) struct UpgradeArguments {
 #[command(
     group = clap::ArgGroup::new("which").required(true).multiple(true),
     after_help = "\
-The receiver's user may flush, and no token is needed. Other users send POST /-/flush with a token that has the role operate.
-It waits until the flush is done. Exit codes: 0 done, 1 it could not be done, 2 wrong usage.
+Only the receiver's user may run this command; it needs no token. Other users send POST /-/flush with a token that has the role operate.
+The command waits until the flush is done. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
 Examples:
   promarchive flush --archive ./archive
@@ -143,10 +145,10 @@ pub(crate) struct FlushArguments {
     /// Configuration file of the receiver
     #[arg(long, value_name = "FILE", env = "PROMARCHIVE_CONFIG", group = "which")]
     pub(crate) config: Option<PathBuf>,
-    /// Its archive: a directory or a file:// URL
+    /// Archive of the receiver: a directory or a file:// URL
     #[arg(long, value_name = "DIRECTORY", env = "PROMARCHIVE_ARCHIVE", group = "which")]
     archive: Option<ArchiveLocation>,
-    /// Directory of its write-ahead log [default: the archive's name and `.wal`, beside it]
+    /// Directory of the receiver's write-ahead log [default: the archive's path with the suffix `.wal`]
     #[arg(long, value_name = "DIRECTORY", env = "PROMARCHIVE_WAL", group = "which")]
     wal: Option<PathBuf>,
     /// How the answer is printed
@@ -167,7 +169,7 @@ impl FlushArguments {
 /// For people or for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
-    /// Aligned columns, units beside the numbers
+    /// Aligned columns, numbers with units
     Table,
     /// One JSON document, numbers in base units
     Json,
@@ -270,7 +272,7 @@ mod tests {
     /// What a configuration file may have besides sections.
     fn fields() -> Vec<String> {
         let wrong = Configuration::from_yaml("x", "nonsense: 1").unwrap_err().to_string();
-        let fields = wrong.split("the fields are ").nth(1).unwrap().split(", ").map(str::to_owned);
+        let fields = wrong.split("valid fields are ").nth(1).unwrap().split(", ").map(str::to_owned);
         fields.filter(|field| field != "receive").collect()
     }
 

@@ -36,7 +36,7 @@ impl Failure {
     /// The line without "error: ".
     fn line(&self) -> String {
         let (what, error) = match self {
-            Self::NoReader => return "nobody reads the answer".to_owned(),
+            Self::NoReader => return "the output was closed before everything was written".to_owned(),
             Self::Usage(error) => (None, error),
             Self::Work { what, error } => (*what, error),
         };

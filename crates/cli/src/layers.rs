@@ -33,7 +33,7 @@ impl Layers {
         }
         let given = Layer::of(given, |_, field| origins.origin(field).map(str::to_owned)).map_err(|error| {
             let what = origins.no_text.as_deref().map_or(String::new(), |origin| format!(" set {origin}"));
-            Failure::usage(format!("a value{what} cannot be taken: {error}"))
+            Failure::usage(format!("invalid value{what}: {error}"))
         })?;
         let merged = layers.add_source(given).build().map_err(Failure::usage)?;
         Ok(Self { merged, section })
@@ -161,7 +161,7 @@ shutdownGrace: 2m
     #[test]
     fn a_flag_goes_over_the_file_and_leaves_the_rest() {
         let every = Configuration::from_yaml("f", "nonsense: 1").unwrap_err().to_string();
-        let every = every.split("the fields are ").nth(1).unwrap().split(", ").filter(|field| *field != "receive");
+        let every = every.split("valid fields are ").nth(1).unwrap().split(", ").filter(|field| *field != "receive");
         for text in [LOWER, UPPER] {
             let fields: Vec<&str> = text.lines().filter_map(|line| line.split(':').next()).collect();
             assert_eq!(fields, every.clone().collect::<Vec<_>>());

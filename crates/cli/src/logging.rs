@@ -20,7 +20,10 @@ pub(crate) fn start(level: Option<&str>) -> Result<(), Failure> {
         _ => (USUAL, "--log-level"),
     };
     let filter = EnvFilter::try_new(rules).map_err(|error| {
-        Failure::usage(format!("{source} \"{rules}\": {error}; want error, warn, info, debug, trace, or rules of them"))
+        Failure::usage(format!(
+            "invalid {source} \"{rules}\": {error}; expected error, warn, info, debug, trace, or rules such as \
+             promarchive_pipeline=debug,warn"
+        ))
     })?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)

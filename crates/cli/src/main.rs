@@ -41,7 +41,7 @@ fn run(arguments: Arguments, origins: &Origins) -> Result<ExitCode, Failure> {
     logging::start(arguments.log_level.as_deref())?;
     // Values that are not text are no settings.
     for (given, meant) in arguments::misspelt(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())) {
-        tracing::warn!("the environment variable {given} is not known; did you mean {meant}?");
+        tracing::warn!("unknown environment variable {given}; did you mean {meant}?");
     }
     open_files::raise();
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -28,7 +28,8 @@ pub(crate) fn start(given: Option<ByteSize>) {
     let end = End {
         code: REACHED,
         before: format!("{line_end}error: the memory limit of {} was reached while reading ", bytes(limit)),
-        after: "; if you trust the archive, set a higher --memory-limit; if not, find out who wrote this".to_owned(),
+        after: "; if you trust the archive, increase --memory-limit; otherwise find out which program wrote this"
+            .to_owned(),
     };
     limit::set(usize::try_from(limit).unwrap_or(usize::MAX), end);
     limit::phase("the archive");

@@ -35,7 +35,8 @@ pub(crate) fn like_those_of(directory: &Path) -> io::Result<()> {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
             format!(
-                "{place} belongs to user {owner}, and this is user {user}: run this as the user of the receiver (sudo -u '#{owner}')"
+                "{place} belongs to user {owner}, but this command runs as user {user}: run it as the user of the \
+                 receiver (sudo -u '#{owner}')"
             ),
         ));
     }

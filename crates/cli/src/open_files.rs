@@ -10,6 +10,6 @@ use tracing::debug;
 pub(crate) fn raise() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
-        debug!("cannot raise the limit of open files: {error}");
+        debug!("cannot increase the limit of open files: {error}");
     }
 }

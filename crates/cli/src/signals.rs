@@ -21,10 +21,10 @@ pub(crate) fn stop() -> io::Result<impl Future<Output = ()> + Send> {
     }
     Ok(async move {
         any(&mut signals).await;
-        info!("stopping: finishing requests, then committing; a second signal ends at once");
+        info!("stopping: finishing requests, then committing; a second signal stops immediately");
         tokio::spawn(async move {
             any(&mut signals).await;
-            warn!("ended by a second signal; what was acknowledged is in the write-ahead log");
+            warn!("stopped by a second signal; acknowledged samples are in the write-ahead log");
             std::process::exit(INTERRUPTED);
         });
     })

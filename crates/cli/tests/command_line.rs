@@ -44,19 +44,19 @@ fn wrong_usage_is_named_and_ends_with_2() {
         (&["receive", "--flush-intervall", "5m"][..], &[][..], "'--flush-interval'"),
         (&["receve"], &[], "'receive'"),
         (&[], &[], "Usage:"),
-        (&["receive"], &[], "error: no archive is given: use --archive"),
-        (&["receive", "--archive", "s3://b"], &[], "buckets come later"),
+        (&["receive"], &[], "error: no archive is set: use --archive"),
+        (&["receive", "--archive", "s3://b"], &[], "buckets are not supported yet"),
         (&["receive", "--archive", "a", "--listen", "0.0.0.0:1"], &[], "--insecure-allow-unauthenticated"),
-        (&["receive", "--archive", "a", "--flush-interval", "5"], &[], "\"5\" is not a duration"),
+        (&["receive", "--archive", "a", "--flush-interval", "5"], &[], "invalid duration \"5\""),
         (&["receive", "--archive", "a", "--wal", "a/wal"], &[], "is inside the archive"),
-        (&tls, &[], "error: tlsCert is given without tlsKey"),
+        (&tls, &[], "error: tlsCert is set, but tlsKey is not"),
         (&["receive", "--archive", "a", "--config", "/no/such"], &[], "error: /no/such: cannot read the configuration"),
-        (&["receive", "--archive", "a", "--log-level", "a=b=c"], &[], "error: --log-level \"a=b=c\""),
+        (&["receive", "--archive", "a", "--log-level", "a=b=c"], &[], "error: invalid --log-level \"a=b=c\""),
         (&["receive"], &[("PROMARCHIVE_FLUSH_BYTES", "x")], "environment variable PROMARCHIVE_FLUSH_BYTES"),
         (&["receive", "--archive", "a"], &[("PROMARCHIVE_TOKENS", "")], "environment variable PROMARCHIVE_TOKENS"),
         (&["inspect"], &[], "<ARCHIVE|--archive <DIRECTORY>>"),
         (&["upgrade"], &[], "<ARCHIVE|--archive <DIRECTORY>>"),
-        (&["upgrade", "/no/such"], &[], "no archive here"),
+        (&["upgrade", "/no/such"], &[], "no archive found"),
         (&["verify", "a", "--output", "yaml"], &[], "possible values: table, json"),
     ] {
         let (code, out, err) = run(arguments, environment);
@@ -106,7 +106,7 @@ fn a_wrong_value_is_named_with_where_it_comes_from() {
     fs::write(&new, "archive: a\nreceive:\n  # Too long.\n  flushInterval: 2d\n").unwrap();
     let (old, new) = (old.to_str().unwrap(), new.to_str().unwrap());
     let variable = ("PROMARCHIVE_FLUSH_INTERVAL", "2d");
-    let bound = "error: flushInterval is 2d: want 100ms to 1d (set ";
+    let bound = "error: flushInterval is 2d, but must be 100ms to 1d (set ";
     for (arguments, environment, wants) in [
         (&["--archive", "a", "--flush-interval", "2d"][..], &[][..], format!("{bound}by --flush-interval)")),
         (&["--archive", "a"], &[variable], format!("{bound}by the environment variable PROMARCHIVE_FLUSH_INTERVAL)")),
@@ -117,7 +117,7 @@ fn a_wrong_value_is_named_with_where_it_comes_from() {
         (
             &["--config", old, "--flush-interval=4d"],
             &[variable],
-            "is 4d: want 100ms to 1d (set by --flush-int".to_owned(),
+            "is 4d, but must be 100ms to 1d (set by --flush-int".to_owned(),
         ),
         (&["--config", old, "--flush-interval", "1m", "--wal", "a/w"], &[], "(wal is set by --wal)".to_owned()),
         (&["--config", old, "--flush-interval", "1m", "--listen=[::]:1"], &[], "(set by --listen)".to_owned()),
@@ -127,7 +127,7 @@ fn a_wrong_value_is_named_with_where_it_comes_from() {
             &[],
             "(set by --flush-bytes)".to_owned(),
         ),
-        (&["--archive", "a", "--max-decoded-bytes", "1Gi"], &[], "lower these two\n".to_owned()),
+        (&["--archive", "a", "--max-decoded-bytes", "1Gi"], &[], "decrease these two\n".to_owned()),
     ] {
         let arguments: Vec<&str> = ["receive"].iter().chain(arguments).copied().collect();
         let (code, _, err) = run(&arguments, environment);
@@ -264,7 +264,7 @@ fn few_open_files_leave_some_for_the_tables() {
         assert!(log.read_line(&mut line).unwrap() > 0, "it ended");
         line
     };
-    let told = "only 68 connections at a time, because this process may have only 200 files open";
+    let told = "at most 68 connections are possible, because this process can open only 200 files";
     while !line().contains(told) {}
     let address = loop {
         if let Some((_, address)) = line().split_once("listening on http://") {

@@ -22,7 +22,7 @@ pub fn create_durably(directory: &Path, mode: u32) -> io::Result<()> {
         match DirBuilder::new().mode(mode).create(directory) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
             Err(_) if !directory.is_dir() => {
-                let fault = "it is no directory, or a link that leads to none";
+                let fault = "the path is not a directory, or is a symbolic link to something else";
                 return Err(io::Error::new(io::ErrorKind::NotADirectory, fault));
             }
             _ => sync(parent)?,

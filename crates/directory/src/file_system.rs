@@ -20,8 +20,9 @@ const PROBE_LINK: &str = ".promarchive.probe.link";
 /// A file system lacks something; trying again does not help.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the file system of the {what} {} ({kind}) cannot {}: what is acknowledged would not be safe there; use a file system that can, \
-     such as ext4, XFS or Btrfs, or a network volume that keeps to POSIX", .directory.display(), list(.lacks)
+    "the file system of the {what} {} ({kind}) cannot {}: acknowledged data would not be safe on it; use a file \
+     system that supports this, such as ext4, XFS or Btrfs, or a POSIX-compliant network \
+     volume", .directory.display(), list(.lacks)
 )]
 pub struct FileSystemError {
     what: &'static str,
@@ -70,7 +71,7 @@ pub(crate) fn check(
     }
     let mut note = |what, done: io::Result<()>| match done {
         Err(said) if is_unsupported(&said) => lacks.push(Lack { what, said }),
-        Err(error) => tracing::debug!(%error, directory = %directory.display(), "cannot {what} now"),
+        Err(error) => tracing::debug!(%error, directory = %directory.display(), "cannot {what}"),
         Ok(()) => {}
     };
     let (file, link) = (directory.join(PROBE_FILE), directory.join(PROBE_LINK));
@@ -113,11 +114,11 @@ fn kind(directory: &Path) -> String {
         (0x9123_683E, "Btrfs"),
         (0x00C3_6400, "Ceph"),
     ];
-    let Ok(found) = rustix::fs::statfs(directory) else { return "of an unknown kind".to_owned() };
+    let Ok(found) = rustix::fs::statfs(directory) else { return "unknown type".to_owned() };
     // The field is 32 bits wide in the kernel, and signed.
     let number = u64::try_from(found.f_type).unwrap_or_default() & 0xFFFF_FFFF;
     let known = KINDS.into_iter().find(|&(magic, _)| magic == number);
-    known.map_or_else(|| format!("of the kind {number:#x}"), |(_, name)| name.to_owned())
+    known.map_or_else(|| format!("type {number:#x}"), |(_, name)| name.to_owned())
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub enum DirectoryError {
     #[error(transparent)]
     FileSystem(#[from] FileSystemError),
     /// It cannot be made, or looked into.
-    #[error("cannot make or read {}: {source}", .path.display())]
+    #[error("cannot create or read {}: {source}", .path.display())]
     Io {
         /// Which.
         path: PathBuf,

@@ -10,7 +10,9 @@ use crate::open_plain;
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process holds it.
-    #[error("{what} {} belongs to another receiver that is running: stop that one, or give this one a directory of its own", .directory.display())]
+    #[error(
+        "the {what} {} is in use by another running receiver: stop that receiver, or use another directory for this \
+         one", .directory.display())]
     Held {
         /// What the directory is.
         what: &'static str,
@@ -18,7 +20,7 @@ pub enum LockError {
         directory: PathBuf,
     },
     /// The lock file cannot be made or locked.
-    #[error("cannot lock {what} {}: {source}", .directory.display())]
+    #[error("cannot lock the {what} {}: {source}", .directory.display())]
     Io {
         /// What the directory is.
         what: &'static str,

@@ -42,10 +42,10 @@ pub enum Unreadable {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// A directory.
-    #[error("it is a directory, and no plain file")]
+    #[error("it is a directory, not a regular file")]
     Directory,
     /// Anything else.
-    #[error("it is a pipe, a socket or a device, and no plain file: find out who made it, then remove it")]
+    #[error("it is a pipe, a socket or a device, not a regular file: find out who created it, then remove it")]
     Special,
 }
 
@@ -82,12 +82,13 @@ fn is_something_else(path: &Path) -> bool {
 fn no_plain_file(path: &Path) -> io::Error {
     let kind = match path.symlink_metadata() {
         Ok(found) if found.is_symlink() => "a symbolic link",
-        _ => "no plain file",
+        _ => "not a regular file",
     };
     io::Error::new(
         io::ErrorKind::InvalidInput,
         format!(
-            "{} is {kind}, and promarchive opens only plain files under this name: find out who made it, then remove it",
+            "{} is {kind}, but promarchive opens only regular files under this name: find out who created it, then \
+             remove it",
             path.display()
         ),
     )

@@ -28,7 +28,8 @@ async fn look(root: &Root, entry: &Entry, now: i64) -> Option<Finding> {
     }
     if staged_name(&entry.path).is_some() {
         let age_seconds = now.saturating_sub(entry.modified).max(0) / 1000;
-        let message = format!("a file that was never put in place: {} bytes, {age_seconds} s old", entry.bytes);
+        let message =
+            format!("a temporary file of a write that did not finish: {} bytes, {age_seconds} s old", entry.bytes);
         return Some(Finding::new(Check::Leftover, message));
     }
     let problem = match root.read_at_most(&entry.path, MOST_BYTES).await {

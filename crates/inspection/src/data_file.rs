@@ -61,10 +61,10 @@ fn checksum_problem(listed: &DataFile, file: &StoredFile) -> Option<Finding> {
     let wanted = listed.checksum?;
     let message = match file.checksum() {
         Ok(found) if found == wanted => return None,
-        Ok(found) => format!(
-            "its bytes are not those that were written: their XXH3-128 is {found:032x}, and the log says {wanted:032x}"
-        ),
-        Err(error) => format!("its bytes cannot be read: {error}"),
+        Ok(found) => {
+            format!("the content of the file has changed: its XXH3-128 is {found:032x}, but the log says {wanted:032x}")
+        }
+        Err(error) => format!("the file cannot be read: {error}"),
     };
     Some(Finding::new(Check::FileChecksum, message))
 }
@@ -88,7 +88,7 @@ fn open(file: &StoredFile, size: u64) -> Result<Arc<ParquetMetaData>, Box<Findin
         .into_iter()
         .any(|chunk| chunk_range(chunk).is_none_or(|(start, length)| start.saturating_add(length) > size))
     {
-        return Err(unreadable("footer", "a column lies outside the file".into()));
+        return Err(unreadable("footer", "a column is outside the file".into()));
     }
     guarded(|| Ok(check_page_index(file, &footer)?)).map_err(|cause| unreadable("page index", cause))?;
     // Rows are read without it: pages then follow each other, and each is looked at before it is decompressed.
@@ -105,9 +105,9 @@ fn schema_problem(table: Table, label_columns: &LabelColumns, footer: &ParquetMe
     let expected = plain(&arrow_schema(table, label_columns));
     let differs = expected.fields().iter().zip(found.fields()).find(|(expected, found)| !same_field(expected, found));
     match differs {
-        Some((expected, found)) => Some(format!("column {found} instead of {expected}")),
+        Some((expected, found)) => Some(format!("found column {found}, expected {expected}")),
         None if expected.fields().len() == found.fields().len() => None,
-        None => Some(format!("{} columns instead of {}", found.fields().len(), expected.fields().len())),
+        None => Some(format!("found {} columns, expected {}", found.fields().len(), expected.fields().len())),
     }
 }
 
@@ -137,7 +137,10 @@ fn value_statistics(
         columns(table, label_columns).into_iter().filter(|column| matches!(column.kind, Kind::Double | Kind::Doubles));
     for column in doubles {
         if added.is_some_and(|added| added.has_bounds_of(&column.name)) {
-            return Some(Finding::new(Check::ValueStatistics, format!("the log has statistics on {}", column.name)));
+            return Some(Finding::new(
+                Check::ValueStatistics,
+                format!("the log has statistics for column {}", column.name),
+            ));
         }
         for (row_group, group) in footer.row_groups().iter().enumerate() {
             let mut its_chunks =
@@ -148,7 +151,7 @@ fn value_statistics(
                 bounds || chunk.column_index_offset().is_some()
             });
             if has {
-                let message = format!("the file has statistics on {}", column.name);
+                let message = format!("the file has statistics for column {}", column.name);
                 return Some(Finding::new(Check::ValueStatistics, message).row_group(row_group));
             }
         }
@@ -178,7 +181,7 @@ fn read_rows(
         }
         let found = rows.rows() - before;
         if i64::try_from(found) != Ok(group.num_rows()) {
-            let message = format!("the footer says {} rows, and there are {found}", group.num_rows());
+            let message = format!("the footer says {} rows, but the row group has {found}", group.num_rows());
             checked.findings.push(Finding::new(Check::Statistics, message).row_group(row_group));
         }
         checked.findings.extend(
@@ -219,7 +222,7 @@ fn locate(
     cause: String,
 ) -> Finding {
     let unlocated =
-        Finding::new(Check::FileUnreadable, format!("its rows cannot be read: {cause}")).row_group(row_group);
+        Finding::new(Check::FileUnreadable, format!("the rows cannot be read: {cause}")).row_group(row_group);
     let rows = match batch_rows(file, footer, row_group) {
         Ok(rows) => rows,
         Err(FootprintError::Header { offset, .. }) => return unlocated.offset(offset),
@@ -240,10 +243,8 @@ fn locate(
             Ok(())
         });
         if let (Err(cause), Some((start, length))) = (read, chunk_range(chunk)) {
-            let message = format!(
-                "column {} cannot be read, in {length} bytes from offset {start}: {cause}",
-                chunk.column_path()
-            );
+            let message =
+                format!("column {} cannot be read ({length} bytes from offset {start}): {cause}", chunk.column_path());
             return Finding::new(Check::FileUnreadable, message).row_group(row_group).offset(start);
         }
     }
@@ -258,16 +259,18 @@ fn group_problem(group: &RowGroupMetaData, actual: &Bounds) -> Option<String> {
     };
     let (min, max) = actual.metric.as_ref()?;
     if side("metric", false).is_some_and(|bound| bound > min.as_bytes()) {
-        return Some(format!("the footer's smallest metric is larger than {min:?}"));
+        return Some(format!("the smallest metric in the footer is larger than {min:?} in the rows"));
     }
     if side("metric", true).is_some_and(|bound| bound < max.as_bytes()) {
-        return Some(format!("the footer's largest metric is smaller than {max:?}"));
+        return Some(format!("the largest metric in the footer is smaller than {max:?} in the rows"));
     }
     let number = |bytes: &[u8]| bytes.first_chunk().map(|bytes| i64::from_le_bytes(*bytes));
     let (min, max) = actual.timestamp?;
     let bounds = (side("timestamp", false).and_then(number), side("timestamp", true).and_then(number));
     if bounds.0.is_some_and(|bound| bound > min) || bounds.1.is_some_and(|bound| bound < max) {
-        return Some(format!("the footer's timestamps {bounds:?} do not bound {min} to {max}"));
+        return Some(format!(
+            "the timestamps {bounds:?} in the footer do not include the timestamps {min} to {max} of the rows"
+        ));
     }
     None
 }
@@ -275,20 +278,22 @@ fn group_problem(group: &RowGroupMetaData, actual: &Bounds) -> Option<String> {
 /// How the statistics in the log differ from the rows.
 fn listed_problem(stats: Option<&FileStats>, rows: u64, actual: &Bounds) -> Option<Finding> {
     let Some(stats) = stats else {
-        return Some(Finding::new(Check::StatisticsMissing, "the log has no statistics of it that can be read"));
+        return Some(Finding::new(Check::StatisticsMissing, "the log has no readable statistics for this file"));
     };
     let wrong = |message: String| Some(Finding::new(Check::Statistics, message));
     if stats.rows != rows {
-        return wrong(format!("the log says {} rows, and there are {rows}", stats.rows));
+        return wrong(format!("the log says {} rows, but the file has {rows}", stats.rows));
     }
     if let (Some((min, max)), Some((lower, upper))) = (&actual.metric, &stats.metric)
         && (lower > min || upper < max)
     {
-        return wrong(format!("the log's metrics {lower:?} to {upper:?} do not bound {min:?} to {max:?}"));
+        return wrong(format!(
+            "the metrics {lower:?} to {upper:?} in the log do not include the metrics {min:?} to {max:?} of the rows"
+        ));
     }
     match (actual.timestamp, stats.timestamp) {
         (Some(actual), Some(listed)) if actual != listed => wrong(format!(
-            "the log says timestamps {} to {}, and they are {} to {}",
+            "the log says timestamps {} to {}, but the rows have timestamps {} to {}",
             listed.0, listed.1, actual.0, actual.1
         )),
         _ => None,

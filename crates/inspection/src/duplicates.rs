@@ -78,7 +78,7 @@ impl Duplicates {
                 (Some(a), Some(b)) if horizon.contains(&a) && horizon.contains(&b) => Check::DuplicateInHorizon,
                 _ => Check::Duplicate,
             };
-            let message = format!("{count} rows are in {} as well, such as {example}", b.path);
+            let message = format!("{count} rows are also in {}, for example {example}", b.path);
             Some(Finding::new(check, message).file(&a.path))
         };
         self.pairs.iter().filter_map(finding).collect()

@@ -28,17 +28,20 @@ impl fmt::Display for Severity {
     }
 }
 
-const RESTORE: &str =
-    "restore this file from a backup of the archive; without one its rows are lost, and all other files stay usable";
+const RESTORE: &str = "restore this file from a backup of the archive; without a backup, its rows are lost, but all other files stay \
+     usable";
 const RESTORE_LOG: &str =
-    "restore this file of the table's log from a backup; until then do not let anything write to the table";
+    "restore this file of the table's log from a backup; until then, do not let any program write to the table";
 const RESTORE_WHOLE_LOG: &str =
-    "restore the table's log from a backup; until then do not let anything write to the table";
+    "restore the table's log from a backup; until then, do not let any program write to the table";
 /// Of a checksum that another program has put into the table's log.
-pub(super) const REMOVE_SPECIAL_FILE: &str = "find out who made it, and remove it; if it stands in the place of a file of the log, restore that file from a backup";
-pub(super) const MOVE_CHECKSUM: &str = "move this file out of _delta_log, as promarchive does not need it, and find out which program writes to the archive";
-const FOREIGN: &str = "the file is not as promarchive writes it: find out what else writes to the archive, or keep the file and report this as a bug";
-const REPORT: &str = "keep the archive as it is, and report this as a bug with the receiver's log";
+pub(super) const REMOVE_SPECIAL_FILE: &str =
+    "find out who created it, and remove it; if it has replaced a file of the log, restore that file from a backup";
+pub(super) const MOVE_CHECKSUM: &str = "move this file out of _delta_log, because promarchive does not need it, and find out which program writes to the \
+     archive";
+const FOREIGN: &str = "promarchive does not write such files: find out which other program writes to the archive; if there is none, \
+     keep the file and report this as a bug";
+const REPORT: &str = "do not change the archive, and report this as a bug with the receiver's log";
 
 macro_rules! checks {
     ($($(#[doc = $doc:literal])* $variant:ident $name:literal $severity:ident $advice:expr;)*) => {
@@ -70,7 +73,9 @@ macro_rules! checks {
 
 checks! {
     /// A table of the archive is not there.
-    TableMissing "table-missing" Warning "nothing is lost if the archive is new: the receiver makes missing tables when it starts; otherwise restore the table from a backup";
+    TableMissing "table-missing" Warning
+        "if the archive is new, nothing is lost: the receiver creates missing tables when it starts; otherwise \
+         restore the table from a backup";
     /// A version of the log is missing.
     LogGap "log-gap" Error RESTORE_LOG;
     /// A commit cannot be read.
@@ -78,7 +83,7 @@ checks! {
     /// The table asks for features that promarchive does not know.
     LogProtocol "log-protocol" Error OTHER_PROTOCOL;
     /// The table's schema, partitions or properties are not the documented ones.
-    LogSchema "log-schema" Error "the tables are written by promarchive alone: restore the table from before the change";
+    LogSchema "log-schema" Error "only promarchive may write to the tables: restore the table from a backup made before the change";
     /// A writer's position went back.
     LogTransaction "log-transaction" Error REPORT;
     /// A commit adds a file that is there, or removes one that is not.
@@ -86,9 +91,10 @@ checks! {
     /// A commit was not made by promarchive.
     LogForeign "log-foreign" Warning "find out which program changed the table: promarchive must be the only one that writes to it";
     /// A checkpoint cannot be read.
-    CheckpointUnreadable "checkpoint-unreadable" Error "move the checkpoint file and _last_checkpoint out of _delta_log: the commits hold all that it holds";
+    CheckpointUnreadable "checkpoint-unreadable" Error "move the checkpoint file and _last_checkpoint out of _delta_log: the commits contain the same information";
     /// Readers that start from the checkpoint see other files than the commits list.
-    CheckpointDiffers "checkpoint-differs" Error "move the checkpoint files and _last_checkpoint out of _delta_log: the commits hold all that they hold";
+    CheckpointDiffers "checkpoint-differs" Error
+        "move the checkpoint files and _last_checkpoint out of _delta_log: the commits contain the same information";
     /// A listed file is not there.
     FileMissing "file-missing" Error RESTORE;
     /// A listed file has another size.
@@ -100,7 +106,9 @@ checks! {
     /// A file's columns are not the documented ones.
     FileSchema "file-schema" Error FOREIGN;
     /// A listed file was not written by promarchive.
-    FileOrigin "file-origin" Warning "find out which program changed the table: promarchive must be the only one that writes to it. The receiver leaves the file as it is";
+    FileOrigin "file-origin" Warning
+        "find out which program changed the table: promarchive must be the only one that writes to it. The receiver \
+         does not change the file";
     /// Statistics do not match the rows: readers skip rows that they should see.
     Statistics "statistics" Error FOREIGN;
     /// A listed file has no statistics.
@@ -126,25 +134,29 @@ checks! {
     /// The same row in the newest flush and the one before it.
     DuplicateInHorizon "duplicate-in-horizon" Error REPORT;
     /// The same row in two files further apart.
-    Duplicate "duplicate" Note "something was sent again after the receiver's horizon; nothing takes the copies out yet, but a query can leave them out";
+    Duplicate "duplicate" Note
+        "a sender sent samples again after the receiver's horizon; nothing removes the copies yet, but a query can \
+         ignore them";
     /// A file that a crash left, or that is being written now.
-    Leftover "leftover" Note "readers do not see it; it may be deleted once it is older than a day";
+    Leftover "leftover" Note "readers do not see this file; you can delete it when it is older than a day";
     /// Files that later versions no longer list.
-    Removed "removed" Note "readers do not see them; older versions of the table need them";
+    Removed "removed" Note "readers do not see these files; older versions of the table need them";
     /// A file that nothing of promarchive puts there.
-    UnexpectedFile "unexpected-file" Warning "readers do not see it; move it away if nothing else needs it";
+    UnexpectedFile "unexpected-file" Warning "readers do not see this file; move it out of the archive if no other program needs it";
     /// A control record that is not whole.
-    ControlRecord "control-record" Warning "remove it: promarchive writes another one where it needs one";
+    ControlRecord "control-record" Warning "remove it: promarchive writes a new one when needed";
     /// A directory or file that cannot be looked at.
-    DirectoryUnreadable "directory-unreadable" Error "check the permissions, and run verify again";
+    DirectoryUnreadable "directory-unreadable" Error "check the permissions, then run verify again";
     /// A table holds positions that the WAL has never given out.
-    WalBehind "wal-behind" Error "the WAL directory is an older copy, or lost segments: records may be lost; a receiver started on it goes on above the tables' positions";
+    WalBehind "wal-behind" Error
+        "the WAL directory is an older copy, or has lost segments: records may be lost; a receiver with this WAL \
+         continues after the tables' positions";
     /// A WAL segment is damaged.
-    WalDamaged "wal-damaged" Error "the receiver replays all other records; keep the segment for a closer look before it is purged";
+    WalDamaged "wal-damaged" Error "the receiver replays all other records; copy the segment before it is purged if you want to examine it";
     /// The WAL cannot be read.
-    WalUnreadable "wal-unreadable" Error "check that the path is the receiver's WAL directory, and its permissions";
+    WalUnreadable "wal-unreadable" Error "check that the path is the receiver's WAL directory, and check its permissions";
     /// The last record of a WAL segment was never completed.
-    WalTorn "wal-torn" Note "it was never acknowledged; the receiver skips it";
+    WalTorn "wal-torn" Note "this record was never acknowledged; the receiver skips it";
 }
 
 /// The most that a message takes: some label sets fit in, and a line can still be read.

@@ -44,7 +44,7 @@ pub enum InspectionError {
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     /// A table's log cannot be read.
-    #[error("{0}; `promarchive verify` tells what is damaged")]
+    #[error("{0}; run `promarchive verify` to find what is damaged")]
     Log(#[from] LogError),
     /// Its directory cannot be read.
     #[error("{0}")]
@@ -209,7 +209,7 @@ pub async fn inspect(store: &Store, progress: &dyn Progress) -> Result<Inspectio
         let Some(snapshot) = log.load().await? else {
             inspection
                 .problems
-                .push(format!("table {} is not there; the receiver makes it when it starts", table.name()));
+                .push(format!("table {} does not exist; the receiver creates it when it starts", table.name()));
             continue;
         };
         let files = snapshot.files().await?;
@@ -364,7 +364,7 @@ async fn count_series(
             Err(cause) => {
                 let path = &file.path;
                 problems.push(format!(
-                    "{}/{path}: {cause}; series are not counted; `promarchive verify` tells more",
+                    "{}/{path}: {cause}; series are not counted; run `promarchive verify` for details",
                     table.name()
                 ));
             }

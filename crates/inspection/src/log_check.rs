@@ -79,7 +79,7 @@ impl LogState {
                 };
                 let file = format!("_delta_log/{expected:020}.json");
                 self.findings
-                    .push(Finding::new(Check::LogGap, format!("{missing}, version {version} is there")).file(file));
+                    .push(Finding::new(Check::LogGap, format!("{missing}, but version {version} exists")).file(file));
             }
             expected = version.saturating_add(1);
         }
@@ -88,7 +88,7 @@ impl LogState {
     fn apply(&mut self, table: Table, version: Version, file: &str, commit: RawCommit) {
         let mut report = |check, message: String| self.findings.push(Finding::new(check, message).file(file));
         if version == 0 && (commit.protocol.is_none() || commit.metadata.is_none()) {
-            report(Check::LogSchema, "version 0 lacks the table's protocol or schema".into());
+            report(Check::LogSchema, "version 0 does not contain the table's protocol or schema".into());
         }
         match commit.protocol.as_ref().map(TableProtocol::parse) {
             Some(Ok(protocol)) => self.protocol = Some(protocol),
@@ -105,7 +105,7 @@ impl LogState {
             }
         }
         if version > 0 && !commit.is_ours() {
-            report(Check::LogForeign, format!("version {version} carries no receiver's transaction"));
+            report(Check::LogForeign, format!("version {version} has no transaction of a receiver"));
         }
         if let Some(action) = commit.foreign.first() {
             report(
@@ -136,7 +136,7 @@ impl LogState {
         for path in commit.removed {
             // After a version that could not be read nobody knows what is listed.
             if self.active.remove(&path).is_none() && self.complete {
-                let message = format!("version {version} removes {path}, which is not listed");
+                let message = format!("version {version} removes {path}, but this file is not listed");
                 self.findings.push(Finding::new(Check::LogConflict, message).file(file));
             }
             self.removed.insert(path);
@@ -145,7 +145,7 @@ impl LogState {
             self.removed.remove(&added.path);
             let path = added.path.clone();
             if self.active.insert(path.clone(), added).is_some() && self.complete {
-                let message = format!("version {version} adds {path} a second time");
+                let message = format!("version {version} adds {path}, but this file is already listed");
                 self.findings.push(Finding::new(Check::LogConflict, message).file(file));
             }
         }

@@ -150,7 +150,7 @@ impl<'a> RowChecks<'a> {
             self.group.add_timestamp(timestamp);
             if !(self.day..self.day.saturating_add(DAY_MS)).contains(&timestamp) {
                 let day = Date::of(timestamp);
-                self.fail(Check::Partition, || format!("timestamp {timestamp} ms is of {day}"));
+                self.fail(Check::Partition, || format!("timestamp {timestamp} ms is in day {day}"));
             }
             self.check_id(&columns, row);
             // Mostly the row before says the same, in the same entries of the dictionaries.
@@ -173,10 +173,10 @@ impl<'a> RowChecks<'a> {
         match self.table.raw() {
             Some(Raw::Metadata) => return,
             _ if timestamp < before => {
-                self.fail(Check::RowOrder, || format!("timestamp {timestamp} ms after {before} ms"))
+                self.fail(Check::RowOrder, || format!("timestamp {timestamp} ms follows {before} ms"))
             }
             Some(Raw::Samples | Raw::Histograms) if timestamp == before => {
-                self.fail(Check::DuplicateInFlush, || format!("timestamp {timestamp} ms of one series twice"));
+                self.fail(Check::DuplicateInFlush, || format!("the same series has timestamp {timestamp} ms twice"));
             }
             _ => {}
         }
@@ -192,7 +192,7 @@ impl<'a> RowChecks<'a> {
         }
         let identity = exemplar_hash(batch, row);
         if !self.exemplars.insert(identity) {
-            self.fail(Check::DuplicateInFlush, || "one exemplar of one series twice".into());
+            self.fail(Check::DuplicateInFlush, || "the same series has the same exemplar twice".into());
         }
     }
 
@@ -200,7 +200,7 @@ impl<'a> RowChecks<'a> {
         self.group.add_metric(metric);
         let out_of_order = self.series.as_ref().is_some_and(|last| (&*last.metric, &*last.labels) > (metric, labels));
         if out_of_order {
-            self.fail(Check::RowOrder, || format!("{metric}{labels} after a later series"));
+            self.fail(Check::RowOrder, || format!("{metric}{labels} follows a series that must come after it"));
         }
         let mut series = Series { metric: metric.to_owned(), labels: labels.to_owned(), id: 0, columns: None };
         if self.table.has_series() {
@@ -208,7 +208,7 @@ impl<'a> RowChecks<'a> {
             series.columns = self.labels(labels);
         }
         if metric.is_empty() {
-            self.fail(Check::Labels, || "no metric".into());
+            self.fail(Check::Labels, || "the metric name is missing".into());
         }
         self.series = Some(series);
     }
@@ -224,11 +224,13 @@ impl<'a> RowChecks<'a> {
         };
         let canonical = labels_text(labels.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         if canonical != text {
-            self.fail(Check::Labels, || format!("labels {text:?} are {canonical:?} in canonical form"));
+            self.fail(Check::Labels, || {
+                format!("labels {text:?} are not canonical; the canonical form is {canonical:?}")
+            });
         } else if labels.contains_key(METRIC_NAME)
             || labels.iter().any(|(name, value)| name.is_empty() || value.is_empty())
         {
-            self.fail(Check::Labels, || format!("labels {text:?} hold the metric's name, or something empty"));
+            self.fail(Check::Labels, || format!("labels {text:?} contain the metric name, or an empty name or value"));
         }
         Some(self.label_columns.names().iter().map(|name| labels.remove(name)).collect())
     }
@@ -239,7 +241,7 @@ impl<'a> RowChecks<'a> {
             return;
         };
         if found != expected {
-            self.fail(Check::SeriesId, || format!("series_id is {found} instead of {expected}"));
+            self.fail(Check::SeriesId, || format!("series_id is {found}, but must be {expected}"));
         }
     }
 
@@ -248,7 +250,7 @@ impl<'a> RowChecks<'a> {
         let mut label_columns = self.label_columns.names().iter().zip(&columns.label_columns).zip(expected);
         let wrong = label_columns.find(|((_, column), expected)| column.get(row) != expected.as_deref());
         let Some(((name, column), _)) = wrong else { return true };
-        let detail = format!("column {name} is {:?}, and labels are {labels}", column.get(row));
+        let detail = format!("column {name} is {:?}, but labels are {labels}", column.get(row));
         self.fail(Check::LabelColumn, || detail);
         false
     }
@@ -268,10 +270,10 @@ impl<'a> RowChecks<'a> {
             if stale.value(row) != values.is_null(row) {
                 let (marked, null) = (stale.value(row), values.is_null(row));
                 self.fail(Check::Stale, || {
-                    format!("stale is {marked}, and the value is {}null", if null { "" } else { "not " })
+                    format!("stale is {marked}, but the value is {}null", if null { "" } else { "not " })
                 });
             } else if values.is_valid(row) && values.value(row).to_bits() == STALE_NAN {
-                self.fail(Check::Stale, || "the value is the stale marker's NaN instead of null".into());
+                self.fail(Check::Stale, || "the value is the NaN of a stale marker, but must be null".into());
             }
             self.row += 1;
         }
@@ -291,7 +293,7 @@ impl<'a> RowChecks<'a> {
                 [&integers, &floats].map(|kind| kind.iter().filter(|column| column.is_valid(row)).count());
             if !matches!((integers, floats), (4, 0) | (0, 4)) {
                 self.fail(Check::Histogram, || {
-                    "neither an integer nor a float histogram: counts of both kinds, or missing ones".into()
+                    "the histogram has both integer and float counts, or counts are missing".into()
                 });
             }
             self.row += 1;

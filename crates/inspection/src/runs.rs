@@ -19,7 +19,7 @@ const MOST_RUNS: usize = 4 << 20;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Malformed {
     /// It does not hold what its header promises.
-    #[error("the indices of a page end after {found} of {expected} rows")]
+    #[error("a page has indices for only {found} of {expected} rows")]
     Ends {
         /// Rows that are there.
         found: u64,
@@ -27,7 +27,7 @@ pub(super) enum Malformed {
         expected: u64,
     },
     /// The index changes so often that rows cannot be sorted by series.
-    #[error("its rows are not sorted: they are more than {MOST_RUNS} runs")]
+    #[error("the rows are not sorted: they have more than {MOST_RUNS} runs")]
     TooManyRuns,
 }
 

@@ -118,13 +118,14 @@ fn count_group(
     let mut left: Option<Run> = None;
     for metric in metrics {
         let place = found.get_mut(metric.index as usize);
-        let (all_rows, its_series) = place.ok_or_else(|| refused("metric", "points outside its dictionary"))?;
+        let (all_rows, its_series) = place.ok_or_else(|| refused("metric", "has an index outside its dictionary"))?;
         *all_rows = all_rows.saturating_add(metric.rows);
         let mut rows = metric.rows;
         while rows > 0 {
             let run = left.take().or_else(|| series.next()).ok_or_else(|| refused("series_id", "has too few rows"))?;
-            let id =
-                ids.get(run.index as usize).ok_or_else(|| refused("series_id", "points outside its dictionary"))?;
+            let id = ids
+                .get(run.index as usize)
+                .ok_or_else(|| refused("series_id", "has an index outside its dictionary"))?;
             its_series.push(*id);
             let rest = run.rows.saturating_sub(rows);
             rows = rows.saturating_sub(run.rows);
@@ -162,9 +163,9 @@ impl RunsError {
 /// The dictionary page and the runs of a column chunk without nulls.
 fn read_runs(file: &StoredFile, chunk: &ColumnChunkMetaData, rows: u64) -> Result<(Bytes, Vec<Run>), RunsError> {
     if chunk.column_descr().max_def_level() > 0 || chunk.column_descr().max_rep_level() > 0 {
-        return Err(RunsError::Problem("may be null or repeated, unlike the documented schema"));
+        return Err(RunsError::Problem("is nullable or repeated, unlike in the documented schema"));
     }
-    let (start, length) = chunk_range(chunk).ok_or(RunsError::Problem("lies at a negative offset"))?;
+    let (start, length) = chunk_range(chunk).ok_or(RunsError::Problem("has a negative offset"))?;
     let range = Arc::new(file.load(start, length)?);
     let mut pages = SerializedPageReader::new(range, chunk, usize::try_from(rows).unwrap_or(usize::MAX), None)?;
     let (mut dictionary, mut runs) = (Bytes::new(), Vec::new());
@@ -181,12 +182,14 @@ fn read_runs(file: &StoredFile, chunk: &ColumnChunkMetaData, rows: u64) -> Resul
             }
         };
         if !matches!(page.encoding(), Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY) {
-            return Err(RunsError::Problem("is not dictionary-encoded, unlike what this program writes"));
+            return Err(RunsError::Problem(
+                "is not dictionary-encoded, but promarchive writes only dictionary-encoded columns",
+            ));
         }
         append_runs(&indices, u64::from(values), &mut runs).map_err(RunsError::Page)?;
     }
     if total(runs.iter().map(|run| run.rows)) != rows {
-        return Err(RunsError::Problem("has another number of rows than its row group"));
+        return Err(RunsError::Problem("does not have as many rows as its row group"));
     }
     Ok((dictionary, runs))
 }
@@ -200,9 +203,9 @@ fn texts(page: Bytes) -> Result<Vec<String>, RunsError> {
     let mut rest = &*page;
     while let Some((length, bytes)) = rest.split_first_chunk() {
         let text = bytes.split_at_checked(u32::from_le_bytes(*length) as usize);
-        let (text, after) = text.ok_or(RunsError::Problem("has a dictionary that ends too soon"))?;
+        let (text, after) = text.ok_or(RunsError::Problem("has an incomplete dictionary"))?;
         if texts.len() >= MOST_TEXTS {
-            return Err(RunsError::Problem("has more texts in its dictionary than a row group has series"));
+            return Err(RunsError::Problem("has more values in its dictionary than a row group has series"));
         }
         texts.push(String::from_utf8_lossy(text).into_owned());
         rest = after;

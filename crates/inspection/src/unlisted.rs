@@ -31,16 +31,16 @@ pub(super) fn sort_out(entries: &[Entry], listed: &BTreeSet<&str>, removed: &Has
             unlisted.findings.push(Finding::new(Check::Leftover, message).file(path));
             unlisted.leftovers.push(Leftover { file: path.to_owned(), bytes: entry.bytes, age_seconds });
         } else if !entry.is_readable && is_log(path) {
-            let message = "neither a file nor a directory: readers that open it wait, or fail";
+            let message = "this is neither a file nor a directory: readers that open it block or fail";
             unlisted.findings.push(Finding::new(Check::LogUnreadable, message).file(path).advice(REMOVE_SPECIAL_FILE));
         } else if entry.is_file && path.starts_with("_delta_log/") && is_checksum(path) {
-            let message = "a checksum that promarchive did not write: readers of the table may use it";
+            let message = "promarchive did not write this checksum, but readers of the table may use it";
             unlisted.findings.push(Finding::new(Check::UnexpectedFile, message).file(path).advice(MOVE_CHECKSUM));
         } else if !(entry.is_file && is_log(path)) {
             let kind = if entry.is_file { "a file" } else { "neither a file nor a directory" };
-            unlisted
-                .findings
-                .push(Finding::new(Check::UnexpectedFile, format!("{kind} that is none of promarchive's")).file(path));
+            unlisted.findings.push(
+                Finding::new(Check::UnexpectedFile, format!("{kind} that promarchive did not create")).file(path),
+            );
         }
     }
     if kept > 0 {
@@ -60,5 +60,5 @@ fn leftover(path: &str) -> Option<&'static str> {
         return Some("a data file that was never committed");
     }
     let name = staged_name(path)?;
-    (is_log(name) || DataFilePath::parse(name).is_some()).then_some("a file that was never put in place")
+    (is_log(name) || DataFilePath::parse(name).is_some()).then_some("a temporary file of a write that did not finish")
 }

@@ -57,7 +57,7 @@ pub async fn verify(
                 return Err(ArchiveError::missing(store.location()));
             }
             None if run.findings.iter().any(|finding| finding.table == Some(table.name())) => {}
-            None => run.find(table, Finding::new(Check::TableMissing, "the table is not there")),
+            None => run.find(table, Finding::new(Check::TableMissing, "the table does not exist")),
         }
     }
     let horizon = horizon(&opened);
@@ -222,7 +222,7 @@ impl Run<'_> {
         let mut findings = Vec::new();
         while let Some((file, stored, checked)) = checks.next().await {
             if file.origin == Origin::Foreign {
-                let message = "promarchive has not written this file, or a later version has";
+                let message = "this file was not written by promarchive, or was written by a newer version";
                 findings.push(Finding::new(Check::FileOrigin, message).file(&file.path));
             }
             report.rows = report.rows.saturating_add(checked.rows);
@@ -267,7 +267,7 @@ impl Run<'_> {
             }
             Err(cause) => {
                 let first = candidates.first().map(|file| file.path.clone()).unwrap_or_default();
-                let message = format!("the day's files cannot be compared: {cause}");
+                let message = format!("the files of this day cannot be compared: {cause}");
                 self.find(table, Finding::new(Check::FileUnreadable, message).file(first));
                 0
             }
@@ -303,7 +303,8 @@ impl Run<'_> {
             let committed = opened.log.positions.get(&tail.writer.to_string()).copied().unwrap_or(0);
             if u64::try_from(committed).is_ok_and(|committed| committed > tail.tail.get()) {
                 let message = format!(
-                    "the table has records up to position {committed} of this WAL, which remembers none after {}",
+                    "the table has records up to position {committed} of this WAL, but the last position in the WAL \
+                     is {}",
                     tail.tail
                 );
                 self.find(opened.table, Finding::new(Check::WalBehind, message));
@@ -313,7 +314,7 @@ impl Run<'_> {
 }
 
 async fn snapshot(log: &DeltaLog) -> Result<(Arc<dyn Snapshot>, Vec<DataFile>), LogError> {
-    let missing = || LogError::Store { place: format!("{log:?}"), cause: "no version".into() };
+    let missing = || LogError::Store { place: format!("{log:?}"), cause: "the table has no version".into() };
     let snapshot = log.load().await?.ok_or_else(missing)?;
     let files = snapshot.files().await?;
     Ok((snapshot, files))
@@ -324,22 +325,21 @@ async fn difference(log: &LogState, snapshot: &dyn Snapshot, files: &[DataFile])
     let mut differences = Vec::new();
     let (protocol, seen_protocol) = (log.protocol, snapshot.protocol());
     if let Some(protocol) = protocol.filter(|&protocol| protocol != seen_protocol) {
-        differences
-            .push(format!("to other programs the protocol is {seen_protocol}, and by the commits it is {protocol}"));
+        differences.push(format!("readers see the protocol {seen_protocol}, but the commits say {protocol}"));
     }
     let seen: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
     if let Some(path) = seen.iter().find(|path| !log.active.contains_key(**path)) {
-        differences.push(format!("readers see {path}, which the commits do not list"));
+        differences.push(format!("readers see {path}, but the commits do not list it"));
     }
     if let Some(path) = log.active.keys().find(|path| !seen.contains(path.as_str())) {
-        differences.push(format!("readers do not see {path}, which the commits list"));
+        differences.push(format!("readers do not see {path}, but the commits list it"));
     }
     for (writer, &position) in &log.positions {
         let Ok(id) = writer.parse() else { continue };
         match snapshot.transaction(id).await {
             Ok(seen) if seen == u64::try_from(position).ok() => {}
             Ok(seen) => differences
-                .push(format!("writer {writer} is at position {seen:?} to readers, and at {position} by the commits")),
+                .push(format!("readers see position {seen:?} for writer {writer}, but the commits say {position}")),
             Err(e) => differences.push(format!("the position of writer {writer} cannot be read: {e}")),
         }
     }
@@ -357,7 +357,7 @@ async fn read_file(
         |check, message: String| CheckedFile { findings: vec![Finding::new(check, message)], ..CheckedFile::default() };
     match stored.size_there().await {
         Ok(Some(size)) if size != file.size => {
-            failed(Check::FileSize, format!("it has {size} bytes, and the log says {}", file.size))
+            failed(Check::FileSize, format!("the file has {size} bytes, but the log says {}", file.size))
         }
         Ok(Some(_)) => {
             let checked = tokio::task::spawn_blocking(move || {
@@ -366,7 +366,7 @@ async fn read_file(
             });
             checked.await.unwrap_or_else(|panic| failed(Check::FileUnreadable, panic.to_string()))
         }
-        Ok(None) => failed(Check::FileMissing, "it is not there".into()),
+        Ok(None) => failed(Check::FileMissing, "the file does not exist".into()),
         Err(e) => failed(Check::FileUnreadable, e.to_string()),
     }
 }

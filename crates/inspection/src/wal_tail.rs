@@ -28,7 +28,7 @@ pub(super) fn read_tail(directory: &Path) -> Result<WalTail, Box<Finding>> {
     let unreadable = |message: String| Box::new(Finding::new(Check::WalUnreadable, message));
     // `RealDisk` would make a directory that is missing.
     if !directory.is_dir() {
-        return Err(unreadable(format!("{}: no WAL directory here", directory.display())));
+        return Err(unreadable(format!("{}: the WAL directory does not exist", directory.display())));
     }
     let disk = RealDisk::open(directory).map_err(|e| unreadable(format!("{}: {e}", directory.display())))?;
     let disk: Arc<dyn Disk> = Arc::new(ReadOnly(disk));
@@ -41,7 +41,7 @@ pub(super) fn read_tail(directory: &Path) -> Result<WalTail, Box<Finding>> {
             Err(WalError::Io { source, .. }) if source.kind() == ErrorKind::NotFound && tries < TRIES => {}
             Err(WalError::Io { source, .. }) if source.kind() == ErrorKind::ReadOnlyFilesystem => {
                 return Err(unreadable(format!(
-                    "{}: no WAL in this directory (there is no file `writer`)",
+                    "{}: this directory has no WAL (the file `writer` is missing)",
                     directory.display()
                 )));
             }
@@ -61,13 +61,12 @@ fn try_read(disk: &Arc<dyn Disk>) -> Result<WalTail, WalError> {
 
 fn findings(recovery: &Recovery) -> Vec<Finding> {
     let damage = recovery.damage.iter().map(|damage| {
-        let missing =
-            damage.missing.as_ref().map(|m| format!(", and with them at most records {} to {}", m.start(), m.end()));
+        let missing = damage.missing.as_ref().map(|m| format!("; records {} to {} may be lost", m.start(), m.end()));
         let message = format!("{} bytes cannot be read{}", damage.length, missing.unwrap_or_default());
         Finding::new(Check::WalDamaged, message).file(&damage.file).offset(damage.offset)
     });
     let torn = recovery.torn.iter().map(|torn| {
-        let message = format!("the last {} bytes were never completed", torn.length);
+        let message = format!("the last {} bytes are an incomplete write", torn.length);
         Finding::new(Check::WalTorn, message).file(&torn.file).offset(torn.offset)
     });
     damage.chain(torn).collect()

@@ -102,7 +102,7 @@ impl Invalid {
 
     /// A series without a metric name.
     pub fn no_metric_name() -> Self {
-        Self::new(Reason::MissingMetricName, "no __name__")
+        Self::new(Reason::MissingMetricName, "the label __name__ is missing")
     }
 }
 
@@ -219,7 +219,7 @@ mod tests {
     fn what_is_not_shown_is_counted() {
         let mut refusals = Refusals::default();
         for _ in 0..7 {
-            refusals.record(&Invalid::new(Reason::MissingMetricName, "no __name__"), 1, up);
+            refusals.record(&Invalid::new(Reason::MissingMetricName, "the label __name__ is missing"), 1, up);
         }
         refusals.record(&Reason::TimestampOutOfRange.at(-1), 5, || unreachable!());
         let line = refusals.one_line(20, "samples");

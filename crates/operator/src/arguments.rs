@@ -7,11 +7,11 @@ use clap::{Args, Parser, Subcommand};
 use promarchive_api::Timespan;
 use promarchive_operator::kubernetes::scope::Scope;
 
-/// Runs archives for Prometheus: custom resources to receivers, and entries in remoteWrite.
+/// Operator for archives of Prometheus: runs a receiver for each MetricsArchive and manages remoteWrite entries.
 #[derive(Debug, Parser)]
 #[command(name = "promarchive-operator", version, max_term_width = 100)]
 pub(crate) struct Arguments {
-    /// What is logged: error, warn, info, debug, trace, or rules such as promarchive_operator=debug,warn.
+    /// Log level: error, warn, info, debug, trace, or rules such as promarchive_operator=debug,warn.
     #[arg(long, global = true, env = "PROMARCHIVE_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
     /// What to do.
@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Keep every MetricsArchive of the cluster as it should be.
+    /// Run the operator.
     #[command(
         after_help = "Example, outside a pod:\n  promarchive-operator run --lease-namespace promarchive \\\n    --receiver-image ghcr.io/promarchive/promarchive:0.1.0"
     )]
@@ -30,7 +30,7 @@ pub(crate) enum Command {
     /// Print the CustomResourceDefinition as YAML.
     #[command(after_help = "Example:\n  promarchive-operator crd | kubectl apply --server-side -f -")]
     Crd,
-    /// Take every entry and finalizer out that the operator has put into other objects. Data stays.
+    /// Remove all entries and finalizers that the operator has added to other objects. Data is kept.
     #[command(
         after_help = "Example, after the operator was uninstalled by force:\n  promarchive-operator remove --timeout 60s"
     )]
@@ -45,35 +45,35 @@ pub(crate) enum Command {
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// Image of the receivers; it has the program /promarchive.
+    /// Image of the receivers; it must contain the program /promarchive.
     #[arg(long, env = "PROMARCHIVE_RECEIVER_IMAGE")]
     pub receiver_image: String,
-    /// When the kubelet pulls it.
+    /// Pull policy for this image.
     #[arg(long, env = "PROMARCHIVE_RECEIVER_IMAGE_PULL_POLICY", default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
     pub receiver_image_pull_policy: String,
-    /// Namespaces to work in, with commas between them; all of them if none is given.
+    /// Namespaces to watch, separated by commas; all namespaces if none is given.
     #[arg(long, env = "PROMARCHIVE_NAMESPACES", value_delimiter = ',')]
     pub namespaces: Vec<String>,
-    /// Address and port of health and metrics. With [::] it listens on all addresses of both families, as far as there are any.
+    /// Address and port of the health and metrics endpoints. [::] listens on all IPv4 and IPv6 addresses.
     #[arg(long, env = "PROMARCHIVE_LISTEN", default_value = "[::]:8080")]
     pub listen: SocketAddr,
-    /// Group that owns the receivers' volumes; `none` where the platform chooses it, as OpenShift does.
+    /// fsGroup of the receivers' pods; `none` if the platform sets it, for example OpenShift.
     #[arg(long, env = "PROMARCHIVE_FS_GROUP", default_value = "65532")]
     pub fs_group: FsGroup,
-    /// Namespace of the operator: of its Lease, and of its pod, which receivers let in.
+    /// Namespace of the operator's Lease and pod. Receivers allow connections from this namespace.
     #[arg(long, env = "POD_NAMESPACE")]
     pub lease_namespace: String,
-    /// Name of this process among several.
+    /// Identity of this process in the leader election.
     #[arg(long, env = "POD_NAME", default_value_t = format!("process-{}", std::process::id()))]
     pub identity: String,
-    /// Whether admission policies hold the operator to what it is for. If they are required and not in force, the operator changes
-    /// nothing, and is not ready.
+    /// Whether admission policies that restrict the operator are required. If they are required and not in force, the operator
+    /// changes nothing and is not ready.
     #[arg(long, env = "PROMARCHIVE_ADMISSION_POLICIES", default_value = "required", value_parser = ["required", "none"])]
     pub admission_policies: String,
-    /// How often it looks whether they are in force.
+    /// How often the operator checks whether the policies are in force.
     #[arg(long, env = "PROMARCHIVE_ADMISSION_CHECK_INTERVAL", default_value = "1m", hide = true)]
     pub admission_check_interval: Timespan,
-    /// How long two entries run side by side, at least, when the settings of one change.
+    /// Minimum time for which the old and the new entry exist together after a change of settings.
     #[arg(long, env = "PROMARCHIVE_OVERLAP", default_value = "3m", hide = true)]
     pub overlap: Timespan,
 }
@@ -81,16 +81,16 @@ pub(crate) struct Run {
 /// Arguments of `remove`.
 #[derive(Debug, Args)]
 pub(crate) struct Remove {
-    /// Longest time that it takes.
+    /// Maximum time that the command may take.
     #[arg(long, default_value = "60s")]
     pub timeout: Timespan,
-    /// Namespaces to work in, with commas between them; all of them if none is given.
+    /// Namespaces to watch, separated by commas; all namespaces if none is given.
     #[arg(long, env = "PROMARCHIVE_NAMESPACES", value_delimiter = ',')]
     pub namespaces: Vec<String>,
-    /// The operator's own Deployment, which is deleted first.
+    /// Deployment of the operator, which is deleted first.
     #[arg(long, requires = "operator_namespace")]
     pub operator_deployment: Option<String>,
-    /// Its namespace.
+    /// Namespace of this Deployment.
     #[arg(long, env = "POD_NAMESPACE")]
     pub operator_namespace: Option<String>,
 }
@@ -98,13 +98,13 @@ pub(crate) struct Remove {
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// Where the operator serves its health.
+    /// URL of the operator's health endpoint.
     #[arg(long)]
     pub operator_url: String,
-    /// Namespace in which a small archive is tried, without making it.
+    /// Namespace for a dry-run creation of a small archive.
     #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
     pub namespace: String,
-    /// How the result is written.
+    /// Output format.
     #[arg(long, default_value = "table", value_parser = ["table", "json"])]
     pub output: String,
 }
@@ -122,7 +122,7 @@ impl FromStr for FsGroup {
             _ => text
                 .parse()
                 .map(|group| Self(Some(group)))
-                .map_err(|_| format!("\"{text}\" is neither a number nor `none`")),
+                .map_err(|_| format!("invalid group \"{text}\"; expected a number or `none`")),
         }
     }
 }

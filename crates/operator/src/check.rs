@@ -24,7 +24,7 @@ pub struct Checked {
 pub async fn check(namespace: &str, url: &str) -> Vec<Checked> {
     vec![
         Checked {
-            what: "the kind MetricsArchive is served, and a small archive is valid".to_owned(),
+            what: "the API server serves the kind MetricsArchive and accepts a small archive".to_owned(),
             fault: kind(namespace).await.err(),
         },
         Checked { what: format!("the operator at {url} is ready"), fault: operator(url).await.err() },
@@ -32,7 +32,7 @@ pub async fn check(namespace: &str, url: &str) -> Vec<Checked> {
 }
 
 async fn kind(namespace: &str) -> Result<(), String> {
-    let client = Client::try_default().await.map_err(|e| format!("no way to the API server: {}", chain(&e)))?;
+    let client = Client::try_default().await.map_err(|e| format!("cannot connect to the API server: {}", chain(&e)))?;
     let archive = json!({
         "apiVersion": "promarchive.dev/v1alpha1",
         "kind": "MetricsArchive",
@@ -44,7 +44,11 @@ async fn kind(namespace: &str) -> Result<(), String> {
     let dry = PostParams { dry_run: true, field_manager: None };
     let made = api.create(&dry, &archive).await;
     made.map(drop).map_err(|e| {
-        format!("{}. Is the CustomResourceDefinition of this version applied (crds.enabled, or config/crd)?", chain(&e))
+        format!(
+            "{}. Check that the CustomResourceDefinition of this version is installed (crds.enabled, or \
+             config/crd)",
+            chain(&e)
+        )
     })
 }
 
@@ -54,6 +58,6 @@ async fn operator(url: &str) -> Result<(), String> {
     let answer = client.get(format!("{}/-/ready", url.trim_end_matches('/'))).send().await.map_err(|e| chain(&e))?;
     match answer.status().is_success() {
         true => Ok(()),
-        false => Err(format!("it answers {}; `kubectl logs` of its pod says why", answer.status())),
+        false => Err(format!("the operator answers {}; see `kubectl logs` of its pod for the reason", answer.status())),
     }
 }

@@ -63,7 +63,8 @@ pub struct Settings {
 pub enum RunError {
     /// No way to the API server.
     #[error(
-        "no way to the API server: {0}. In a pod, its ServiceAccount is used; elsewhere KUBECONFIG or ~/.kube/config"
+        "cannot connect to the API server: {0}. In a pod, the operator uses the pod's ServiceAccount; elsewhere it \
+         uses KUBECONFIG or ~/.kube/config"
     )]
     Client(String),
     /// Health and metrics cannot be served.
@@ -71,11 +72,11 @@ pub enum RunError {
     Listen(#[from] crate::process::server::ListenError),
     /// Another one works now.
     #[error(
-        "the Lease {LEASE} was lost: another operator works now, or the API server was away for too long; starting anew"
+        "lost the Lease {LEASE}: another operator has it, or the API server was not reachable for too long; restarting"
     )]
     LeaseLost,
     /// A task has died.
-    #[error("{0}; the operator ends, and finds everything out anew at its next start")]
+    #[error("{0}; the operator exits and reads the state of the cluster again at its next start")]
     Task(String),
     /// The Lease cannot be had.
     #[error("the Lease {LEASE} cannot be used: {0}")]
@@ -129,7 +130,7 @@ async fn lead(
     };
     let (mut leads, keeping) = lease.watch().await;
     let keeping = supervisor.task(Task::Lease, keeping);
-    info!("has the Lease: working");
+    info!("acquired the Lease; starting to work");
     let working = supervisor.task(Task::Queue, work(client, settings, health, supervisor.clone()));
     let result = tokio::select! {
         _ = leads.wait_for(|leads| !*leads) => Err(RunError::LeaseLost),
@@ -162,7 +163,7 @@ async fn take(mut lease: LeaseManager, client: &Client, settings: &Settings) -> 
         let until = tokio::time::Instant::now() + LOOK_AT_LEASE;
         match tokio::time::timeout_at(until, lease.changed()).await {
             Ok(Ok(true)) => return lease,
-            Ok(Err(error)) => debug!(error = %crate::process::chain(&error), "the Lease cannot be looked at"),
+            Ok(Err(error)) => debug!(error = %crate::process::chain(&error), "cannot read the Lease"),
             Ok(Ok(false)) | Err(_) => {}
         }
         tokio::time::sleep_until(until).await;

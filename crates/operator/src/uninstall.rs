@@ -40,11 +40,12 @@ pub struct Removal {
 #[derive(Debug, thiserror::Error)]
 pub enum RemovalError {
     /// No way to the API server.
-    #[error("no way to the API server: {0}")]
+    #[error("cannot connect to the API server: {0}")]
     Client(String),
     /// Something could not be listed.
     #[error(
-        "{missing:?} could not be listed within {seconds} s, so entries and finalizers may be left: see the warnings above, and run it again"
+        "could not list {missing:?} within {seconds} s, so entries and finalizers may be left: see the warnings \
+         above, then run the command again"
     )]
     NotSeen {
         /// The limit.
@@ -57,7 +58,8 @@ pub enum RemovalError {
     Task(String),
     /// Time is over.
     #[error(
-        "after {seconds} s there are still {entries} entries in spec.remoteWrite and {finalizers} finalizers {FINALIZER}; run `promarchive-operator remove` again"
+        "{entries} entries in spec.remoteWrite and {finalizers} finalizers {FINALIZER} are left after {seconds} s; \
+         run `promarchive-operator remove` again"
     )]
     Timeout {
         /// The limit.
@@ -98,7 +100,7 @@ async fn take_out(removal: Removal, supervisor: &Supervisor) -> Result<(), Remov
         let entries = take_entries_out(&context).await;
         let finalizers = take_finalizers_off(&context).await;
         if entries == 0 && finalizers == 0 {
-            info!("no entry and no finalizer is left");
+            info!("all entries and finalizers are removed");
             return Ok(());
         }
         if Instant::now() > end {
@@ -133,11 +135,11 @@ async fn end_operator(client: &Client, namespace: &str, name: &str, end: Instant
     let selector = match deployments.get_opt(name).await {
         Ok(Some(deployment)) => deployment.spec.and_then(|spec| spec.selector.match_labels).unwrap_or_default(),
         Ok(None) => return,
-        Err(error) => return warn!(error = %chain(&error), "the operator's Deployment cannot be read"),
+        Err(error) => return warn!(error = %chain(&error), "cannot read the operator's Deployment"),
     };
     info!(namespace, name, "deleting the operator's Deployment first");
     if let Err(error) = deployments.delete(name, &DeleteParams::background()).await {
-        warn!(error = %chain(&error), "the operator's Deployment cannot be deleted");
+        warn!(error = %chain(&error), "cannot delete the operator's Deployment");
     }
     let labels: Vec<String> = selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
@@ -145,7 +147,7 @@ async fn end_operator(client: &Client, namespace: &str, name: &str, end: Instant
         match pods.list(&ListParams::default().labels(&labels.join(","))).await {
             Ok(list) if list.items.is_empty() => return,
             Ok(list) => info!(pods = list.items.len(), "waiting for the operator's pods to end"),
-            Err(error) => return warn!(error = %chain(&error), "the operator's pods cannot be listed; going on"),
+            Err(error) => return warn!(error = %chain(&error), "cannot list the operator's pods; continuing"),
         }
         tokio::time::sleep(STEP).await;
     }
@@ -172,7 +174,7 @@ async fn take_finalizers_off(context: &Context) -> usize {
     let archives: Vec<_> = context.caches.all(Source::Archive).into_iter().filter(with).collect();
     for archive in &archives {
         if let Err(error) = removal::release(context, archive).await {
-            warn!(archive = archive.name_any(), error = %chain(&error), "trying again");
+            warn!(archive = archive.name_any(), error = %chain(&error), "cannot remove the finalizer; retrying");
         }
     }
     archives.len()

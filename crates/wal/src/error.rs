@@ -21,8 +21,8 @@ pub enum WalError {
     },
     /// A segment of a version that this program does not know.
     #[error(
-        "WAL segment {file} has format version {version}, which this program cannot read: start the newer promarchive that \
-         wrote it, or let that one flush and stop before going back to this one"
+        "WAL segment {file} has format version {version}, but this version of promarchive cannot read it: start the \
+         newer version that wrote it; before a downgrade, stop the newer version so that it flushes everything"
     )]
     UnknownVersion {
         /// The segment's name.
@@ -32,8 +32,8 @@ pub enum WalError {
     },
     /// A segment that belongs to another WAL.
     #[error(
-        "WAL segment {file} was written by writer {found}, but this directory belongs to writer {expected}: move the file back \
-         to the directory that it came from"
+        "WAL segment {file} was written by writer {found}, but this directory belongs to writer {expected}: move the \
+         file back to its original directory"
     )]
     ForeignSegment {
         /// The segment's name.
@@ -44,7 +44,10 @@ pub enum WalError {
         found: WriterId,
     },
     /// A file that has the name of a segment and cannot be one.
-    #[error("{file} has {length} bytes, more than any WAL segment: move it out of the WAL directory, and start again")]
+    #[error(
+        "{file} has {length} bytes, which is too large for a WAL segment: move the file out of the WAL directory and \
+         restart promarchive"
+    )]
     Oversized {
         /// The file's name.
         file: String,
@@ -62,7 +65,8 @@ pub enum WalError {
     },
     /// A body longer than [`MAX_BODY_BYTES`].
     #[error(
-        "a request body of {length} bytes does not fit into a WAL record, whose limit is {MAX_BODY_BYTES}: send smaller requests"
+        "the request body has {length} bytes, but a WAL record can hold at most {MAX_BODY_BYTES} bytes: send smaller \
+         requests"
     )]
     RecordTooLarge {
         /// The body's length in bytes.
@@ -70,8 +74,8 @@ pub enum WalError {
     },
     /// There is no position left.
     #[error(
-        "the WAL has reached position {tail} and none is left, which a damaged table or a renamed segment must have caused: let \
-         it flush, and start with an empty WAL directory"
+        "the WAL has reached position {tail}, which is the last one; the likely cause is a damaged table or a renamed \
+         segment: let the receiver flush, then start it with an empty WAL directory"
     )]
     PositionsExhausted {
         /// The last position used.
@@ -110,21 +114,26 @@ fn is_full(error: &io::Error) -> bool {
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         _ if is_full(error) => {
-            "the volume is full; senders retry, and it goes on once there is space and an inode (df -h, df -i)"
+            "the volume is full; free some space or inodes (check with df -h and df -i); senders retry until then"
         }
         io::ErrorKind::ReadOnlyFilesystem => {
-            "the volume is read-only, as after an error of its disk; check the node's kernel log, remount or replace it"
+            "the volume is read-only, possibly after a disk error; check the node's kernel log, then remount or \
+             replace the volume"
         }
-        io::ErrorKind::PermissionDenied => "the process may not; check the directory's owner and the pod's fsGroup",
-        _ => "senders retry; if it stays, check the volume and the node's kernel log",
+        io::ErrorKind::PermissionDenied => "permission denied; check the directory's owner and the pod's fsGroup",
+        _ => "senders retry; if the error persists, check the volume and the node's kernel log",
     }
 }
 
 fn writer_advice(line: &Option<String>) -> String {
     match line {
-        Some(line) => format!("put this line into it, as the segments beside it say, and start again: {line}"),
-        None => "restore it from a backup; without one, move all wal-*.log files out of the directory and start again: what \
-                 they hold and no table does is then not in the archive"
-            .to_owned(),
+        Some(line) => {
+            format!("write this line, which was read from the segments, into the file and restart promarchive: {line}")
+        }
+        None => {
+            "restore it from a backup; without a backup, move all wal-*.log files out of the directory and restart \
+             promarchive: records that are only in these files will then be missing in the archive"
+                .to_owned()
+        }
     }
 }

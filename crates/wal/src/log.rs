@@ -304,7 +304,7 @@ impl Wal {
             }
             self.disk.sync_dir().map_err(WalError::io("sync the removal of", name))?;
             self.closed.pop_front();
-            reach(FailPoint::PurgeSegment).map_err(WalError::io("purge behind", name))?;
+            reach(FailPoint::PurgeSegment).map_err(WalError::io("purge segments after", name))?;
         }
         Ok(())
     }

@@ -51,14 +51,12 @@ impl fmt::Display for Damage {
         let Self { file, offset, length, missing, set_aside } = self;
         write!(f, "WAL segment {file} is damaged: {length} bytes at offset {offset} cannot be read")?;
         match missing {
-            Some(missing) => {
-                write!(f, ", and with them at most records {} to {} are lost", missing.start(), missing.end())?
-            }
+            Some(missing) => write!(f, "; records {} to {} may be lost", missing.start(), missing.end())?,
             None => write!(f, "; no record is lost")?,
         }
         match set_aside {
-            Some(copy) => write!(f, "; all other records are replayed, and the segment is kept as {copy}"),
-            None => write!(f, "; all other records are replayed; copy the file before it is purged"),
+            Some(copy) => write!(f, "; all other records are replayed; a copy of the segment is kept as {copy}"),
+            None => write!(f, "; all other records are replayed; copy the segment before it is purged"),
         }
     }
 }
@@ -79,7 +77,8 @@ impl fmt::Display for TornTail {
         let Self { file, offset, length } = self;
         write!(
             f,
-            "the last {length} bytes of WAL segment {file}, from offset {offset}, were never completed nor acknowledged"
+            "the last {length} bytes of WAL segment {file}, from offset {offset}, are an incomplete write that was \
+             never acknowledged"
         )
     }
 }

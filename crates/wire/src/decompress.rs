@@ -26,7 +26,10 @@ pub fn decompress(body: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), De
     }
     let (expanded, compressed) = MAX_EXPANSION;
     if declared as u64 * compressed > body.len() as u64 * expanded {
-        let text = format!("declares {declared} bytes, more than a body of {} can hold", body.len());
+        let text = format!(
+            "the declared length is {declared} bytes, which is more than a body of {} bytes can contain",
+            body.len()
+        );
         return fail(out, DecodeError::Snappy(text));
     }
     // Not cleared first: only growth is zeroed, and all of it is overwritten.

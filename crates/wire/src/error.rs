@@ -10,10 +10,10 @@ pub const ENTRY_BYTES: usize = 8;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The body is no snappy block.
-    #[error("not a snappy block: {0}")]
+    #[error("the body is not a valid snappy block: {0}")]
     Snappy(String),
     /// The body declares more decoded bytes than are accepted.
-    #[error("decoded length of {declared} bytes is over the limit of {limit}")]
+    #[error("the decoded length of {declared} bytes exceeds the limit of {limit} bytes")]
     TooLarge {
         /// Bytes, as the body declares.
         declared: usize,
@@ -25,7 +25,8 @@ pub enum DecodeError {
     Malformed(#[from] Malformed),
     /// More series, samples, histograms, exemplars and metadata than a request of its size has.
     #[error(
-        "over {entries} series, samples and other entries in {bytes} bytes: want {ENTRY_BYTES} bytes for each on average, or less than {FREE_ENTRIES} of them"
+        "more than {entries} series, samples and other entries in {bytes} bytes: an entry must take at least \
+         {ENTRY_BYTES} bytes on average; up to {FREE_ENTRIES} entries of any size are allowed"
     )]
     TooManyEntries {
         /// So many are in it, and more.
@@ -34,25 +35,27 @@ pub enum DecodeError {
         bytes: usize,
     },
     /// New series whose labels, written out, take far more than the request: it names one text many times.
-    #[error("the labels of its new series take over {limit} bytes, written out: send fewer series per request")]
+    #[error("the label text of the new series in this request exceeds {limit} bytes: send fewer series per request")]
     TooMuchLabelText {
         /// Bytes of them that are accepted.
         limit: usize,
     },
     /// New series that take more memory than one request may.
     #[error(
-        "its new series take over {} MiB of memory, half of what the receiver has for series and rows: send fewer series per request, or raise \
-         memoryLimit", limit >> 20
+        "the new series in this request need more than {} MiB of memory, which is half of the memory for series and \
+         rows: send fewer series per request, or increase memoryLimit", limit >> 20
     )]
     TooManyNewSeries {
         /// Bytes that they may take.
         limit: u64,
     },
     /// A 2.0 request whose `symbols[0]` is not the empty string.
-    #[error("symbols[0] is not the empty string")]
+    #[error("symbols[0] must be the empty string")]
     FirstSymbol,
     /// The fields are those of the other protocol: skipping them as unknown would lose the samples silently.
-    #[error("field {field} is not of remote write {expected}: the Content-Type names the wrong message")]
+    #[error(
+        "field {field} does not belong to remote write {expected}: the Content-Type header names the wrong message"
+    )]
     WrongProtocol {
         /// Number of the field.
         field: u32,

@@ -185,7 +185,7 @@ fn counts(
         (Number::Float(count), Number::Float(zero) | Number::Integer(zero @ 0)) if !any_integers => {
             Ok(Counts::Float { count, zero, positive: positive.1, negative: negative.1 })
         }
-        _ => Err(Invalid::new(Reason::HistogramMixedCounts, "integer and float counts in one histogram")),
+        _ => Err(Invalid::new(Reason::HistogramMixedCounts, "the histogram has both integer and float counts")),
     }
 }
 
@@ -201,7 +201,7 @@ fn absolute(mut buckets: Vec<i64>) -> Result<Vec<i64>, Invalid> {
         // The last one is not negative: only a sum too large overflows.
         last = last.checked_add(*bucket).ok_or_else(|| too_large(i128::from(last) + i128::from(*bucket)))?;
         if last < 0 {
-            return Err(Invalid::new(Reason::HistogramNegativeBucket, format!("a bucket with count {last}")));
+            return Err(Invalid::new(Reason::HistogramNegativeBucket, format!("the count of a bucket is {last}")));
         }
         *bucket = last;
     }
@@ -209,5 +209,5 @@ fn absolute(mut buckets: Vec<i64>) -> Result<Vec<i64>, Invalid> {
 }
 
 fn too_large(count: impl std::fmt::Display) -> Invalid {
-    Invalid::new(Reason::HistogramCountTooLarge, format!("count {count} over {}", i64::MAX))
+    Invalid::new(Reason::HistogramCountTooLarge, format!("count {count} exceeds {}", i64::MAX))
 }

@@ -210,7 +210,7 @@ fn read_label(mut label: Cursor<'_>) -> Result<(&[u8], &[u8]), Malformed> {
 fn resolve<'a>(reference: u64, symbols: &[&'a [u8]]) -> Result<&'a [u8], Invalid> {
     let symbol = usize::try_from(reference).ok().and_then(|index| symbols.get(index));
     symbol.copied().ok_or_else(|| {
-        let detail = format!("label reference {reference} of {} symbols", symbols.len());
+        let detail = format!("label reference {reference} is out of range: there are {} symbols", symbols.len());
         Invalid::new(Reason::InvalidLabelRefs, detail)
     })
 }
@@ -226,14 +226,20 @@ pub(super) fn canonical<'a>(raw: &RawLabels<'a>, symbols: &[&'a [u8]]) -> Result
     raw.for_each(symbols, |name, value| {
         bytes = bytes.saturating_add(name.len()).saturating_add(value.len());
         if bytes > MAX_LABEL_SET_BYTES {
-            return Err(Invalid::new(Reason::LabelLimit, format!("over {MAX_LABEL_SET_BYTES} bytes of labels")));
+            return Err(Invalid::new(
+                Reason::LabelLimit,
+                format!("the labels take more than {MAX_LABEL_SET_BYTES} bytes"),
+            ));
         }
         let (name, value) = (utf8("label name", name)?, utf8("label value", value)?);
         if name.is_empty() {
-            return Err(Invalid::new(Reason::EmptyLabelName, format!("value {}", quote(value.as_bytes()))));
+            return Err(Invalid::new(
+                Reason::EmptyLabelName,
+                format!("the label with the value {} has no name", quote(value.as_bytes())),
+            ));
         }
         if labels.len() == MAX_LABELS {
-            return Err(Invalid::new(Reason::LabelLimit, format!("over {MAX_LABELS} labels")));
+            return Err(Invalid::new(Reason::LabelLimit, format!("more than {MAX_LABELS} labels")));
         }
         if !value.is_empty() {
             labels.push((name, value));

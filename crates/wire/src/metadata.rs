@@ -191,7 +191,7 @@ impl<'a> Metadata<'a> {
         };
         read().map_err(|malformed| Invalid::new(Reason::InvalidMetadata, malformed.to_string()))?;
         if name.is_empty() {
-            return Err(Invalid::new(Reason::InvalidMetadata, "no metric name"));
+            return Err(Invalid::new(Reason::InvalidMetadata, "the metric name is missing"));
         }
         Ok(Self {
             metric: utf8("metric name", name)?,
@@ -209,7 +209,8 @@ impl<'a> Metadata<'a> {
     pub fn of_series(metric: &'a str, series: SeriesMetadata, symbols: &[&'a [u8]]) -> Result<Self, Invalid> {
         let resolve = |what, reference: u32| {
             let symbol = symbols.get(reference as usize).ok_or_else(|| {
-                let detail = format!("{what} reference {reference} of {} symbols", symbols.len());
+                let detail =
+                    format!("{what} reference {reference} is out of range: there are {} symbols", symbols.len());
                 Invalid::new(Reason::InvalidMetadata, detail)
             })?;
             utf8(what, symbol)

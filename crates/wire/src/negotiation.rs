@@ -11,7 +11,7 @@ const V2_MESSAGE: &str = "io.prometheus.write.v2.Request";
 
 /// A request in a format that is not spoken here: answer 415. One line that names the fault and what is accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{fault}; accepted: {accepted}")]
+#[error("{fault}; expected {accepted}")]
 pub struct Unsupported {
     fault: String,
     accepted: &'static str,
@@ -32,7 +32,7 @@ pub fn negotiate(content_type: Option<&str>, content_encoding: Option<&str>) -> 
         "" => Ok(protocol),
         encoding if encoding.eq_ignore_ascii_case("snappy") => Ok(protocol),
         encoding => Err(Unsupported {
-            fault: format!("Content-Encoding {}", quote(encoding.as_bytes())),
+            fault: format!("Content-Encoding {} is not supported", quote(encoding.as_bytes())),
             accepted: "snappy (block format)",
         }),
     }
@@ -45,12 +45,12 @@ fn protocol(content_type: &str) -> Result<Protocol, Unsupported> {
     let mut parts = content_type.split(';').map(str::trim);
     let media_type = parts.next().unwrap_or_default();
     if !media_type.eq_ignore_ascii_case(MEDIA_TYPE) {
-        return Err(content_type_fault(format!("media type {}", quote(media_type.as_bytes()))));
+        return Err(content_type_fault(format!("media type {} is not supported", quote(media_type.as_bytes()))));
     }
     let mut chosen = None;
     for parameter in parts.filter(|part| !part.is_empty()) {
         let Some((name, value)) = parameter.split_once('=') else {
-            return Err(content_type_fault(format!("parameter {} without \"=\"", quote(parameter.as_bytes()))));
+            return Err(content_type_fault(format!("parameter {} has no \"=\"", quote(parameter.as_bytes()))));
         };
         if !name.trim_end().eq_ignore_ascii_case("proto") {
             continue;
@@ -68,7 +68,7 @@ fn message(value: &str) -> Result<Protocol, Unsupported> {
     match name {
         V1_MESSAGE => Ok(Protocol::V1),
         V2_MESSAGE => Ok(Protocol::V2),
-        other => Err(content_type_fault(format!("message {}", quote(other.as_bytes())))),
+        other => Err(content_type_fault(format!("message {} is not supported", quote(other.as_bytes())))),
     }
 }
 
@@ -133,11 +133,11 @@ mod tests {
         let error = negotiate(Some("text/plain\n"), None).unwrap_err().to_string();
         assert_eq!(
             error,
-            "Content-Type: media type \"text/plain\"; accepted: application/x-protobuf with \
+            "Content-Type: media type \"text/plain\" is not supported; expected application/x-protobuf with \
              proto=prometheus.WriteRequest or proto=io.prometheus.write.v2.Request"
         );
         let error = negotiate(None, Some("zs\ntd")).unwrap_err().to_string();
-        assert_eq!(error, r#"Content-Encoding "zs\ntd"; accepted: snappy (block format)"#);
+        assert_eq!(error, r#"Content-Encoding "zs\ntd" is not supported; expected snappy (block format)"#);
     }
 
     #[test]

@@ -233,7 +233,7 @@ fn damage_in_the_middle_of_the_wal_is_reported_and_costs_nothing_beside_it() {
     assert_eq!(violations.lost.len(), lost.len() * ROWS_PER_BLOCK as usize, "{violations}");
 }
 
-/// `… damaged: LENGTH bytes at offset OFFSET …, and with them at most records FIRST to LAST are lost …`
+/// `… damaged: LENGTH bytes at offset OFFSET cannot be read; records FIRST to LAST may be lost; …`
 fn numbers_of(report: &str) -> [u64; 4] {
     let (_, told) = report.split_once(" is damaged: ").expect("a report");
     let numbers: Vec<u64> = told.split([' ', ',']).filter_map(|word| word.parse().ok()).take(4).collect();

@@ -243,8 +243,8 @@ fn no_inode_left_is_told_and_over_when_there_are_some() {
     let mut filler = Filler::new(Random::from_environment().0);
     filler.send(&mut connect(&mut receiver)).expect("the WAL has room");
     let error = receiver.flush().expect_err("no file can be made");
-    assert!(error.contains("no inode left, see df -i"), "{error}");
-    assert!(receiver.log().contains("no inode left") && !receiver.is_ready(), "{}", receiver.log());
+    assert!(error.contains("no free inodes (check with df -i)"), "{error}");
+    assert!(receiver.log().contains("no free inodes") && !receiver.is_ready(), "{}", receiver.log());
     fs::remove_dir_all(&files).expect("the files");
     flushes(&mut receiver, "inodes");
     assert!(receiver.is_ready() && receiver.log().contains("works again"), "{}", receiver.log());

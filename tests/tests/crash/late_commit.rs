@@ -32,7 +32,7 @@ fn a_commit_that_lands_late_ends_the_receiver_and_loses_nothing() {
     let answer = receiver.send(reqwest::Method::POST, "/-/flush", &[], Vec::new());
     assert!(answer.status == 503 && answer.body.contains("landed late"), "{answer:?}");
     assert!(!receiver.wait_for_end().success(), "it must be seen to have failed");
-    assert!(receiver.log().contains("start promarchive again"), "{}", receiver.log());
+    assert!(receiver.log().contains("restart promarchive"), "{}", receiver.log());
 
     let receiver = Receiver::start_in(receiver.into_directory(), &[], &[]);
     receiver.flush();

@@ -91,7 +91,7 @@ fn a_receiver_goes_on_while_its_archive_is_upgraded() {
     parts.iter().flatten().for_each(|(protocol, request)| wanted.add(*protocol, request));
     let mut receiver = Receiver::start_in(of_fixture("1-checkpoint"), &[], &[]);
     let archive = receiver.archive();
-    let says = format!("they refuse to after `promarchive upgrade {}`", archive.display());
+    let says = format!("to prevent this, run `promarchive upgrade {}`", archive.display());
     assert_eq!(receiver.log().matches(&says).count(), 1, "{}", receiver.log());
     receiver.flush();
     assert_eq!(guarded(&archive), [false; 4]);
@@ -158,7 +158,7 @@ fn a_table_that_cannot_be_upgraded_is_named_and_the_others_are_upgraded() {
         (Some(1), &json!(false), &json!("failed")),
         "{out}"
     );
-    assert!(err.contains("not all tables are upgraded, run it again: histograms: "), "{err}");
+    assert!(err.contains("not all tables were upgraded; run the command again: histograms: "), "{err}");
     assert_eq!(guarded(&archive), [true, false, true, true]);
     let results = upgrade(&archive).into_iter().map(|(result, _)| result).collect::<Vec<_>>();
     assert_eq!(results, ["guarded", "upgraded", "guarded", "guarded"]);
@@ -196,7 +196,7 @@ fn a_table_with_a_feature_that_is_not_known_is_refused_by_name() {
     fs::write(&protocol, format!("{later}\n")).unwrap();
     let before = files(&archive);
     let names =
-        ["(1, 7) with appendOnly, invariants, promarchive, promarchiveLater", "if a later version of promarchive"];
+        ["(1, 7) with appendOnly, invariants, promarchive, promarchiveLater", "if a newer version of promarchive"];
     for command in ["upgrade", "inspect", "verify"] {
         let (code, out, err) = run(command, &archive, None);
         let said = out + &err;

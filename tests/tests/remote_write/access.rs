@@ -86,7 +86,7 @@ fn who_writes_cannot_operate_and_the_other_way_round() {
         assert_eq!(guarded.ask(method.clone(), path, "operates").status, 200, "{path}");
         let refused = guarded.ask(method.clone(), path, "writes");
         assert!(refused.status == 403 && refused.is_one_line(), "{refused:?}");
-        assert!(refused.body.contains("the role operate is needed, and this token has write"), "{refused:?}");
+        assert!(refused.body.contains("needs a token with the role operate, but the token has write"), "{refused:?}");
         assert!(refused.body.contains("\"NAME SHA256 write,operate\""), "{refused:?}");
         assert_eq!(guarded.ask(method, path, "nobody's").status, 401, "{path}");
     }
@@ -94,7 +94,9 @@ fn who_writes_cannot_operate_and_the_other_way_round() {
         assert_eq!(guarded.write(protocol, "writes", None, &up(T)).status, 204);
         let refused = guarded.write(protocol, "operates", None, &up(T + 1));
         assert!(
-            refused.status == 403 && refused.is_one_line() && refused.body.contains("the role write is needed"),
+            refused.status == 403
+                && refused.is_one_line()
+                && refused.body.contains("needs a token with the role write"),
             "{refused:?}"
         );
     }
@@ -116,7 +118,7 @@ fn a_file_of_an_earlier_version_lets_nobody_operate_and_the_log_says_what_to_add
         let metrics = guarded.ask(Method::GET, "/metrics", token);
         assert!(metrics.status == 200 && !metrics.body.contains("sender="), "{metrics:?}");
     }
-    let warning = |log: &str| log.matches("1 of 2 have no roles, which means write").count();
+    let warning = |log: &str| log.matches("1 of 2 tokens have no roles, so they have only the role write").count();
     let log = guarded.receiver.log();
     assert!(warning(&log) == 1 && log.contains("NAME SHA256 operate"), "{log}");
 
@@ -165,7 +167,7 @@ fn a_token_that_is_not_known_yet_waits_and_one_that_is_gone_is_out() {
         for token in ["early", ""] {
             let answer = guarded.write(protocol, token, None, &up(T));
             assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")), "{answer:?}");
-            assert!(answer.is_one_line() && answer.body.contains("not known yet"), "{answer:?}");
+            assert!(answer.is_one_line() && answer.body.contains("token of this request is unknown"), "{answer:?}");
         }
     }
     for (method, path) in [(Method::POST, "/-/flush"), (Method::GET, "/api/v1/deliveries"), (Method::GET, "/receive")] {

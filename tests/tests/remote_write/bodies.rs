@@ -106,7 +106,7 @@ fn too_long() {
         let name = "a".repeat(9000);
         let expanding = compress(&Request::of([Series::metric(&name).sample(T, 1.0)]).encode(protocol));
         assert!(expanding.len() < 4096, "{}", expanding.len());
-        assert_refused(&receiver, protocol, expanding, 400, "over the limit of 8192");
+        assert_refused(&receiver, protocol, expanding, 400, "exceeds the limit of 8192");
 
         // 4 GiB declared by a body of a few bytes.
         assert_refused(&receiver, protocol, vec![0xff, 0xff, 0xff, 0xff, 0x0f, 0x00], 400, "decoded length");

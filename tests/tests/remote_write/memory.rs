@@ -49,9 +49,15 @@ fn a_flood_of_new_series_takes_half_of_memory_and_gives_it_back() {
     let flush = || assert_eq!(guarded.ask(Method::POST, "/-/flush", "operator").status, 200);
     assert_eq!(honest(0).status, 204);
     let answer = send(&guarded, V2, "flood", without_samples(2_200_000, 1));
-    assert!(answer.status == 400 && answer.body.contains("its new series take over"), "{answer:?}");
+    assert!(
+        answer.status == 400 && answer.body.contains("the new series in this request need more than"),
+        "{answer:?}"
+    );
     let answer = send(&guarded, V2, "flood", without_samples(100_000, 2));
-    assert!(answer.status == 503 && answer.body.contains("no room for more new series of this sender"), "{answer:?}");
+    assert!(
+        answer.status == 503 && answer.body.contains("not enough memory for more new series of this sender"),
+        "{answer:?}"
+    );
     assert!(answer.header("retry-after").is_some(), "{answer:?}");
     assert_eq!(honest(1).status, 204, "others make series known all the same");
     // A series that was just named stays for one flush.

@@ -160,7 +160,7 @@ fn timestamps_of_1970_are_kept_counted_and_told() {
     let (series, _) = series(&receiver.get("/metrics").body);
     assert_eq!(series["promarchive_suspicious_timestamps_total"], 3.0);
     let log = receiver.log();
-    assert_eq!(log.matches("timestamps of 1970").count(), 1, "{log}");
+    assert_eq!(log.matches("timestamps in 1970").count(), 1, "{log}");
     assert!(log.contains("sender=\"127.0.0.1\"") && !log.contains("count="), "{log}");
     receiver.flush();
     let inspect = |output: &str| {

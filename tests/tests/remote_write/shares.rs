@@ -111,7 +111,10 @@ fn a_sender_of_many_old_days_waits_and_others_do_not() {
     let guarded = Guarded::start(&LINES, &[]);
     // Of one day more than there may be in a request.
     let answer = guarded.write(V2, "flood", None, &on_days(10..523));
-    assert!(answer.status == 400 && answer.body.contains("too_many_days: its samples are of 513 days"), "{answer:?}");
+    assert!(
+        answer.status == 400 && answer.body.contains("too_many_days: the request has samples for 513 days"),
+        "{answer:?}"
+    );
     let flood = |first: i64| guarded.write(V2, "flood", None, &on_days(first..first + 240));
     assert_eq!(flood(10).status, 204);
     assert_eq!(flood(10).status, 204, "these days have files in the next flush anyway");

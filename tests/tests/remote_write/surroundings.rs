@@ -44,7 +44,7 @@ fn a_clock_that_is_not_set_makes_senders_try_again() {
     clock.set(12_345).unwrap();
     let archive = directory.path().join("archive");
     let mut receiver = Receiver::start_listening(directory, &archive, &[], &environment);
-    let says = "the clock of this machine says 1970-01-01 00:00:12 UTC";
+    let says = "the clock of this machine shows 1970-01-01 00:00:12 UTC";
     let ready = receiver.get("/-/ready");
     assert!(ready.status == 503 && ready.body.contains(says), "{ready:?}");
     assert_try_again(&receiver.write(V1, &up(now_ms())), says);
@@ -84,7 +84,7 @@ fn an_archive_that_is_gone_is_said_to_be_gone() {
     let (archive, away) = (receiver.archive(), receiver.directory().join("away"));
     fs::rename(&archive, &away).unwrap();
     assert_eq!(receiver.write(V1, &up(T + 1)).status, 204);
-    let says = format!("{} was removed, or its volume is not mounted any more", archive.display());
+    let says = format!("{} was removed, or its volume is no longer mounted", archive.display());
     for said in [failed_flush(&receiver), receiver.get("/-/ready").body, receiver.log()] {
         assert!(said.contains(&says), "{said}");
     }
@@ -124,7 +124,7 @@ fn a_foreign_checksum_that_stops_the_start_is_named() {
     let archive = receiver.archive();
     let traced = [("RUST_BACKTRACE", "1")];
     let mut receiver = Receiver::start_listening(receiver.into_directory(), &archive, &[], &traced);
-    let says = format!("not written by promarchive, and perhaps the reason: {name}");
+    let says = format!("files that promarchive did not write: {name}");
     let said = || Some(receiver.get("/-/ready").body).filter(|body| body.contains(&says));
     wait_for(Duration::from_secs(30), said).unwrap_or_else(|| panic!("{}", receiver.log()));
     let refused = receiver.write(V1, &up(T + 1));
@@ -194,8 +194,10 @@ fn files_of_unknown_origin_are_told_and_left_alone() {
         [("part-00001-c000.snappy.parquet", 2, "delta-rs:py-1.6.6"), ("later.parquet", 3, "promarchive/9.0.0")]
     {
         let line = said.lines().find(|line| line.contains(file)).unwrap_or_else(|| panic!("{said}"));
-        let came = format!("It came with version {version}, and the program that wrote it calls itself \"{engine}\"");
-        assert!(line.contains("WARN") && line.contains("table samples has a file whose origin is not known"), "{line}");
+        let came = format!(
+            "It appeared in table version {version}, which was written by a program with the name \"{engine}\""
+        );
+        assert!(line.contains("WARN") && line.contains("table samples has a file of unknown origin"), "{line}");
         assert!(line.contains(&came), "{line}");
         assert_eq!(said.matches(file).count(), 1, "{said}");
     }

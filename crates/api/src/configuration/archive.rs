@@ -9,15 +9,15 @@ use crate::{ArchiveAccess, ArchiveLocation, LabelColumns};
 #[cfg_attr(feature = "command-line", derive(clap::Args))]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct ArchiveConfig {
-    /// Where the tables go: a directory or a file:// URL; made if it does not exist. Needed here or in the file
+    /// Directory or file:// URL of the tables; created if it does not exist. Required here or in the configuration file
     #[cfg_attr(feature = "command-line", arg(long, value_name = "DIRECTORY"))]
     pub archive: Option<ArchiveLocation>,
     /// Who may read the files of the archive: owner, group or everyone
     /// [default: group, or less if the umask of the process says so]
     #[cfg_attr(feature = "command-line", arg(long, value_name = "WHO"))]
     pub archive_access: Option<ArchiveAccess>,
-    /// Labels that become columns of their own, with commas between; fixed when the archive is made, at most 32, "" for none
-    /// [default: those of the archive; of a new one namespace,pod,container,node,job,instance]
+    /// Labels that get their own columns, separated by commas; fixed when the archive is created, at most 32, "" for none
+    /// [default: those of the archive; for a new archive namespace,pod,container,node,job,instance]
     #[cfg_attr(feature = "command-line", arg(long, value_name = "NAMES"))]
     pub label_columns: Option<LabelColumns>,
 }

@@ -43,8 +43,10 @@ impl ConfigFile {
         let sections: Sections = document.fields_of()?;
         let receive = match (sections.receive, yaml::given(&top_level).next()) {
             (Some(_), Some((field, _))) => {
-                let message =
-                    format!("\"{field}\" is at the top level, but the file has a section \"receive\": move it there");
+                let message = format!(
+                    "field \"{field}\" is at the top level, but the file has a section \"receive\": move the \
+                         field into this section"
+                );
                 return Err(document.error_at(&field, message));
             }
             (Some(section), None) => section,

@@ -16,56 +16,56 @@ use crate::{ByteSize, SenderLabel, Timespan, UnknownTokens, yaml};
 #[cfg_attr(feature = "command-line", derive(clap::Args))]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct ReceiveConfig {
-    /// Address and port to listen on. Anything but loopback needs --tokens [default: 127.0.0.1:9201]
+    /// IP address and port to listen on. An address that is not loopback needs --tokens [default: 127.0.0.1:9201]
     #[cfg_attr(feature = "command-line", arg(long, value_name = "IP:PORT", value_parser = parse_listen))]
     #[serde(deserialize_with = "listen")]
     pub listen: Option<SocketAddr>,
-    /// Directory of the write-ahead log, never inside the archive [default: the archive's name and `.wal`, beside it]
+    /// Directory of the write-ahead log, never inside the archive [default: the archive's path with the suffix `.wal`]
     #[cfg_attr(feature = "command-line", arg(long, value_name = "DIRECTORY"))]
     pub wal: Option<PathBuf>,
-    /// Most bytes that the write-ahead log may take on disk; past them senders are told to wait
+    /// Maximum size of the write-ahead log on disk; above it, senders get 503 and retry
     #[cfg_attr(feature = "command-line", arg(long, value_name = "SIZE"))]
     pub wal_max_bytes: Option<ByteSize>,
     /// Longest time from acknowledged to committed
     #[cfg_attr(feature = "command-line", arg(long, value_name = "DURATION"))]
     pub flush_interval: Option<Timespan>,
-    /// Buffered bytes that start a flush before its time, at most a quarter of --memory-limit
-    /// [default: an eighth of it, at most 256Mi]
+    /// Buffered bytes that start a flush before the interval ends, at most a quarter of --memory-limit
+    /// [default: an eighth of --memory-limit, at most 256Mi]
     #[cfg_attr(feature = "command-line", arg(long, value_name = "SIZE"))]
     pub flush_bytes: Option<ByteSize>,
-    /// Most bytes held in memory; past them senders are told to wait [default: 1Gi]
+    /// Memory budget; above it, senders get 503 and retry [default: 1Gi]
     #[cfg_attr(feature = "command-line", arg(long, value_name = "SIZE"))]
     pub memory_limit: Option<ByteSize>,
-    /// How far in the future a timestamp may be; later ones are refused by name
+    /// How far in the future a timestamp may be; later ones are refused with an error that names them
     #[cfg_attr(feature = "command-line", arg(long, value_name = "DURATION"))]
     pub max_future: Option<Timespan>,
-    /// How old a sample may be when it comes; older ones are refused by name [default: no limit]
+    /// How old a sample may be when it arrives; older ones are refused with an error that names them [default: no limit]
     #[cfg_attr(feature = "command-line", arg(long, value_name = "DURATION"))]
     pub max_past: Option<Timespan>,
-    /// File of the tokens, one a line: `NAME SHA256 ROLES`, with roles such as write or write,operate; taken up when it
+    /// File of the tokens, one per line: `NAME SHA256 ROLES`, with roles such as write or write,operate; reloaded when it
     /// changes
     /// [default: none]
     #[cfg_attr(feature = "command-line", arg(long, value_name = "FILE"))]
     pub tokens: Option<PathBuf>,
-    /// How a write is answered whose token is not in the tokens file: refuse (401, the sender drops it) or retry (503, the
-    /// sender tries again, and the file may be empty) [default: refuse]
+    /// Answer to a write with a token that is not in the tokens file: refuse (401, the sender drops the samples) or retry (503,
+    /// the sender retries; the file may be empty) [default: refuse]
     #[cfg_attr(feature = "command-line", arg(long, value_name = "refuse|retry"))]
     pub unknown_tokens: Option<UnknownTokens>,
-    /// Label that is set on every series to the name of its sender in the tokens file, in place of what the sender says under
-    /// that name [default: none, every sender may write any series]
+    /// Label that is set on every series to the name of its sender in the tokens file; it replaces a label of the same name
+    /// [default: none, every sender may write any series]
     #[cfg_attr(feature = "command-line", arg(long, value_name = "LABEL"))]
     pub sender_label: Option<SenderLabel>,
-    /// Certificate chain in PEM; taken up when it changes [default: none, plain HTTP]
+    /// Certificate chain in PEM format; reloaded when it changes [default: none, plain HTTP]
     #[cfg_attr(feature = "command-line", arg(long, value_name = "FILE"))]
     pub tls_cert: Option<PathBuf>,
-    /// Private key of the certificate in PEM [default: none, plain HTTP]
+    /// Private key of the certificate in PEM format [default: none, plain HTTP]
     #[cfg_attr(feature = "command-line", arg(long, value_name = "FILE"))]
     pub tls_key: Option<PathBuf>,
-    /// How far back, at least, a repeated request is recognised; at least two flush intervals
+    /// How long, at least, a repeated request is recognised; at least two flush intervals
     /// [default: 10m, or two flush intervals if that is more]
     #[cfg_attr(feature = "command-line", arg(long, value_name = "DURATION"))]
     pub dedup_horizon: Option<Timespan>,
-    /// Lets anybody write who reaches an address that is not loopback
+    /// Allows everyone to write who can reach an address that is not loopback
     #[cfg_attr(
         feature = "command-line",
         arg(
@@ -77,23 +77,23 @@ pub struct ReceiveConfig {
         )
     )]
     pub insecure: Option<bool>,
-    /// Longest request body, compressed; longer ones are answered with 413
+    /// Largest request body, compressed; larger ones are answered with 413
     #[cfg_attr(feature = "command-line", arg(long, value_name = "SIZE"))]
     pub max_request_bytes: Option<ByteSize>,
-    /// Longest request body, decompressed; longer ones are answered with 400
+    /// Largest request body, decompressed; larger ones are answered with 400
     #[cfg_attr(feature = "command-line", arg(long, value_name = "SIZE"))]
     pub max_decoded_bytes: Option<ByteSize>,
-    /// Most connections that one IP address may have at a time; raise it behind a proxy
+    /// Maximum number of connections from one IP address at a time; increase it behind a proxy
     #[cfg_attr(feature = "command-line", arg(long, value_name = "NUMBER"))]
     pub max_connections_per_address: Option<u32>,
-    /// Longest time from SIGTERM to the end; what is not committed by then stays in the write-ahead log
+    /// Longest time from SIGTERM to the end; samples that are not committed by then stay in the write-ahead log
     #[cfg_attr(feature = "command-line", arg(long, value_name = "DURATION"))]
     pub shutdown_grace: Option<Timespan>,
 }
 
 /// Why a text is no address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{given}\" is not an address to listen on: want IP:PORT, such as 127.0.0.1:9201, 0.0.0.0:9201 or [::]:9201")]
+#[error("invalid address \"{given}\"; expected IP:PORT, for example 127.0.0.1:9201, 0.0.0.0:9201 or [::]:9201")]
 pub struct ListenError {
     given: String,
 }

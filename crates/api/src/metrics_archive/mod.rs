@@ -27,7 +27,7 @@ pub use storage::{AccessMode, PersistentVolume, Storage};
 /// API group of the custom resources, and prefix of the annotations and labels.
 pub const GROUP: &str = "promarchive.dev";
 
-/// Keeps every sample of the chosen Prometheus objects as Delta Lake tables of Parquet files.
+/// Stores every sample of the selected Prometheus objects as Delta Lake tables of Parquet files.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "promarchive.dev",
@@ -40,42 +40,42 @@ pub const GROUP: &str = "promarchive.dev";
     namespaced,
     status = "MetricsArchiveStatus",
     derive = "PartialEq",
-    doc = "Keeps every sample of the chosen Prometheus objects, exactly as sent, as Delta Lake tables of Parquet files.",
+    doc = "Stores every sample of the selected Prometheus objects, exactly as sent, as Delta Lake tables of Parquet files.",
     validation = Rule::new("self.metadata.name.size() <= 52 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
-        .message("metadata.name must be at most 52 characters, of a-z, 0-9 and -, and begin with a letter: a Service is named after it"),
+        .message("metadata.name must have at most 52 characters (a-z, 0-9 and -) and start with a letter, because a Service has this name"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status",
-        description = "Whether everything that was asked for is so"),
+        description = "Whether everything in the spec is in effect"),
     printcolumn(name = "Receiving", type_ = "string", json_path = ".status.conditions[?(@.type=='Receiving')].status",
-        description = "Whether samples arrive from every chosen Prometheus"),
+        description = "Whether samples arrive from every selected Prometheus"),
     printcolumn(name = "Prometheus", type_ = "string", json_path = ".status.summary",
-        description = "Prometheus objects that are configured, of those that are chosen"),
+        description = "Configured Prometheus objects / selected Prometheus objects"),
     printcolumn(name = "Store", type_ = "string", json_path = ".status.store",
         description = "Where the tables are"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message",
-        priority = 1, description = "What is so, or what to do"),
+        priority = 1, description = "What has happened, or what to do"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct MetricsArchiveSpec {
-    /// Where the tables are kept: exactly one kind of storage. Cannot be moved later.
+    /// Storage of the tables: exactly one kind. It cannot be changed later.
     pub storage: Storage,
 
-    /// How samples are received and written.
+    /// Settings of the receiver.
     #[serde(default)]
     pub receiver: ReceiverSpec,
 
-    /// Whose samples are kept: Prometheus and PrometheusAgent objects of the Prometheus Operator.
-    /// Of an object that several items choose, the first one counts.
+    /// Prometheus and PrometheusAgent objects of the Prometheus Operator whose samples are archived.
+    /// If several items select the same object, the first of them is used.
     #[serde(default)]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
     pub prometheuses: Vec<PrometheusSelection>,
 
-    /// What happens to the data when this object is deleted. `Retain` keeps the claim and everything in it;
-    /// `Delete` deletes the claim, unless it is an `existingClaim`, or was kept from an earlier archive of the same name.
+    /// What happens to the data when this object is deleted. `Retain` keeps the claim and its data.
+    /// `Delete` deletes the claim, unless it is an `existingClaim` or belonged to an earlier archive of the same name.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 
-    /// While true, the operator changes nothing for this archive; its receiver goes on receiving.
+    /// If true, the operator changes nothing for this archive. The receiver continues to receive samples.
     #[serde(default)]
     pub paused: bool,
 }
@@ -84,10 +84,10 @@ pub struct MetricsArchiveSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[schemars(inline)]
 pub enum DeletionPolicy {
-    /// The claim and the data in it stay.
+    /// The claim and its data stay.
     #[default]
     Retain,
-    /// The claim is deleted; what happens to its volume is up to the volume's reclaim policy.
+    /// The claim is deleted. The reclaim policy of the volume decides what happens to the volume.
     Delete,
 }
 

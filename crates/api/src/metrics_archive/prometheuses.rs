@@ -10,9 +10,9 @@ use super::RemoteWriteSettings;
 /// Prometheus objects, by name or by their labels.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.name) != has(self.selector)").message("give either name or selector; an empty selector chooses every object"))]
+#[x_kube(validation = Rule::new("has(self.name) != has(self.selector)").message("set exactly one of name and selector; an empty selector selects every object"))]
 pub struct PrometheusSelection {
-    /// Name of this item, once in the list.
+    /// Name of this item, unique in the list.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub id: String,
 
@@ -20,27 +20,29 @@ pub struct PrometheusSelection {
     #[serde(default)]
     pub kind: PrometheusKind,
 
-    /// Name of one object in each of `namespaces`. While there is none, the archive is not Ready.
+    /// Name of one object in each of `namespaces`. If an object does not exist, the archive is not Ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub name: Option<String>,
 
-    /// Labels of the objects in `namespaces`. Objects may come and go; choosing none is no fault.
+    /// Label selector for the objects in `namespaces`. Objects may be added and removed; an archive that selects none is Ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<LabelSelector>,
 
-    /// Namespaces of the objects. Default: the archive's own. Another namespace, or the object, must consent by the annotation
-    /// `promarchive.dev/allow-archives: <namespace>/<archive>` (several with commas; `<namespace>/*` for every archive there).
+    /// Namespaces of the objects. Default: the namespace of the archive. Another namespace, or the object, must consent with the
+    /// annotation `promarchive.dev/allow-archives: <namespace>/<archive>` (several separated by commas; `<namespace>/*` for every
+    /// archive in a namespace).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))]
     pub namespaces: Vec<String>,
 
-    /// `Patch`: the operator keeps an entry of its own in `spec.remoteWrite` of the objects.
-    /// `Manual`: it changes none of them; the entry to paste is in the ConfigMap `<archive>-remote-write`.
+    /// `Patch`: the operator adds its own entry to `spec.remoteWrite` of the objects and maintains it.
+    /// `Manual`: the operator does not change the objects; you add the entry from the ConfigMap `<archive>-remote-write`.
     #[serde(default)]
     pub mode: Mode,
 
-    /// How long a removal waits for a Prometheus that lags behind, `0s` to `1h`. Default: `2m`. What it has not sent by then is not archived, and the condition says so.
+    /// How long a removal waits for a Prometheus that lags behind, `0s` to `1h`. Default: `2m`. Samples that it has not sent by then
+    /// are not archived, and an Event says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^([0-9]+(w|d|h|m|s|ms))+$"))]
     pub drain_timeout: Option<String>,

@@ -3,36 +3,36 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-/// Settings of a sending queue. A Prometheus of another namespace has lower limits.
+/// Settings of a sending queue. The limits are lower for a Prometheus in another namespace.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(self.minShards) || !has(self.maxShards) || self.minShards <= self.maxShards").message("minShards must not be more than maxShards"),
+    validation = Rule::new("!has(self.minShards) || !has(self.maxShards) || self.minShards <= self.maxShards").message("minShards must not be greater than maxShards"),
     validation = Rule::new("(has(self.maxShards) ? self.maxShards : 50) * ((has(self.capacity) ? self.capacity : 10000) + (has(self.maxSamplesPerSend) ? self.maxSamplesPerSend : 2000)) <= 6000000")
-        .message("maxShards * (capacity + maxSamplesPerSend) must not be more than 6000000 samples"),
+        .message("maxShards * (capacity + maxSamplesPerSend) must be at most 6000000 samples"),
     validation = Rule::new("(has(self.maxShards) ? self.maxShards : 50) * (has(self.maxSamplesPerSend) ? self.maxSamplesPerSend : 2000) <= 1000000")
-        .message("maxShards * maxSamplesPerSend must not be more than 1000000 samples"),
+        .message("maxShards * maxSamplesPerSend must be at most 1000000 samples"),
     validation = Rule::new("!has(self.batchSendDeadline) || (duration(self.batchSendDeadline) >= duration('100ms') && duration(self.batchSendDeadline) <= duration('10s'))")
         .message("batchSendDeadline must be from 100ms to 10s"),
 )]
 pub struct Queue {
-    /// Samples that each shard holds. Default of Prometheus: 10000. At most 30000 in another namespace.
+    /// Samples that each shard can hold. Default of Prometheus: 10000. At most 30000 in another namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = QueueLimits::OWN.capacity))]
     pub capacity: Option<i32>,
-    /// Fewest shards. Default of Prometheus: 1. At most 10 in another namespace.
+    /// Minimum number of shards. Default of Prometheus: 1. At most 10 in another namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = QueueLimits::OWN.min_shards))]
     pub min_shards: Option<i32>,
-    /// Most shards. Default of Prometheus: 50. At most 50 in another namespace.
+    /// Maximum number of shards. Default of Prometheus: 50. At most 50 in another namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = QueueLimits::OWN.max_shards))]
     pub max_shards: Option<i32>,
-    /// Most samples in a request. Default of Prometheus: 2000. At most 5000 in another namespace.
+    /// Maximum number of samples in a request. Default of Prometheus: 2000. At most 5000 in another namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = QueueLimits::OWN.max_samples_per_send))]
     pub max_samples_per_send: Option<i32>,
-    /// Longest time that a sample waits for others, from `100ms` to `10s`. Default of Prometheus: `5s`. At least `1s` in another
+    /// Maximum time that a sample waits for others, from `100ms` to `10s`. Default of Prometheus: `5s`. At least `1s` in another
     /// namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), regex(pattern = r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$"))]

@@ -5,23 +5,23 @@ use serde::{Deserialize, Serialize};
 
 use super::Queue;
 
-/// Settings of the entry in `spec.remoteWrite`. A change is made before break: a second entry, then the first one out.
+/// Settings of the entry in `spec.remoteWrite`. For a change, the operator adds a second entry and then removes the first one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RemoteWriteSettings {
-    /// Remote write protocol. `Auto`: `V2.0` where `spec.version` of the Prometheus is 3.4 or later, else `V1.0`.
-    /// Where that is not set, it is `V1.0`, too. Only `V2.0` carries start timestamps and histograms with custom buckets.
-    /// From 2.54 to 3.3 `V2.0` restarts the Prometheus pods.
+    /// Remote write protocol. `Auto`: `V2.0` if `spec.version` of the Prometheus is 3.4 or newer, otherwise `V1.0`, also if
+    /// `spec.version` is not set. Only `V2.0` supports start timestamps and histograms with custom buckets. With versions 2.54 to 3.3,
+    /// `V2.0` restarts the Prometheus pods.
     pub message_version: MessageVersion,
 
-    /// Whether exemplars are sent. They are only there if the Prometheus stores them.
+    /// Whether exemplars are sent. Prometheus must store them.
     pub exemplars: bool,
 
-    /// Whether native histograms are sent. They are only there if the Prometheus scrapes them.
+    /// Whether native histograms are sent. Prometheus must scrape them.
     pub native_histograms: bool,
 
-    /// Relabelling before sending, for example to archive some metrics only. Default: none, so everything is archived.
-    /// All text in the rules of one entry: at most 32 KiB.
+    /// Relabelling rules before sending, for example to archive only some metrics. Default: none, so everything is archived.
+    /// All text in the rules of one entry can have at most 32 KiB.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub write_relabel_configs: Vec<RelabelRule>,
@@ -47,40 +47,40 @@ impl Default for RemoteWriteSettings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(inline)]
 pub enum MessageVersion {
-    /// The newest that needs no restart of the Prometheus.
+    /// The newest version that needs no restart of the Prometheus.
     #[default]
     Auto,
     /// Remote write 1.0.
     #[serde(rename = "V1.0")]
     V1,
-    /// Remote write 2.0, from Prometheus 2.54 on.
+    /// Remote write 2.0, in Prometheus 2.54 or newer.
     #[serde(rename = "V2.0")]
     V2,
 }
 
-/// One rule of relabelling.
+/// One relabelling rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RelabelRule {
-    /// What is done with a series. Default: `replace`.
+    /// Action of the rule. Default: `replace`.
     pub action: RelabelAction,
     /// Labels whose values are joined and matched.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 128)))]
     pub source_labels: Vec<String>,
-    /// What joins the values. Default: `;`.
+    /// Separator between the joined values. Default: `;`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub separator: Option<String>,
-    /// Regular expression, anchored: the part of RE2 that every Prometheus reads in the same way. Default: `(.*)`.
+    /// Regular expression, anchored. It must be in the part of RE2 that every Prometheus version reads in the same way. Default: `(.*)`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub regex: Option<String>,
-    /// Label that is written, or for `replace` a template such as `${1}_total`.
+    /// Label that the rule writes; for `replace`, also a template such as `${1}_total`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub target_label: Option<String>,
-    /// What is written. Default: `$1`.
+    /// Value that the rule writes. Default: `$1`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub replacement: Option<String>,
@@ -90,7 +90,7 @@ pub struct RelabelRule {
     pub modulus: Option<i64>,
 }
 
-/// What a rule does with a series.
+/// Action of a relabelling rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]

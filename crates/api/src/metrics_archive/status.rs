@@ -8,52 +8,52 @@ use serde::{Deserialize, Serialize};
 
 use super::PrometheusKind;
 
-/// What the operator says of an archive.
+/// Status of an archive, written by the operator.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MetricsArchiveStatus {
-    /// Generation of the object that this status is about.
+    /// Generation of the object that this status describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `StorageReachable`, `ReceiverAvailable`, `PrometheusConfigured`, `Receiving` and `Ready`; `Reconciling` and `Stalled` only while they are true.
+    /// `StorageReachable`, `ReceiverAvailable`, `PrometheusConfigured`, `Receiving` and `Ready`; `Reconciling` and `Stalled` are only present while they are true.
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// Prometheus objects that are chosen.
+    /// Number of selected Prometheus objects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub matched: Option<i32>,
-    /// Prometheus objects that are chosen and have the entry.
+    /// Number of selected Prometheus objects that have the entry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub configured: Option<i32>,
-    /// Both, for people: `2/3`.
+    /// `configured` and `matched` for display: `2/3`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
-    /// Where the tables are: the claim.
+    /// Claim that contains the tables.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<String>,
-    /// Each Prometheus, those with a fault first; at most 100.
+    /// State of each Prometheus, those with a problem first; at most 100.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["uid"]))]
     pub prometheuses: Vec<PrometheusStatus>,
 }
 
-/// One condition, in the shape of Kubernetes' own.
+/// A condition, in the form of Kubernetes' own conditions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// Which one.
+    /// Type of the condition.
     #[serde(rename = "type")]
     pub type_: ConditionType,
     /// `True`, `False` or `Unknown`.
     pub status: ConditionStatus,
-    /// One word for programs.
+    /// Machine-readable reason, one word.
     pub reason: Reason,
-    /// For people: what is so, or what to do.
+    /// Human-readable message: what has happened, or what to do.
     #[serde(default)]
     #[schemars(length(max = 4096))]
     pub message: String,
-    /// When `status` changed last.
+    /// Time of the last change of `status`.
     pub last_transition_time: Time,
-    /// Generation of the object that this is about.
+    /// Generation of the object that this condition describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 }
@@ -62,19 +62,19 @@ pub struct Condition {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[schemars(inline)]
 pub enum ConditionType {
-    /// The volume is there, and the receiver reaches it.
+    /// The claim is bound, and the receiver can use the archive on it.
     StorageReachable,
-    /// The receiver runs and answers.
+    /// The receiver runs and accepts samples.
     ReceiverAvailable,
-    /// Every chosen Prometheus has its entry.
+    /// Every selected Prometheus has its entry.
     PrometheusConfigured,
-    /// Samples arrive from every chosen Prometheus.
+    /// Samples arrive from every selected Prometheus.
     Receiving,
-    /// All of the above, as far as it applies.
+    /// All conditions above that apply are true.
     Ready,
-    /// The operator is at work on a change.
+    /// The operator is working on a change.
     Reconciling,
-    /// It cannot go on before somebody changes something.
+    /// The operator cannot continue until somebody changes something.
     Stalled,
 }
 
@@ -152,9 +152,9 @@ words! {
         PodNotReady,
         /// The receiver does not answer the operator.
         ReceiverNotAnswering,
-        /// Every chosen Prometheus has its entry.
+        /// Every selected Prometheus has its entry.
         Configured,
-        /// Nothing is chosen at the moment.
+        /// No Prometheus is selected at the moment.
         NoPrometheusSelected,
         /// A Prometheus that is named does not exist, or is in another namespace and does not consent.
         PrometheusNotFound,
@@ -164,7 +164,7 @@ words! {
         NotConfigured,
         /// The receiver must be available before a Prometheus is configured.
         WaitingForReceiver,
-        /// Samples arrive from every chosen Prometheus.
+        /// Samples arrive from every selected Prometheus.
         SamplesArriving,
         /// No sample has arrived yet.
         WaitingForSamples,
@@ -176,7 +176,7 @@ words! {
 }
 
 words! {
-    /// What the operator has done with one Prometheus, or why not.
+    /// State of one Prometheus.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
     #[schemars(with = "String")]
     PrometheusState {
@@ -213,27 +213,27 @@ words! {
     }
 }
 
-/// What was done with one Prometheus.
+/// Status of one Prometheus.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PrometheusStatus {
-    /// Its uid.
+    /// UID of the Prometheus object.
     pub uid: String,
-    /// Its kind.
+    /// Kind of the Prometheus object.
     pub kind: PrometheusKind,
-    /// Its namespace.
+    /// Namespace of the Prometheus object.
     pub namespace: String,
-    /// Its name.
+    /// Name of the Prometheus object.
     pub name: String,
-    /// Name of the entry in its `spec.remoteWrite`.
+    /// Name of the entry in `spec.remoteWrite`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<String>,
-    /// What was done, or why not.
+    /// State of the entry and of its samples.
     pub state: PrometheusState,
-    /// For people: what to do.
+    /// Human-readable message: what has happened, or what to do.
     #[serde(default)]
     #[schemars(length(max = 1024))]
     pub message: String,
-    /// When `state` changed last.
+    /// Time of the last change of `state`.
     pub since: Time,
 }

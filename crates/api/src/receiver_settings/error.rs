@@ -10,19 +10,21 @@ use crate::bounds::OutOfBounds;
 pub enum SettingsError {
     /// No archive.
     #[error(
-        "no archive is given: use --archive DIRECTORY (environment PROMARCHIVE_ARCHIVE, file `archive`; in YAML a lone ~ is no value)"
+        "no archive is set: use --archive DIRECTORY (environment PROMARCHIVE_ARCHIVE, file `archive`; in YAML, ~ \
+         alone means no value)"
     )]
     NoArchive,
     /// The archive's path has no last component to name a WAL after.
     #[error(
-        "the archive {archive:?} has no name to put a WAL beside it: name a directory for it with --wal (file `wal`)"
+        "the archive path {archive:?} has no directory name, so there is no default for the WAL directory: set it \
+         with --wal (file `wal`)"
     )]
     NoPlaceForWal {
         /// The archive as given.
         archive: PathBuf,
     },
     /// A path that the operating system cannot make absolute.
-    #[error("{path:?} is no usable path: {reason}")]
+    #[error("the path {path:?} cannot be used: {reason}")]
     Path {
         /// The path as given.
         path: PathBuf,
@@ -41,8 +43,8 @@ pub enum SettingsError {
     },
     /// The WAL is in the archive.
     #[error(
-        "wal {wal:?} is inside the archive {archive:?}, where other tools take it for a table: put --wal (file `wal`) \
-         beside the archive"
+        "the WAL directory {wal:?} is inside the archive {archive:?}, where other tools would read it as a table: set \
+         --wal (file `wal`) to a directory outside the archive"
     )]
     WalInArchive {
         /// The WAL directory, absolute.
@@ -51,7 +53,7 @@ pub enum SettingsError {
         archive: PathBuf,
     },
     /// The archive is in the WAL.
-    #[error("the archive {archive:?} is inside the WAL directory {wal:?}: put --wal (file `wal`) beside the archive")]
+    #[error("the archive {archive:?} is inside the WAL directory {wal:?}: set --wal (file `wal`) to another directory")]
     ArchiveInWal {
         /// The WAL directory, absolute.
         wal: PathBuf,
@@ -60,7 +62,7 @@ pub enum SettingsError {
     },
     /// A certificate without a key, or the other way round.
     #[error(
-        "{given} is given without {missing}: TLS needs both --tls-cert and --tls-key (file `tlsCert` and `tlsKey`)"
+        "{given} is set, but {missing} is not: TLS needs both --tls-cert and --tls-key (file `tlsCert` and `tlsKey`)"
     )]
     HalfOfTls {
         /// The file setting that is there.
@@ -70,8 +72,8 @@ pub enum SettingsError {
     },
     /// Anybody could write.
     #[error(
-        "listening on {listen}, which is not loopback, without tokens lets anybody write: give --tokens FILE (file \
-         `tokens`), or accept it with --insecure-allow-unauthenticated (file `insecure: true`)"
+        "{listen} is not a loopback address, and without tokens everyone could write: set --tokens FILE (file \
+         `tokens`), or allow this with --insecure-allow-unauthenticated (file `insecure: true`)"
     )]
     Unauthenticated {
         /// The address as given.
@@ -79,14 +81,14 @@ pub enum SettingsError {
     },
     /// Unknown tokens, and no file of known ones.
     #[error(
-        "unknownTokens is Retry without tokens: give --tokens FILE (file `tokens`), or leave --unknown-tokens (file \
-         `unknownTokens`) out"
+        "unknownTokens is Retry, but there is no tokens file: set --tokens FILE (file `tokens`), or remove \
+         --unknown-tokens (file `unknownTokens`)"
     )]
     NoTokensToKnow,
     /// A label for names that nobody has.
     #[error(
-        "senderLabel is given without tokens, and without them senders have no names: give --tokens FILE (file `tokens`), or leave \
-         --sender-label (file `senderLabel`) out"
+        "senderLabel is set, but without a tokens file senders have no names: set --tokens FILE (file `tokens`), or \
+         remove --sender-label (file `senderLabel`)"
     )]
     NoSendersToName,
     /// A value outside of its bounds.

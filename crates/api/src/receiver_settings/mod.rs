@@ -182,7 +182,7 @@ impl Settings {
             connections.setting,
             max_connections_per_address,
             connections.contain(max_connections_per_address),
-            || format!("want {}, the number of all connections", connections.range()),
+            || format!("must be {} (the maximum of all connections)", connections.range()),
         )?;
         let one_request = max_request_bytes.saturating_add(max_decoded_bytes);
         let settings = Self {
@@ -250,13 +250,14 @@ impl Settings {
         let memory_limit = ByteSize(self.memory_limit);
         within("memoryLimit", memory_limit, memory_limit >= least, || {
             format!(
-                "want at least {least}, four times maxRequestBytes and maxDecodedBytes together, or lower these two"
+                "must be at least {least} (four times maxRequestBytes and maxDecodedBytes together): increase it, or \
+                 decrease these two"
             )
         })?;
         let most = self.memory_limit / 4;
         within("flushBytes", ByteSize(self.flush_bytes), (1..=most).contains(&self.flush_bytes), || {
             format!(
-                "want 1 byte to {}, a quarter of memoryLimit, because writing goes on during a flush",
+                "must be 1 byte to {} (a quarter of memoryLimit), because writes continue during a flush",
                 ByteSize(most)
             )
         })?;
@@ -270,7 +271,7 @@ impl Settings {
         span_within(&bounds::SHUTDOWN_GRACE, self.shutdown_grace)?;
         let least = self.flush_interval.saturating_mul(2);
         within("dedupHorizon", timespan(self.dedup_horizon), self.dedup_horizon >= least, || {
-            format!("want at least {}, two flush intervals", timespan(least))
+            format!("must be at least {} (two flush intervals)", timespan(least))
         })
     }
 }

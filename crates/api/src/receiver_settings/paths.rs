@@ -13,9 +13,9 @@ pub(super) fn check_plain(setting: &'static str, given: Option<&Path>) -> Result
     let Some(given) = given else { return Ok(()) };
     let text = given.to_string_lossy();
     let fault = if text.starts_with('~') {
-        "~ is not expanded here: write the home directory out, or ./~ for a directory of that name"
+        "~ is not expanded here; write the full path of the home directory, or ./~ for a directory of that name"
     } else if text.starts_with("file:") || text.contains("://") {
-        "a URL is no path: write the path alone"
+        "a URL is not allowed here; use a path"
     } else {
         return Ok(());
     };

@@ -55,22 +55,22 @@ impl FromStr for TokenHash {
 pub enum LineFault {
     /// A name alone, or more than three words.
     #[error(
-        "expected \"NAME SHA256 ROLES\", where SHA256 is the hash of the token in 64 hexadecimal digits, for example from \
-         printf %s \"$TOKEN\" | sha256sum, and ROLES are one or more of write, push, read, runs and operate, \
-         with commas and no spaces between them"
+        "expected \"NAME SHA256 ROLES\", where SHA256 is the hash of the token in 64 hexadecimal digits (get it with \
+         printf %s \"$TOKEN\" | sha256sum), and ROLES are one or more of write, push, read, runs and operate, \
+         separated by commas without spaces"
     )]
     Words,
     /// The second word is no hash.
     #[error(
-        "the second word must be the SHA-256 of the token in 64 hexadecimal digits, for example from \
-         printf %s \"$TOKEN\" | sha256sum"
+        "the second word must be the SHA-256 of the token in 64 hexadecimal digits (get it with printf %s \"$TOKEN\" \
+         | sha256sum)"
     )]
     Hash,
     /// The third word is no list of roles.
     #[error(transparent)]
     Roles(#[from] RolesError),
     /// The name is too long.
-    #[error("the name is too long: at most {LONGEST_NAME_BYTES} bytes")]
+    #[error("the name is too long: it must have at most {LONGEST_NAME_BYTES} bytes")]
     LongName,
 }
 

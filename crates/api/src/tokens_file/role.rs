@@ -90,8 +90,8 @@ impl fmt::Debug for Roles {
 pub enum RolesError {
     /// Something else than a role.
     #[error(
-        "unknown role: the roles are write, push, read, runs and operate; separate several with commas and no spaces, \
-         for example write,operate"
+        "unknown role; valid roles are write, push, read, runs and operate, separated by commas without spaces, for \
+         example write,operate"
     )]
     Unknown,
     /// The same one again.

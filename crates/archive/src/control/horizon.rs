@@ -59,7 +59,8 @@ impl TryFrom<Text> for Horizon {
     type Error = String;
 
     fn try_from(text: Text) -> Result<Self, String> {
-        let writer = |text: String| text.parse::<WriterId>().map_err(|e| format!("{text:?} is no writer: {e}"));
+        let writer =
+            |text: String| text.parse::<WriterId>().map_err(|e| format!("{text:?} is not a valid writer id: {e}"));
         let from = text.from.into_iter().map(|(name, position)| Ok((writer(name)?, position)));
         Ok(Self { from: from.collect::<Result<_, String>>()?, expires: text.expires })
     }

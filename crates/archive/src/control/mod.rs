@@ -32,7 +32,7 @@ pub const MOST_BYTES: u64 = 1 << 20;
 /// Old records that one [`Records::trim`] removes. A process leaves one or two; thousands can only be somebody else's, and nobody is to wait for
 /// them.
 const MOST_REMOVED: usize = 64;
-const ADVICE: &str = "remove it: promarchive writes another one where it needs one";
+const ADVICE: &str = "remove it: promarchive writes a new one when needed";
 
 /// What a record says.
 pub trait Record: Serialize + DeserializeOwned {
@@ -106,11 +106,14 @@ impl<R: Record> Records<R> {
             };
             let found = parse::<R>(&bytes).map_err(refused)?;
             if found.number != number || found.kind != R::KIND {
-                return Err(refused("is one of another place".to_owned()));
+                return Err(refused("belongs to another path".to_owned()));
             }
             return Ok(Some(found));
         }
-        Err(LogError::Store { place: self.root.name_of(&self.directory()), cause: "its records keep changing".into() })
+        Err(LogError::Store {
+            place: self.root.name_of(&self.directory()),
+            cause: "the control records keep changing while they are read".into(),
+        })
     }
 
     /// Puts a record under a number that is one more than the newest; [`Put::Taken`] if another has it by now. It is durable when this returns.
@@ -145,11 +148,11 @@ pub fn fault(path: &str, bytes: &[u8]) -> Option<String> {
     let parts: Vec<&str> = path.split('/').collect();
     let number = if let [_, _, name] = parts.as_slice() { number_of(name) } else { None };
     match (number, parse::<serde_json::Value>(bytes)) {
-        (None, _) => Some("is not named as one".to_owned()),
+        (None, _) => Some("has an invalid file name".to_owned()),
         (_, Err(problem)) => Some(problem),
         (Some(number), Ok(found)) => {
             let kind = path.split('/').next() == Some(found.kind.as_str());
-            (number != found.number || !kind).then(|| "is one of another place".to_owned())
+            (number != found.number || !kind).then(|| "belongs to another path".to_owned())
         }
     }
 }
@@ -171,9 +174,9 @@ fn parse<R: DeserializeOwned>(bytes: &[u8]) -> Result<Numbered<R>, String> {
     let (Some(line), Some(sum)) = (lines.next(), lines.next()) else { return Err("is cut off".to_owned()) };
     let sum: Checksum = serde_json::from_slice(sum).map_err(|_| "is cut off".to_owned())?;
     if sum.xxh3 != format!("{:032x}", checksum(line)) {
-        return Err("has another checksum than its text".to_owned());
+        return Err("does not match its checksum".to_owned());
     }
-    serde_json::from_slice(line).map_err(|e| format!("cannot be understood: {}", chain(&e)))
+    serde_json::from_slice(line).map_err(|e| format!("cannot be parsed: {}", chain(&e)))
 }
 
 #[cfg(test)]
@@ -242,15 +245,15 @@ mod tests {
         let whole = std::fs::read_to_string(&file).unwrap();
         let longest = usize::try_from(MOST_BYTES).unwrap();
         for (text, problem) in [
-            (whole.replace("text", "test"), "another checksum"),
+            (whole.replace("text", "test"), "match its checksum"),
             (whole[..whole.len() - 5].to_owned(), "cut off"),
             (String::new(), "cut off"),
-            (" ".repeat(longest + 1), "more than"),
+            (" ".repeat(longest + 1), "but at most"),
             (
                 text(&Numbered { kind: "note".into(), number: 2, time: 5, record: Note("x".into()) }).unwrap(),
-                "another place",
+                "another path",
             ),
-            (text(&Numbered { kind: "note".into(), number: 1, time: 5, record: 7 }).unwrap(), "understood"),
+            (text(&Numbered { kind: "note".into(), number: 1, time: 5, record: 7 }).unwrap(), "cannot be parsed"),
         ] {
             std::fs::write(&file, &text).unwrap();
             let error = records.newest().await.unwrap_err().to_string();

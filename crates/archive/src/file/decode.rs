@@ -34,7 +34,7 @@ pub enum DecodeFileError {
     #[error(transparent)]
     Footprint(#[from] FootprintError),
     /// A column is missing or of another type.
-    #[error("column {0} is missing or of another type")]
+    #[error("column {0} is missing or has the wrong type")]
     Column(&'static str),
 }
 

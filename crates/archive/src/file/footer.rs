@@ -25,11 +25,12 @@ pub(super) const MOST_SCHEMA_ELEMENTS: u64 = 1024;
 
 /// Reads a footer, without the page index. One that readers cannot bear is refused.
 pub fn read_footer<R: ChunkReader>(file: &R) -> Result<Arc<ParquetMetaData>, FootprintError> {
-    let too_short = || ParquetError::EOF(format!("{} bytes are too few for a footer", file.len()));
+    let too_short =
+        || ParquetError::EOF(format!("the file has only {} bytes, which is too short for a footer", file.len()));
     let tail_start = file.len().checked_sub(FOOTER_SIZE as u64).ok_or_else(too_short)?;
     let tail = FooterTail::try_from(&*file.get_bytes(tail_start, FOOTER_SIZE)?)?;
     if tail.is_encrypted_footer() {
-        return Err(ParquetError::NYI("its footer is encrypted".into()).into());
+        return Err(ParquetError::NYI("the footer is encrypted, which is not supported".into()).into());
     }
     let length = tail.metadata_length();
     if length > MOST_FOOTER_BYTES {

@@ -39,7 +39,7 @@ pub enum FootprintError {
     #[error(transparent)]
     Parquet(#[from] ParquetError),
     /// The headers of its pages contradict the footer, or themselves.
-    #[error("column {column}: the page at offset {offset} has a header that cannot be right")]
+    #[error("column {column}: the header of the page at offset {offset} is invalid")]
     Header {
         /// Of which column.
         column: String,
@@ -47,7 +47,7 @@ pub enum FootprintError {
         offset: u64,
     },
     /// Only decoding would tell how much it takes.
-    #[error("column {column} has pages of encoding {encoding}, which promarchive does not write")]
+    #[error("column {column} has pages with encoding {encoding}, which promarchive does not write")]
     Encoding {
         /// Of which column.
         column: String,
@@ -55,20 +55,20 @@ pub enum FootprintError {
         encoding: i64,
     },
     /// The footer, or the page index, is larger than it can be, in the file or in memory.
-    #[error("its footer or page index of {bytes} bytes is larger than any of such a file")]
+    #[error("the footer or page index has {bytes} bytes, which is too large for this file")]
     Footer {
         /// How large.
         bytes: u64,
     },
     /// More elements than readers can bear.
-    #[error("its schema cannot be that of a table: it has more than {MOST_SCHEMA_ELEMENTS} elements")]
+    #[error("the schema has more than {MOST_SCHEMA_ELEMENTS} elements, which is too many for a table")]
     Schema,
     /// Another reader could read it otherwise, or would take memory for what is not there.
-    #[error("its footer cannot be right: a field has another type than Parquet's, or claims more than there is")]
+    #[error("the footer is invalid: a field has the wrong type, or a length exceeds the data")]
     Malformed,
     /// Its codec may make any length of a page.
     #[error(
-        "column {column} is compressed with {codec}, and promarchive reads zstd, snappy and what is not compressed"
+        "column {column} is compressed with {codec}, but promarchive reads only zstd, snappy and uncompressed data"
     )]
     Codec {
         /// Which column.
@@ -77,11 +77,11 @@ pub enum FootprintError {
         codec: String,
     },
     /// There is no such row group.
-    #[error("there is no row group {0}")]
+    #[error("row group {0} does not exist")]
     RowGroup(usize),
     /// It would take too much memory.
     #[error(
-        "row group {row_group} would take {} MiB to be decoded, and none that promarchive writes takes more than {} MiB",
+        "row group {row_group} would need {} MiB when it is decoded, but row groups of promarchive need at most {} MiB",
         .bytes >> 20, MOST_PAGE_BYTES >> 20
     )]
     TooLarge {
@@ -91,7 +91,9 @@ pub enum FootprintError {
         bytes: u64,
     },
     /// A row whose lists are spread over several pages has no bound.
-    #[error("column {column} of row group {row_group} has a row in two pages, and promarchive writes none that large")]
+    #[error(
+        "column {column} of row group {row_group} has a row that spans two pages, which promarchive does not write"
+    )]
     SplitRow {
         /// Which column.
         column: String,

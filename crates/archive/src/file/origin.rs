@@ -95,7 +95,7 @@ impl fmt::Display for Origin {
 
 /// A text that is no origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no origin of a file that this version knows")]
+#[error("unknown file origin")]
 pub struct UnknownOrigin;
 
 impl FromStr for Origin {

@@ -16,10 +16,13 @@ pub(crate) fn fault(commit: &[u8]) -> Option<String> {
     let mut before = 0;
     for line in commit.split_inclusive(|&byte| byte == b'\n') {
         if line.len() > MOST_LINE_BYTES {
-            return Some(format!("a line of {} bytes at offset {before}, more than {MOST_LINE_BYTES}", line.len()));
+            return Some(format!(
+                "the line at offset {before} has {} bytes, but at most {MOST_LINE_BYTES} bytes are allowed",
+                line.len()
+            ));
         }
         if !line.iter().all(|&byte| nesting.go_on(byte) <= MOST_DEPTH) {
-            return Some(format!("the JSON at offset {before} is nested more than {MOST_DEPTH} levels deep"));
+            return Some(format!("the JSON at offset {before} has more than {MOST_DEPTH} nested levels"));
         }
         before += line.len();
     }
@@ -73,13 +76,13 @@ mod tests {
         let nested = |levels| format!("{}{}\n", "[".repeat(levels), "]".repeat(levels));
         assert_eq!(fault(nested(127).repeat(9).as_bytes()), None);
         let deep = fault(format!("{{}}\n{}", nested(128)).as_bytes()).unwrap();
-        assert!(deep.contains("offset 3 is nested"), "{deep}");
+        assert!(deep.contains("offset 3 has more than"), "{deep}");
         let over_lines = fault("[\n".repeat(128).as_bytes()).unwrap();
-        assert!(over_lines.contains("offset 254 is nested"), "{over_lines}");
+        assert!(over_lines.contains("offset 254 has more than"), "{over_lines}");
         let in_a_text = format!("\"\n\"{}", nested(128));
         assert!(fault(in_a_text.as_bytes()).is_some(), "a text that goes on over lines");
         let line = format!("\"{}\"\n", "x".repeat(MOST_LINE_BYTES - 3));
         assert_eq!(fault(line.repeat(2).as_bytes()), None);
-        assert!(fault(format!("{{}}\n {line}").as_bytes()).unwrap().contains("at offset 3, more than"));
+        assert!(fault(format!("{{}}\n {line}").as_bytes()).unwrap().contains("at offset 3 has"));
     }
 }

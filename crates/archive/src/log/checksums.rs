@@ -26,10 +26,14 @@ impl fmt::Display for ForeignChecksums {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the file {}", self.newest)?;
         match self.others {
-            0 => write!(f, " was not written by promarchive, and readers of the table may use it: move it away"),
+            0 => write!(
+                f,
+                " was not written by promarchive, but readers of the table may use it: move it out of the directory"
+            ),
             n => write!(
                 f,
-                " and {n} more {ENDING} beside it were not written by promarchive, and readers of the table may use them: move them away"
+                " and {n} other {ENDING} files in the same directory were not written by promarchive, but readers of \
+                 the table may use them: move them out of the directory"
             ),
         }
     }
@@ -78,7 +82,7 @@ mod tests {
         let one = format!("the file {} was not written", newest.display());
         assert!(matches!(&said().await[..], [line] if line.starts_with(&one)), "{:?}", said().await);
         fs::write(log.join("00000000000000000002.crc"), "junk").unwrap();
-        let more = format!("the file {} and 1 more .crc beside it were not", newest.display());
+        let more = format!("the file {} and 1 other .crc files in the same directory were not", newest.display());
         assert!(matches!(&said().await[..], [line] if line.starts_with(&more)), "{:?}", said().await);
     }
 }

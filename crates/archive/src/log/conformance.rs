@@ -553,7 +553,7 @@ const FOREIGN: [(&str, &str); 4] = [
     ),
     ("protocol", r#"{"protocol":{"minReaderVersion":1,"minWriterVersion":4}}"#),
     (
-        "with appendOnly, invariants, later, promarchive, and this program knows",
+        "with appendOnly, invariants, later, promarchive, but this version of promarchive supports",
         r#"{"protocol":{"minReaderVersion":1,"minWriterVersion":7,"writerFeatures":["appendOnly","invariants","promarchive","later"]}}"#,
     ),
     (
@@ -579,7 +579,7 @@ async fn what_another_program_did_is_refused_by_name() {
             assert!(refused.to_string().contains(name), "{refused}");
             if action.contains("\"protocol\"") {
                 assert!(
-                    refused.to_string().contains("if a later version of promarchive has made or upgraded the archive")
+                    refused.to_string().contains("if a newer version of promarchive created or upgraded the archive")
                 );
             }
         }

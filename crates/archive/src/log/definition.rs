@@ -37,19 +37,25 @@ pub fn check_metadata(table: Table, metadata: &Value) -> Result<LabelColumns, (O
     let property = |name: &str| metadata.get("configuration")?.get(name)?.as_str();
     let version = property(SCHEMA_VERSION_PROPERTY).unwrap_or("none");
     if version != table.version().to_string() {
-        return Err((None, format!("the schema version is {version}, and this program knows {}", table.version())));
+        return Err((
+            None,
+            format!(
+                "the schema version is {version}, but this version of promarchive supports version {}",
+                table.version()
+            ),
+        ));
     }
     let names = property(LABEL_COLUMNS_PROPERTY).unwrap_or_default().split(',').filter(|name| !name.is_empty());
     let columns = LabelColumns::new(names.map(str::to_owned).collect()).map_err(|e| (None, e.to_string()))?;
     let schema =
         metadata.get("schemaString").and_then(Value::as_str).and_then(|text| serde_json::from_str::<Value>(text).ok());
     let problem = if schema != Some(delta_schema(table, &columns)) {
-        Some("the schema is not the documented one".to_owned())
+        Some("the schema differs from the documented schema".to_owned())
     } else if metadata.get("partitionColumns") != Some(&json!([DATE])) {
         Some(format!("the table is not partitioned by {DATE}"))
     } else if property("delta.dataSkippingStatsColumns") != Some(&stats_columns(table)) {
         Some(format!(
-            "delta.dataSkippingStatsColumns is not {}: other writers would put statistics on values",
+            "delta.dataSkippingStatsColumns is not {}, so other writers would write statistics for values",
             stats_columns(table)
         ))
     } else {

@@ -35,7 +35,7 @@ type KernelEngine = DefaultEngine<TokioMultiThreadExecutor>;
 
 /// What to do about a table that another program has changed.
 pub(super) const FOREIGN: &str =
-    "these tables are written by promarchive alone: restore the table, or start a new archive";
+    "only promarchive may write to these tables: restore the table from a backup, or create a new archive";
 
 /// A Delta table's log on an object store.
 pub struct DeltaLog {
@@ -110,7 +110,7 @@ impl DeltaLog {
         let blame = match names.is_empty() {
             true => String::new(),
             false => format!(
-                "; not written by promarchive, and perhaps the reason: {} in {}",
+                "; a possible cause are files that promarchive did not write: {} in {}",
                 names.join(", "),
                 self.root.name_of("_delta_log")
             ),

@@ -30,8 +30,8 @@ impl TableLog for ForwardLog {
         let version = loaded.as_ref().map_or(0, |snapshot| snapshot.version());
         if version < seen {
             let cause = format!(
-                "the store shows version {version}, and {seen} was there already: its listing lags behind; if the table \
-                 was restored from a copy, start promarchive again"
+                "the storage lists version {version}, but version {seen} was read before: the listing lags behind; if \
+                 the table was restored from a backup, restart promarchive"
             );
             return Err(LogError::Store { place: self.table.name().to_owned(), cause });
         }

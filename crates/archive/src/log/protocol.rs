@@ -18,8 +18,8 @@ const OPEN: (i64, i64) = (1, 2);
 const GUARDED: (i64, i64) = (1, 7);
 
 /// What to do about a table with another protocol.
-pub const OTHER_PROTOCOL: &str = "if a later version of promarchive has made or upgraded the archive, use that version; if another program has \
-     changed the table, restore it from before the change";
+pub const OTHER_PROTOCOL: &str = "if a newer version of promarchive created or upgraded the archive, use that version; if another program changed \
+     the table, restore it from a backup made before the change";
 
 /// The protocols that this program reads and writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl TableProtocol {
                 let features: BTreeSet<&String> = reader_features.iter().chain(writer_features).collect();
                 let found = described(versions, &features.into_iter().collect::<Vec<_>>());
                 Err(format!(
-                    "the table has the Delta protocol {found}, and this program knows {} and {}",
+                    "the table has the Delta protocol {found}, but this version of promarchive supports only {} and {}",
                     Self::Open,
                     Self::Guarded
                 ))

@@ -87,17 +87,17 @@ pub fn parse_commit(bytes: &[u8]) -> Result<RawCommit, BadCommit> {
         let bad = |problem: String| BadCommit { offset, problem };
         if !line.trim_ascii().is_empty() {
             let action: Value = serde_json::from_slice(line).map_err(|e| bad(e.to_string()))?;
-            let action = action.as_object().ok_or_else(|| bad("not an object".into()))?;
+            let action = action.as_object().ok_or_else(|| bad("the line is not a JSON object".into()))?;
             for (name, body) in action {
                 commit
                     .action(name, body)
-                    .ok_or_else(|| bad(format!("action {name} lacks a field, or has one of another type")))?;
+                    .ok_or_else(|| bad(format!("action {name} has a missing field or a field of the wrong type")))?;
             }
         }
         offset += line.len() as u64;
     }
     if bytes.trim_ascii().is_empty() {
-        return Err(BadCommit { offset: 0, problem: "there is nothing in it".into() });
+        return Err(BadCommit { offset: 0, problem: "the file is empty".into() });
     }
     Ok(commit)
 }

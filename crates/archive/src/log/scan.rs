@@ -17,10 +17,15 @@ pub(super) fn read_files(
     files: &mut Vec<DataFile>,
 ) -> Result<(), LogError> {
     let refused = |problem: String| LogError::Refused { place: url.to_string(), problem, advice: FOREIGN };
-    let column = |name: &str| batch.column_by_name(name).ok_or_else(|| refused(format!("no {name} of its files")));
-    let paths = column("path")?.as_string_opt::<i32>().ok_or_else(|| refused("paths are not text".into()))?;
-    let sizes =
-        column("size")?.as_primitive_opt::<Int64Type>().ok_or_else(|| refused("sizes are not numbers".into()))?;
+    let column = |name: &str| {
+        batch.column_by_name(name).ok_or_else(|| refused(format!("the list of files has no column {name}")))
+    };
+    let paths = column("path")?
+        .as_string_opt::<i32>()
+        .ok_or_else(|| refused("the paths of the files are not strings".into()))?;
+    let sizes = column("size")?
+        .as_primitive_opt::<Int64Type>()
+        .ok_or_else(|| refused("the sizes of the files are not numbers".into()))?;
     let times = column("modificationTime")?.as_primitive_opt::<Int64Type>();
     let stats = column("stats")?.as_string_opt::<i32>();
     let vectors = column("deletionVector")?;
@@ -30,10 +35,10 @@ pub(super) fn read_files(
     for row in (0..batch.num_rows()).filter(|&row| selected.get(row).copied().unwrap_or(true)) {
         let path = paths.value(row);
         if vectors.is_valid(row) {
-            return Err(refused(format!("{path} has a deletion vector")));
+            return Err(refused(format!("the file {path} has a deletion vector")));
         }
         let path = percent_decoded(path);
-        let date = date_of(&path).ok_or_else(|| refused(format!("{path} stands in no date partition")))?;
+        let date = date_of(&path).ok_or_else(|| refused(format!("the file {path} is not in a date partition")))?;
         files.push(DataFile {
             size: u64::try_from(sizes.value(row)).unwrap_or(0),
             modification_time: times.map_or(0, |times| times.value(row)),

@@ -37,7 +37,11 @@ fn refused(fault: String) -> object_store::Error {
 
 async fn within_bounds(found: GetResult) -> Result<GetResult> {
     if found.meta.size > bounds::MOST_BYTES {
-        return Err(refused(format!("it has {} bytes, more than {}", found.meta.size, bounds::MOST_BYTES)));
+        return Err(refused(format!(
+            "the file has {} bytes, but at most {} bytes are allowed",
+            found.meta.size,
+            bounds::MOST_BYTES
+        )));
     }
     let GetResult { meta, range, attributes, extensions, .. } = &found;
     let (meta, range, attributes, extensions) = (meta.clone(), range.clone(), attributes.clone(), extensions.clone());
@@ -113,10 +117,10 @@ mod tests {
         fs::write(log.join("0.json"), "{}\n").unwrap();
         assert_eq!(read("0.json").await, Ok(3));
         fs::write(log.join("1.json"), "[".repeat(1000)).unwrap();
-        assert!(read("1.json").await.unwrap_err().contains("nested more than"));
+        assert!(read("1.json").await.unwrap_err().contains("nested levels"));
         // Nothing but a length.
         File::create(log.join("2.json")).unwrap().set_len(1 << 40).unwrap();
-        assert!(read("2.json").await.unwrap_err().contains("it has 1099511627776 bytes"));
+        assert!(read("2.json").await.unwrap_err().contains("the file has 1099511627776 bytes"));
         fs::copy(log.join("1.json"), log.join("1.txt")).unwrap();
         assert!(read("1.txt").await.is_err(), "readers may take any text of a log into memory");
         fs::copy(log.join("1.json"), log.join("1.checkpoint.parquet")).unwrap();

@@ -87,7 +87,8 @@ fn open(location: Path, path: PathBuf, options: &GetOptions) -> Result<GetResult
 fn check_no_link(archive: &FsPath, file: &FsPath) -> io::Result<()> {
     for directory in file.ancestors().skip(1).take_while(|directory| *directory != archive) {
         if directory.symlink_metadata().is_ok_and(|found| found.is_symlink()) {
-            let fault = "is a symbolic link, and promarchive writes only into directories of the archive";
+            let fault = "is a symbolic link, but promarchive writes only to directories inside the archive: replace the link \
+                 with a directory";
             return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("{} {fault}", directory.display())));
         }
     }
@@ -176,7 +177,7 @@ mod tests {
         for name in ["pipe", "link", "device"] {
             let location = Path::from_absolute_path(at(name)).unwrap();
             let error = store.get(&location).await.unwrap_err().to_string();
-            assert!(error.contains("no plain file") && error.contains("remove it"), "{name}: {error}");
+            assert!(error.contains("not a regular file") && error.contains("remove it"), "{name}: {error}");
             assert!(store.get_range(&location, 0..1).await.is_err() && store.head(&location).await.is_err(), "{name}");
         }
         std::fs::write(at("file"), "x").unwrap();

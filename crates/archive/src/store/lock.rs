@@ -32,7 +32,7 @@ impl ArchiveLock {
             patient(|| ARCHIVE.lock(directory, LOCK_FILE), |e| matches!(e, DirectoryError::Lock(e) if e.is_held()))?;
         let upgrade = patient(|| DirectoryLock::take(ARCHIVE.what, directory, UPGRADE_LOCK_FILE), LockError::is_held);
         if let Err(error) = &upgrade {
-            tracing::warn!(%error, "promarchive upgrade will refuse to work beside this receiver");
+            tracing::warn!(%error, "promarchive upgrade will refuse to run while this receiver runs");
         }
         Ok(Self { _archive: archive, _knows_upgrades: upgrade.ok() })
     }
@@ -54,8 +54,8 @@ fn patient<T, E>(mut take: impl FnMut() -> Result<T, E>, is_held: impl Fn(&E) ->
 pub enum UpgradeError {
     /// A receiver of an earlier version is running.
     #[error(
-        "archive {} belongs to a running receiver of an earlier version of promarchive, which could not go on after the upgrade: start \
-         that receiver with this version first", .0.display()
+        "archive {} is in use by a running receiver of an earlier version of promarchive, which cannot use an \
+         upgraded archive: upgrade that receiver to this version first", .0.display()
     )]
     HeldByEarlier(PathBuf),
     /// A lock file cannot be made or locked.

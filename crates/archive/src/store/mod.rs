@@ -45,7 +45,10 @@ impl Store {
     /// The store of an archive. Nothing is made or read yet.
     pub fn open(location: Location) -> Result<Self, ArchiveError> {
         let Some(directory) = location.directory().map(|directory| directory.to_path_buf()) else {
-            return Err(ArchiveError::Place(location.to_string(), "no store of this kind can be opened".into()));
+            return Err(ArchiveError::Place(
+                location.to_string(),
+                "this kind of storage is not supported; use a directory or a file:// URL".into(),
+            ));
         };
         Ok(Self::over(location, Arc::new(Bounded(DurableLocal::new(directory)))))
     }
@@ -132,7 +135,7 @@ impl Store {
         });
         let failed = |cause: String| LogError::Store { place: self.name_of(path), cause };
         let synced = synced.await.map_err(|e| failed(e.to_string()))?;
-        synced.map_err(|e| failed(format!("cannot sync the directories: {e}")))
+        synced.map_err(|e| failed(format!("cannot sync directories: {e}")))
     }
 }
 
@@ -194,8 +197,12 @@ impl Root {
             found => found.map_err(failed)?,
         };
         if found.meta.size > most {
-            let problem = format!("it has {} bytes, more than {most}", found.meta.size);
-            return Err(LogError::Refused { place: self.name_of(name), problem, advice: "find out who wrote it" });
+            let problem = format!("the file has {} bytes, but at most {most} bytes are allowed", found.meta.size);
+            return Err(LogError::Refused {
+                place: self.name_of(name),
+                problem,
+                advice: "find out which program wrote it",
+            });
         }
         Ok(Some(found.bytes().await.map_err(failed)?))
     }

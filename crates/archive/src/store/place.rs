@@ -32,16 +32,18 @@ pub(crate) fn fault(directory: &Path) -> Option<&'static str> {
     let escape =
         |bytes: &[u8]| matches!(bytes, [b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit());
     if text.contains('\\') {
-        return Some("a backslash in the path would be read as a slash; choose another name");
+        return Some("the path contains a backslash, which would be read as a slash; choose another name");
     }
     if text.chars().any(char::is_control) {
-        return Some("the path has a control character, such as a tab or a line feed; choose another name");
+        return Some("the path contains a control character, such as a tab or a line feed; choose another name");
     }
     if text.as_bytes().windows(3).any(escape) {
-        return Some("a % before two hexadecimal digits would be read as another path; choose another name");
+        return Some(
+            "the path contains % followed by two hexadecimal digits, which would be decoded to another path; choose \
+             another name",
+        );
     }
-    (!is_listed_as_itself(directory))
-        .then_some("the path is another one when it is written as a URL; choose another name")
+    (!is_listed_as_itself(directory)).then_some("the path changes when it is written as a URL; choose another name")
 }
 
 /// Whether a file below the directory is found again by the URL that a listing makes of its path in the store.

@@ -92,13 +92,15 @@ impl Reserve {
         let directory = self.directory.as_ref()?;
         if !directory.join(Table::SAMPLES.name()).join("_delta_log").is_dir() {
             return Some(format!(
-                "{} was removed, or its volume is not mounted any more: bring it back, or stop promarchive and begin a new archive",
+                "{} was removed, or its volume is no longer mounted: restore it, or stop promarchive and create a new \
+                 archive",
                 directory.display()
             ));
         }
         let disk = rustix::fs::statvfs(directory).ok()?;
-        (disk.f_files > 0 && disk.f_favail == 0)
-            .then(|| "its file system has no inode left, see df -i: delete files, or move the archive".to_owned())
+        (disk.f_files > 0 && disk.f_favail == 0).then(|| {
+            "the file system has no free inodes (check with df -i): delete files, or move the archive".to_owned()
+        })
     }
 
     /// Whether files of so much WAL fit into the free space and the space held back.
@@ -114,7 +116,7 @@ impl Reserve {
         if self.is_held() && self.free_bytes().is_some_and(|free| free < most) {
             tracing::warn!(
                 bytes = self.bytes,
-                "the archive's disk is full: the space held back for flushes is given up to one"
+                "the archive's disk is full: the reserved disk space is released for a flush"
             );
             self.give_up();
         }
@@ -126,7 +128,7 @@ impl Reserve {
         if let Err(error) = std::fs::remove_file(&path)
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(%error, file = %path.display(), "cannot remove the file that holds space back");
+            tracing::warn!(%error, file = %path.display(), "cannot remove the file that reserves disk space");
         }
     }
 }
@@ -138,7 +140,7 @@ fn open(path: &Path) -> io::Result<File> {
     if file.metadata()?.nlink() > 1 {
         let path = path.display();
         return Err(io::Error::other(format!(
-            "{path} is a hard link to another file, which would be overwritten: find out who made it, then remove it"
+            "{path} is a hard link to another file, which would be overwritten: find out who created it, then remove it"
         )));
     }
     Ok(file)

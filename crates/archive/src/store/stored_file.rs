@@ -67,7 +67,10 @@ impl StoredFile {
         // Damaged metadata may ask for anything: checked before anything is read or allocated.
         let end = start.checked_add(length).filter(|&end| end <= self.size);
         let end = end.ok_or_else(|| {
-            ParquetError::EOF(format!("{length} bytes at offset {start} of a file of {} bytes", self.size))
+            ParquetError::EOF(format!(
+                "{length} bytes at offset {start} are outside the file, which has {} bytes",
+                self.size
+            ))
         })?;
         if length == 0 {
             return Ok(Bytes::new());
@@ -138,7 +141,7 @@ impl LoadedRange {
     fn at_offset(&self, offset: u64) -> parquet::errors::Result<Bytes> {
         let at = offset.checked_sub(self.start).and_then(|at| usize::try_from(at).ok());
         let at = at.filter(|&at| at <= self.bytes.len());
-        Ok(self.bytes.slice(at.ok_or_else(|| ParquetError::EOF(format!("offset {offset} lies outside its column")))?..))
+        Ok(self.bytes.slice(at.ok_or_else(|| ParquetError::EOF(format!("offset {offset} is outside the column")))?..))
     }
 }
 
@@ -158,7 +161,7 @@ impl ChunkReader for LoadedRange {
     fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
         let bytes = self.at_offset(start)?;
         if length > bytes.len() {
-            return Err(ParquetError::EOF(format!("{length} bytes at offset {start} lie outside their column")));
+            return Err(ParquetError::EOF(format!("{length} bytes at offset {start} are outside the column")));
         }
         Ok(bytes.slice(..length))
     }

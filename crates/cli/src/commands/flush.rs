@@ -46,15 +46,16 @@ fn explain(wal: &Path, error: &io::Error) -> String {
     let wal = wal.display();
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => format!(
-            "no receiver works with the write-ahead log in {wal}: start it, or name the settings that it was started with (--config, \
-             --archive or --wal)"
+            "no receiver is running with the write-ahead log in {wal}: start the receiver, or use the settings that \
+             it was started with (--config, --archive or --wal)"
         ),
         io::ErrorKind::PermissionDenied => {
             format!(
-                "only the user of the receiver may ask it for a flush by {wal}; use POST /-/flush with a token that has the role operate"
+                "only the user of the receiver may request a flush in {wal}; run this command as that user, or use \
+                 POST /-/flush with a token that has the role operate"
             )
         }
-        _ => format!("the receiver with the write-ahead log in {wal} does not answer: {error}"),
+        _ => format!("the receiver with the write-ahead log in {wal} does not respond: {error}"),
     }
 }
 

@@ -64,7 +64,7 @@ fn text(inspection: &Inspection) -> String {
         let (files, size) = (table.unlisted_files, bytes(table.unlisted_bytes));
         let _ = writeln!(
             out,
-            "\n{}: {files} files ({size}) are not in the newest version; `promarchive verify` tells what they are.",
+            "\n{}: {files} files ({size}) are not in the newest version; run `promarchive verify` for details.",
             table.table
         );
     }
@@ -78,8 +78,8 @@ fn text(inspection: &Inspection) -> String {
         };
         let _ = writeln!(
             out,
-            "\nNote: {table} has {rows} of {days} before the year 2000 ({dates}). If nobody imported such old data, a sender sends 0, or \
-             seconds instead of milliseconds."
+            "\nNote: {table} has {rows} of {days} before the year 2000 ({dates}). If you did not import old data, a \
+             sender sends 0, or seconds instead of milliseconds."
         );
     }
     for problem in &inspection.problems {
@@ -92,12 +92,12 @@ fn text(inspection: &Inspection) -> String {
 fn guard(tables: &[TableInspection]) -> String {
     let open: Vec<&str> = tables.iter().filter(|table| !table.guarded).map(|table| table.table).collect();
     match open.as_slice() {
-        [] => "Guarded: other programs read the tables, and refuse to write to them\n".to_owned(),
+        [] => "Guarded: other programs can read the tables, but refuse to write to them\n".to_owned(),
         open if open.len() == tables.len() => {
-            "Not guarded: other programs can write to the tables; `promarchive upgrade` guards them\n".to_owned()
+            "Not guarded: other programs can write to the tables; run `promarchive upgrade` to guard them\n".to_owned()
         }
         open => format!(
-            "Not all guarded: other programs can write to {}; `promarchive upgrade` guards the rest\n",
+            "Not all guarded: other programs can write to {}; run `promarchive upgrade` to guard the rest\n",
             open.join(", ")
         ),
     }

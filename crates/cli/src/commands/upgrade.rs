@@ -37,9 +37,10 @@ pub(crate) async fn run(arguments: UpgradeArguments) -> Result<ExitCode, Failure
     print(&answer, output)?;
     match upgrades.into_iter().find_map(|table| Some((table.table, table.result.err()?))) {
         None => Ok(ExitCode::SUCCESS),
-        Some((table, error)) => {
-            Err(Failure::work("not all tables are upgraded, run it again", format!("{}: {error}", table.name())))
-        }
+        Some((table, error)) => Err(Failure::work(
+            "not all tables were upgraded; run the command again",
+            format!("{}: {error}", table.name()),
+        )),
     }
 }
 
@@ -52,8 +53,8 @@ fn is_complete(upgrades: &[TableUpgrade]) -> bool {
 fn outcome(table: &TableUpgrade) -> (&'static str, Option<u64>, &'static str) {
     match table.result {
         Ok(Upgraded::Now(version)) => ("upgraded", Some(version), "upgraded"),
-        Ok(Upgraded::Before(version)) => ("guarded", Some(version), "was guarded before"),
-        Ok(Upgraded::Missing) => ("missing", None, "is not there; a receiver makes it when it starts"),
+        Ok(Upgraded::Before(version)) => ("guarded", Some(version), "was already guarded"),
+        Ok(Upgraded::Missing) => ("missing", None, "does not exist; a receiver creates it when it starts"),
         Err(_) => ("failed", None, "failed"),
     }
 }
@@ -82,7 +83,8 @@ fn text(archive: &str, upgrades: &[TableUpgrade]) -> String {
     if is_complete(upgrades) {
         let _ = writeln!(
             out,
-            "\nOther programs read these tables, and refuse to write to them. Earlier versions of promarchive refuse them, too."
+            "\nOther programs can read these tables, but refuse to write to them. Earlier versions of promarchive \
+             refuse them, too."
         );
     }
     out

@@ -20,7 +20,7 @@ async fn a_small_file_that_would_take_much_memory() {
     let verification = fixture.verify().await;
     assert_eq!(names(&verification), ["file-unreadable"]);
     let finding = &verification.findings[0];
-    assert!(finding.message.contains("would take 130 MiB to be decoded"), "{}", finding.message);
+    assert!(finding.message.contains("would need 130 MiB when it is decoded"), "{}", finding.message);
 }
 
 #[tokio::test(flavor = "multi_thread")]

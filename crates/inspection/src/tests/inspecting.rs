@@ -78,7 +78,7 @@ async fn an_archive_without_samples() {
     let inspection = inspect(&fixture.store(), &()).await.unwrap();
     assert!(inspection.samples.is_none() && inspection.writers.is_empty());
     assert_eq!(inspection.tables.len(), 3);
-    assert_eq!(inspection.problems, ["table exemplars is not there; the receiver makes it when it starts"]);
+    assert_eq!(inspection.problems, ["table exemplars does not exist; the receiver creates it when it starts"]);
     assert_eq!(inspection.tables[0].series, Some(0));
 }
 

@@ -24,7 +24,7 @@ async fn tables_that_are_missing() {
     assert_eq!((names(&verification), verification.ok), (vec!["table-missing"], true));
     fs::remove_dir_all(fixture.table(Table::SAMPLES)).unwrap();
     let error = verify(&fixture.store(), &VerifyOptions::default(), fixture.clock.as_ref(), &()).await.unwrap_err();
-    assert!(error.to_string().contains("no archive here"));
+    assert!(error.to_string().contains("no archive found"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,7 +128,7 @@ async fn a_checkpoint_with_another_protocol() {
     fixture.edit_commit(Table::SAMPLES, 0, |actions| open_to_all(actions));
     let verification = fixture.verify().await;
     assert_eq!(names(&verification), ["checkpoint-differs"]);
-    assert!(verification.findings[0].message.contains("to other programs the protocol is (1, 7) with"));
+    assert!(verification.findings[0].message.contains("readers see the protocol (1, 7) with"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -94,7 +94,7 @@ async fn there_is_no_archive_in_an_empty_directory() {
     let store = store(directory.path());
     let clock = promarchive_model::environment::SystemClock::default();
     let error = verify(&store, &VerifyOptions::default(), &clock, &()).await.unwrap_err();
-    assert!(error.to_string().contains("no archive here"), "{error}");
-    assert!(inspect(&store, &()).await.unwrap_err().to_string().contains("no archive here"));
+    assert!(error.to_string().contains("no archive found"), "{error}");
+    assert!(inspect(&store, &()).await.unwrap_err().to_string().contains("no archive found"));
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
 }

@@ -20,13 +20,13 @@ pub(super) fn validate(histogram: &Histogram) -> Result<(), Invalid> {
         }
         schema if EXPONENTIAL.contains(&schema) => {
             if !histogram.custom_values.is_empty() {
-                let detail = format!("custom bounds with schema {schema}");
+                let detail = format!("custom bucket bounds are only valid with schema -53, not with schema {schema}");
                 return Err(Invalid::new(Reason::HistogramCustomBounds, detail));
             }
             spans("positive", &histogram.positive_spans, positive)?;
             spans("negative", &histogram.negative_spans, negative)?;
         }
-        schema => return Err(Invalid::new(Reason::HistogramSchema, format!("schema {schema}"))),
+        schema => return Err(Invalid::new(Reason::HistogramSchema, format!("unknown schema {schema}"))),
     }
     match &histogram.counts {
         Counts::Integer { count, zero, positive, negative } => {
@@ -52,14 +52,17 @@ fn custom_sides(histogram: &Histogram, negative: usize) -> Result<(), Invalid> {
     {
         return Ok(());
     }
-    Err(Invalid::new(Reason::HistogramCustomSides, "custom buckets beside a zero bucket or negative buckets"))
+    Err(Invalid::new(
+        Reason::HistogramCustomSides,
+        "a histogram with custom buckets must not have a zero bucket or negative buckets",
+    ))
 }
 
 fn custom_bounds(bounds: &[u64]) -> Result<(), Invalid> {
     let mut last = f64::NEG_INFINITY;
     for bound in bounds.iter().map(|bits| f64::from_bits(*bits)) {
         if !bound.is_finite() || bound <= last {
-            let detail = format!("bound {bound} after {last}: not finite or not increasing");
+            let detail = format!("custom bucket bound {bound} follows {last}: bounds must be finite and increasing");
             return Err(Invalid::new(Reason::HistogramCustomBounds, detail));
         }
         last = bound;
@@ -75,7 +78,8 @@ fn custom_spans(spans: &[Span], buckets: usize, bounds: usize) -> Result<(), Inv
     // Not negative, as just checked.
     let covered: i64 = spans.iter().map(|span| i64::from(span.offset) + i64::from(span.length)).sum();
     if covered > bounds as i64 + 1 {
-        let detail = format!("spans cover {covered} buckets, {bounds} bounds make {}", bounds as i64 + 1);
+        let detail =
+            format!("the spans cover {covered} buckets, but {bounds} bounds define only {}", bounds as i64 + 1);
         return Err(Invalid::new(Reason::HistogramCustomBounds, detail));
     }
     Ok(())
@@ -91,14 +95,17 @@ fn spans(side: &str, spans: &[Span], buckets: usize) -> Result<(), Invalid> {
         }
         end += i64::from(span.offset) + i64::from(span.length);
         if end - 1 > i64::from(i32::MAX) {
-            return Err(Invalid::new(Reason::HistogramSpanOffset, format!("{side} bucket index {}", end - 1)));
+            return Err(Invalid::new(
+                Reason::HistogramSpanOffset,
+                format!("the {side} bucket index {} is too large", end - 1),
+            ));
         }
     }
     lengths(side, spans, buckets)
 }
 
 fn negative_offset(span: &Span) -> Invalid {
-    Invalid::new(Reason::HistogramSpanOffset, format!("span offset {}", span.offset))
+    Invalid::new(Reason::HistogramSpanOffset, format!("the span offset {} is not allowed", span.offset))
 }
 
 fn lengths(side: &str, spans: &[Span], buckets: usize) -> Result<(), Invalid> {
@@ -106,7 +113,7 @@ fn lengths(side: &str, spans: &[Span], buckets: usize) -> Result<(), Invalid> {
     if covered == buckets as u64 {
         return Ok(());
     }
-    let detail = format!("{side} spans of {covered} buckets, {buckets} sent");
+    let detail = format!("the {side} spans cover {covered} buckets, but {buckets} buckets were sent");
     Err(Invalid::new(Reason::HistogramSpanMismatch, detail))
 }
 
@@ -115,12 +122,16 @@ fn total(count: i128, buckets: i128, sum_is_nan: bool) -> Result<(), Invalid> {
     if buckets == count || sum_is_nan && buckets < count {
         return Ok(());
     }
-    let detail = format!("{buckets} observations in buckets, count {count}");
+    let detail = format!("the buckets contain {buckets} observations, but the count is {count}");
     Err(Invalid::new(Reason::HistogramCountMismatch, detail))
 }
 
 fn not_negative(bits: u64) -> Result<(), Invalid> {
     let count = f64::from_bits(bits);
     // NaN is not below 0 and passes, as in Prometheus.
-    if count < 0.0 { Err(Invalid::new(Reason::HistogramNegativeBucket, format!("count {count}"))) } else { Ok(()) }
+    if count < 0.0 {
+        Err(Invalid::new(Reason::HistogramNegativeBucket, format!("negative count {count}")))
+    } else {
+        Ok(())
+    }
 }

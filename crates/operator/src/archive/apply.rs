@@ -63,7 +63,7 @@ impl Applier<'_> {
         if self.context.unsettled.said_within(&attempt, AFTER_NO_EFFECT).is_some() {
             return long.map_or(Ok(()), |error| Err(too_long(*kind, name, &error)));
         }
-        info!(archive = %self.archive, ?kind, name, place = difference, "is not as it should be: applying");
+        info!(archive = %self.archive, ?kind, name, place = difference, "applying an object that differs from the desired state");
         let (source, place) = (Source::Child(*kind), (self.archive.namespace.as_str(), name.as_str()));
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let answer = match (self.context.caches.patch(source, place, &params, &Patch::Apply(object)).await, live) {
@@ -103,7 +103,7 @@ impl Applier<'_> {
     fn difference(&self, desired: &Desired, live: Option<&DynamicObject>) -> Result<Option<String>, ApplyError> {
         let Desired { kind, name, object } = desired;
         match live {
-            None => Ok(Some("all of it".to_owned())),
+            None => Ok(Some("the object does not exist".to_owned())),
             Some(live)
                 if live.metadata.deletion_timestamp.is_some() || is_left_behind(live, self.archive, self.uid) =>
             {
@@ -127,14 +127,14 @@ impl Applier<'_> {
         let archive = self.archive;
         let Some(difference) = missing_in(object, applied) else { return Ok(()) };
         let written = serde_json::to_value(applied).unwrap_or_default();
-        info!(%archive, ?kind, name, place = difference, "somebody else owns what is too much: taking it out");
+        info!(%archive, ?kind, name, place = difference, "another field manager owns extra entries; removing them");
         let correction = Patch::Merge(correction(object, &written));
         let (source, place) = (Source::Child(*kind), (archive.namespace.as_str(), name.as_str()));
         let answer = self.context.caches.patch(source, place, &patch_params(), &correction).await;
         let answer = answer.map_err(|error| ApplyError::request(format!("{kind:?}"), name, &error))?;
         let answer = answer.map_err(|error| too_long(*kind, name, &error))?;
         if let Some(difference) = missing_in(object, &answer) {
-            warn!(%archive, ?kind, name, place = difference, "something in the cluster changes it at once: left so for 5 minutes");
+            warn!(%archive, ?kind, name, place = difference, "another program in the cluster changed the object back immediately; retrying in 5 minutes");
             self.context.unsettled.renew(attempt, ());
         }
         Ok(())
@@ -150,7 +150,8 @@ struct Found {
 
 /// Somebody made it so long that nobody can tell what is in it.
 fn too_long(kind: Kind, name: &str, error: &TooLong) -> ApplyError {
-    let (kind, reason) = (format!("{kind:?}"), format!("{error}. Delete it, and it is made anew"));
+    let (kind, reason) =
+        (format!("{kind:?}"), format!("{error}. Delete the object; the operator then creates it again"));
     ApplyError::Request { kind, name: name.to_owned(), reason, code: 413 }
 }
 
@@ -172,7 +173,7 @@ fn hash_of(object: &Value) -> String {
 /// Where `live` is not as it should be. The hash tells when something is not wanted any more, which `live` alone cannot tell.
 fn needs_apply(object: &Value, live: &DynamicObject) -> Option<String> {
     if live.annotations().get(APPLIED) != Some(&hash_of(object)) {
-        return Some("what is wanted".to_owned());
+        return Some("the desired state has changed".to_owned());
     }
     missing_in(object, live)
 }

@@ -75,10 +75,11 @@ pub(crate) fn missing(archive: &Archive, consenting: &[Prometheus]) -> Vec<Strin
 fn absent(archive: &Archive, kind: PrometheusKind, namespace: &str, name: &str) -> String {
     let kind = kind.as_str();
     if namespace == archive.id.namespace {
-        return format!("there is no {kind} {namespace}/{name}: make it, or correct spec.prometheuses");
+        return format!("{kind} {namespace}/{name} does not exist: create it, or correct spec.prometheuses");
     }
     format!(
-        "there is no {kind} {namespace}/{name} that consents: make it, correct spec.prometheuses, or annotate it or its namespace with {ALLOW_ARCHIVES}: \"{}\"",
+        "{kind} {namespace}/{name} does not exist or does not consent: create it, correct spec.prometheuses, or \
+         annotate it or its namespace with {ALLOW_ARCHIVES}: \"{}\"",
         archive.id
     )
 }

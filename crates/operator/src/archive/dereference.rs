@@ -177,12 +177,13 @@ async fn contents(
     for record in chosen {
         let name = record.full_name();
         if all.len() == MOST_SENDERS {
-            missing.push(format!("{name} is left out: an archive has {MOST_SENDERS} Prometheus objects at most"));
+            missing
+                .push(format!("{name} is not included: an archive can have at most {MOST_SENDERS} Prometheus objects"));
             break;
         }
         match with_content(&context.caches, record).await {
             Ok(found) => all.extend(found),
-            Err(ReadError::TooLong(error)) => missing.push(format!("{name} is left out: {error}")),
+            Err(ReadError::TooLong(error)) => missing.push(format!("{name} is not included: {error}")),
             Err(ReadError::Request(source)) => return Err(LookError::Request { what: "read a Prometheus", source }),
         }
     }

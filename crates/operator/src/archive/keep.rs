@@ -52,7 +52,7 @@ pub(crate) async fn keep(context: &Context, archive: &Archive, object: &DynamicO
         faults.0.extend(Applier { context, archive: &archive.id, uid: &archive.uid }.apply(&desired).await);
     }
     for fault in &faults.0 {
-        warn!(archive = %archive.id, %fault, "could not be applied");
+        warn!(archive = %archive.id, %fault, "cannot apply an object of the archive");
     }
     failpoint::reach(FailPoint::AfterApply);
     let is_volume_coming = is_bound(&found) || (is_new(object) && found.claim.is_some());
@@ -110,7 +110,7 @@ async fn bring_credentials(
     let (mut credentials, dropped) = next_credentials(context, archive, found, &carried, &stored, now)?;
     let Applied { changed, unwritten } = credentials.apply(context, id, &found.with_entry).await;
     for (namespace, error) in &unwritten {
-        warn!(archive = %id, namespace, %error, "the Secret could not be written");
+        warn!(archive = %id, namespace, %error, "cannot write the Secret");
     }
     let retry = unwritten.iter().any(|(_, error)| error.is_retryable());
     let mut without_secret: BTreeSet<_> = unwritten.iter().map(|(namespace, _)| namespace.clone()).collect();

@@ -82,12 +82,12 @@ async fn take_keys_out(context: &Context, archive: &ArchiveName, namespace: &str
     match secrets::write(context, archive, namespace, &SecretData::new()).await {
         Ok(changed) => {
             if changed {
-                info!(%archive, namespace, "the archive is gone: took its keys out of the Secret");
+                info!(%archive, namespace, "the archive no longer exists: removed its keys from the Secret");
             }
             changed
         }
         Err(error) => {
-            warn!(%archive, namespace, %error, "keys of an archive that is gone stay for now");
+            warn!(%archive, namespace, %error, "cannot remove the keys of an archive that no longer exists; retrying");
             false
         }
     }
@@ -119,7 +119,7 @@ async fn take_entries_out(
             entry::orphans(list, |archive| !is_orphan(archive)).iter().map(|name| name.archive().clone()).collect();
         // One in each round: the next patch needs the resource version that this one makes.
         if let Some(archive) = gone.first() {
-            info!(%archive, namespace = prometheus.namespace, name = prometheus.name, "the archive is gone: taking its entry out");
+            info!(%archive, namespace = prometheus.namespace, name = prometheus.name, "the archive no longer exists: removing its entry");
             *changed |= context.patcher.take_out(archive, &prometheus).await;
         }
         all.extend(gone);

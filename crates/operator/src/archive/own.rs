@@ -60,7 +60,7 @@ pub(crate) async fn own_object(
 /// Deletes `object`, if it is still the one that was seen.
 pub(crate) async fn delete(client: &Client, kind: Kind, object: &DynamicObject) -> Result<(), ApplyError> {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    info!(namespace, ?kind, name, "is not wanted any more: deleting");
+    info!(namespace, ?kind, name, "deleting an object that is no longer needed");
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind.resource());
     let uid = Preconditions { uid: object.uid(), resource_version: None };
     let params = DeleteParams { preconditions: Some(uid), ..DeleteParams::background() };

@@ -57,7 +57,7 @@ pub(crate) enum ReceiverError {
         reason: String,
     },
     /// Another answer.
-    #[error("{host} answers {status} to {path}; the receiver's log says why")]
+    #[error("{host} answers {path} with status {status}; see the receiver's log for the reason")]
     Refused {
         /// Its name.
         host: String,

@@ -58,7 +58,7 @@ pub(crate) async fn reconcile(context: Arc<Context>, id: ArchiveName) -> Next {
     let looked = look(&context, &id, &object).await;
     METRICS.reconcile_seconds.observe(began.elapsed().as_secs_f64());
     let next = looked.unwrap_or_else(|error| {
-        warn!(archive = %id, error = %chain(&error), "trying again");
+        warn!(archive = %id, error = %chain(&error), "reconciliation failed; retrying");
         Next::Retry
     });
     let result = if next == Next::Retry { ReconcileResult::Retry } else { ReconcileResult::Ok };
@@ -135,8 +135,10 @@ async fn go_on(
         return wait_for_lists(context, id, object, &unseen).await;
     }
     if !deleting && parsed.is_ok_and(|archive| archive.spec.paused) {
-        let paused =
-            Finding::unknown(Reason::Paused, "spec.paused is true: the operator changes nothing; the receiver goes on");
+        let paused = Finding::unknown(
+            Reason::Paused,
+            "spec.paused is true: the operator changes nothing; the receiver continues to run",
+        );
         status_writer::write(context, object, &Findings::only(generation, paused)).await?;
         return Ok(Next::After(STEADY));
     }
@@ -193,7 +195,7 @@ async fn wait_for_lists(
     unseen: &[Source],
 ) -> Result<Next, LookError> {
     if context.unlisted.begin(id.clone()) > LONG_LIST {
-        let text = format!("waiting until the API server lists {unseen:?}; the operator's log says why it does not");
+        let text = format!("waiting until the API server lists {unseen:?}; see the operator's log for the reason");
         let found = Findings::only(object.metadata.generation, Finding::bad(Reason::Progressing, text));
         status_writer::write(context, object, &found).await?;
     }

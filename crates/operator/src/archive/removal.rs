@@ -58,7 +58,7 @@ pub(crate) async fn remove(
         return drain(context, archive, object, &found, &with_entry, !waits.to_drain).await;
     }
     if !withdrawn && waits.for_entries {
-        report(context, object, "the entries are being taken out").await?;
+        report(context, object, "removing the remoteWrite entries").await?;
         return Ok(Next::After(AGAIN));
     }
     if let Some(text) = waits.for_tail {
@@ -103,11 +103,14 @@ impl Waits {
             None
         } else if found.is_receiver_ready() {
             let may_come = elapsed < timeout + QUIET_LIMIT || is_recent;
-            (may_come && !is_quiet(found))
-                .then_some("the entries are out; waiting for what the Prometheus pods still have")
+            (may_come && !is_quiet(found)).then_some(
+                "the remoteWrite entries are removed; waiting for the remaining samples of the Prometheus pods",
+            )
         } else {
-            (elapsed < timeout)
-                .then_some("the entries are out; waiting for the receiver, to take what the Prometheus pods still have")
+            (elapsed < timeout).then_some(
+                "the remoteWrite entries are removed; waiting for the receiver, which must receive the remaining \
+                     samples of the Prometheus pods",
+            )
         };
         Self { for_entries: elapsed < timeout + QUIET_LIMIT, to_drain: !ending && elapsed < timeout, for_tail }
     }
@@ -141,10 +144,10 @@ async fn drain(
     }
     let text = match undrained.first() {
         Some(first) => format!(
-            "waiting until {first} has sent what it had scraped when the archive was deleted, for {} s at most",
+            "waiting until {first} has sent the samples that it had scraped when the archive was deleted, at most {} s",
             configure::drain_timeout(archive).as_secs()
         ),
-        None => "the entries are being taken out".to_owned(),
+        None => "removing the remoteWrite entries".to_owned(),
     };
     report(context, object, &text).await?;
     Ok(Next::After(AGAIN))
@@ -166,11 +169,11 @@ async fn finish(context: &Context, archive: &Archive, object: &DynamicObject) ->
     for namespace in secrets::namespaces_with_keys(&context.caches, &archive.id) {
         if referenced.contains(&namespace) {
             // A Secret that an entry names and that lacks the key stops the Prometheus Operator's work on that object.
-            warn!(archive = %archive.id, namespace, "an entry that the operator may not change still names the Secret: its keys stay there");
+            warn!(archive = %archive.id, namespace, "an entry that the operator may not change still uses the Secret, so the keys stay in it");
             continue;
         }
         if let Err(error) = secrets::write(context, &archive.id, &namespace, &SecretData::new()).await {
-            warn!(archive = %archive.id, namespace, %error, "the archive's keys stay in the Secret");
+            warn!(archive = %archive.id, namespace, %error, "cannot remove the archive's keys from the Secret");
         }
     }
     if let (DeletionPolicy::Delete, Storage::Volume(Claim::New { .. })) = (archive.deletion_policy, &archive.storage) {
@@ -178,7 +181,7 @@ async fn finish(context: &Context, archive: &Archive, object: &DynamicObject) ->
     }
     failpoint::reach(FailPoint::BeforeRelease);
     release(context, object).await?;
-    info!(archive = %archive.id, "is gone");
+    info!(archive = %archive.id, "the archive is deleted");
     Ok(Next::After(AGAIN))
 }
 
@@ -190,7 +193,8 @@ async fn delete_claim(context: &Context, archive: &Archive, object: &DynamicObje
     if claims::made_for(Some(&claim), &archive.uid, created).as_deref() != Some(&archive.uid) {
         let (name, namespace) = (archive.id.claim(), &archive.id.namespace);
         let note = format!(
-            "the claim \"{name}\" stays, because it was made for an earlier archive of this name. To delete it and all tables in it: kubectl delete pvc {name} --namespace {namespace}"
+            "the claim \"{name}\" is kept, because it was created for an earlier archive of this name. To delete it \
+             with all its tables, run: kubectl delete pvc {name} --namespace {namespace}"
         );
         warn!(archive = %archive.id, note);
         context.events.write(object, true, Reason::ClaimKept.as_str(), "Remove", note).await;
@@ -199,7 +203,7 @@ async fn delete_claim(context: &Context, archive: &Archive, object: &DynamicObje
     if claim.metadata.deletion_timestamp.is_none()
         && let Err(error) = crate::archive::own::delete(&context.client, Kind::PersistentVolumeClaim, &claim).await
     {
-        warn!(archive = %archive.id, %error, "the claim could not be deleted: delete it by hand");
+        warn!(archive = %archive.id, %error, "cannot delete the claim; delete it manually");
     }
     Ok(())
 }
@@ -238,12 +242,12 @@ pub(crate) async fn unreadable(
 
 /// Takes our finalizer off.
 pub(crate) async fn release(context: &Context, object: &DynamicObject) -> Result<(), LookError> {
-    set_finalizers(context, object, false, "take the finalizer off").await
+    set_finalizers(context, object, false, "remove the finalizer").await
 }
 
 /// Puts our finalizer on.
 pub(crate) async fn hold(context: &Context, object: &DynamicObject) -> Result<(), LookError> {
-    set_finalizers(context, object, true, "put the finalizer on").await
+    set_finalizers(context, object, true, "add the finalizer").await
 }
 
 /// The finalizers of others are not kept: they are read before the list is written as a whole.

@@ -280,7 +280,7 @@ pub(crate) async fn write(
         context.settled.renew(place, now);
         return Ok(false);
     };
-    info!(%archive, namespace, keys = wanted.len(), "changing what the archive has in the Secret {SECRET_NAME}");
+    info!(%archive, namespace, keys = wanted.len(), "updating the archive's keys in the Secret {SECRET_NAME}");
     match (change, &live) {
         (Change::Delete, Some(live)) => delete(context, namespace, live).await?,
         _ => apply(context, archive, namespace, wanted).await?,

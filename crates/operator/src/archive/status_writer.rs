@@ -44,13 +44,13 @@ pub(crate) async fn write(context: &Context, object: &DynamicObject, found: &Fin
         Err(kube::Error::Api(status)) if status.code == 422 => {
             let ready = after.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready);
             let text = ready.map(|ready| ready.message.clone()).unwrap_or_default();
-            warn!(namespace, name, status.message, "the status cannot be written");
+            warn!(namespace, name, status.message, "cannot write the status");
             context
                 .events
                 .say_once(
                     object,
                     Reason::InvalidSpec.as_str(),
-                    format!("{text}; the API server refuses to store a status: {}", status.message),
+                    format!("{text}; the API server refuses the status: {}", status.message),
                 )
                 .await;
             return Ok(());

@@ -68,14 +68,14 @@ async fn take_entries_out(
             continue;
         }
         let Prometheus { namespace, name, .. } = record;
-        info!(%archive, namespace, name, "does not consent: taking its entry out");
+        info!(%archive, namespace, name, "the Prometheus no longer consents: removing its entry");
         // That something else was refused is no reason to wait.
         context.patcher.forget_refusal(archive, record);
         let is_out = match with_content(&context.caches, record).await {
             Ok(Some(prometheus)) => context.patcher.take_out(archive, &prometheus).await,
             Ok(None) => true,
             Err(error) => {
-                warn!(%archive, namespace, name, error = %chain(&error), "its entry could not be taken out; trying again");
+                warn!(%archive, namespace, name, error = %chain(&error), "cannot remove the entry of a Prometheus; retrying");
                 false
             }
         };
@@ -99,14 +99,14 @@ async fn take_lines_out(
         Ok(Some(file)) => file,
         Ok(None) => return true,
         Err(error) => {
-            warn!(%archive, error = %chain(&error), "the receiver's tokens file could not be read; trying again");
+            warn!(%archive, error = %chain(&error), "cannot read the receiver's tokens file; retrying");
             return false;
         }
     };
     let text = file.data.pointer("/data/tokens").and_then(Value::as_str).unwrap_or_default();
     let refused: HashSet<String> = withheld.iter().map(|prometheus| prometheus.full_name().sender()).collect();
     let Some(text) = tokens_file::without(text, |name| refused.contains(name)) else { return true };
-    info!(%archive, "some do not consent: taking their tokens out of the receiver's file");
+    info!(%archive, "some Prometheus objects do not consent: removing their tokens from the receiver's tokens file");
     let patch = json!({"metadata": {"resourceVersion": file.resource_version()}, "data": {"tokens": text}});
     let (source, name) = (Source::Child(Kind::ConfigMap), archive.receiver());
     let place = (archive.namespace.as_str(), name.as_str());
@@ -114,7 +114,7 @@ async fn take_lines_out(
         Ok(_) => true,
         Err(kube::Error::Api(status)) if status.code == 404 => true,
         Err(error) => {
-            warn!(%archive, error = %chain(&error), "the receiver's tokens file could not be changed; trying again");
+            warn!(%archive, error = %chain(&error), "cannot update the receiver's tokens file; retrying");
             false
         }
     }
@@ -136,7 +136,7 @@ async fn take_keys_out(
     for namespace in secrets::namespaces_with_keys(&context.caches, archive) {
         let Some(refused) = refused.get(namespace.as_str()) else { continue };
         if let Err(error) = take_keys_out_of(context, archive, &namespace, refused).await {
-            warn!(%archive, namespace, %error, "a token of one that does not consent could not be taken out; trying again");
+            warn!(%archive, namespace, %error, "cannot remove a token of a Prometheus that does not consent; retrying");
             is_done = false;
         }
     }

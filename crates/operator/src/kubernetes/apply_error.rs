@@ -8,7 +8,8 @@ use crate::process::chain;
 pub enum ApplyError {
     /// It is there, and belongs to somebody else.
     #[error(
-        "there is a {kind:?} \"{name}\" that does not belong to this archive: delete or rename it, or give the archive another name"
+        "a {kind:?} \"{name}\" exists that does not belong to this archive: delete or rename it, or give the archive \
+         another name"
     )]
     NameTaken {
         /// Its kind.
@@ -17,7 +18,7 @@ pub enum ApplyError {
         name: String,
     },
     /// One of the same name is still going.
-    #[error("the {kind:?} \"{name}\" is being deleted: waiting until it is gone")]
+    #[error("the {kind:?} \"{name}\" is being deleted; waiting until it is deleted")]
     Ending {
         /// Its kind.
         kind: Kind,

@@ -56,7 +56,7 @@ impl Events {
             secondary: None,
         };
         if let Err(error) = self.recorder().publish(&event, &reference(archive)).await {
-            warn!(reason, error = %crate::process::chain(&error), "an Event could not be written");
+            warn!(reason, error = %crate::process::chain(&error), "cannot write an Event");
         }
     }
 

@@ -146,7 +146,7 @@ impl Guard {
             Scope::Cluster => vec![own],
             Scope::Namespaces(names) => names.iter().map(String::as_str).collect(),
         };
-        let mut verdict = Verdict::Unknown("there is no namespace to ask in".to_owned());
+        let mut verdict = Verdict::Unknown("there is no namespace for the dry run".to_owned());
         for namespace in namespaces {
             let probe =
                 if policy == Policy::Receivers { Probe::receiver(namespace) } else { Probe::own_object(namespace) };
@@ -200,7 +200,10 @@ fn judge(before: &Standing, verdicts: &[(Policy, Verdict)]) -> Standing {
         .collect();
     if !missing.is_empty() {
         return Standing::Fault(format!(
-            "the admission policies that hold the operator to what it is for are not in force ({}): a dry run of what they deny was let through. Nothing is changed until they are. Are the ValidatingAdmissionPolicies and their bindings there, and do they name this ServiceAccount in its namespace? Without policies, set admissionPolicy.enabled=false (--admission-policies=none)",
+            "the admission policies that restrict the operator are not in force ({}): a dry run of a request that \
+             they must deny was accepted. The operator changes nothing until they are in force. Check that the \
+             ValidatingAdmissionPolicies and their bindings exist, and that they name the operator's ServiceAccount \
+             and namespace. To work without policies, set admissionPolicy.enabled=false (--admission-policies=none)",
             missing.join(", ")
         ));
     }
@@ -211,7 +214,7 @@ fn judge(before: &Standing, verdicts: &[(Policy, Verdict)]) -> Standing {
     match (unknown, before) {
         (None, _) | (Some(_), Standing::InForce) => Standing::InForce,
         (Some((policy, why)), _) => Standing::Fault(format!(
-            "it cannot be found out whether the admission policy {} is in force, so nothing is changed: {why}",
+            "cannot check whether the admission policy {} is in force, so the operator changes nothing: {why}",
             policy.as_str()
         )),
     }

@@ -24,7 +24,7 @@ impl ArchiveName {
 
 /// Why a text is no [`EntryName`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{given}\" is no name of an entry: want promarchive/<namespace>/<archive>/<8 hexadecimal digits>")]
+#[error("invalid entry name \"{given}\"; expected promarchive/<namespace>/<archive>/<8 hexadecimal digits>")]
 pub struct EntryNameError {
     given: String,
 }

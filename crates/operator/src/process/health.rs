@@ -46,7 +46,7 @@ impl Health {
             return dead;
         }
         if !self.started.load(Ordering::Relaxed) {
-            return Some("no way to the API server yet".to_owned());
+            return Some("not connected to the API server yet".to_owned());
         }
         self.unguarded.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

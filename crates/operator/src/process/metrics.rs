@@ -121,27 +121,31 @@ pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
         policies: Family::default(),
         registry: Registry::default(),
     };
-    registry.register("leads", "1 in the process that has the Lease and works", metrics.leads.clone());
+    registry.register(
+        "leads",
+        "Whether this process is the leader: 1 if it holds the Lease, 0 if it does not",
+        metrics.leads.clone(),
+    );
     registry.register(
         "archives",
-        "MetricsArchive objects, by whether their condition Ready is true",
+        "Number of MetricsArchive objects by status of their condition Ready",
         metrics.archives.clone(),
     );
-    registry.register("reconciles", "Reconciliations of archives, by result", metrics.reconciles.clone());
+    registry.register("reconciles", "Number of reconciliations of archives by result", metrics.reconciles.clone());
     registry.register(
         "reconcile_duration_seconds",
-        "Time of one reconciliation of one archive",
+        "Duration of a reconciliation of an archive, in seconds",
         metrics.reconcile_seconds.clone(),
     );
-    registry.register("patches", "Patches of spec.remoteWrite", metrics.patches.clone());
+    registry.register("patches", "Number of patches of spec.remoteWrite", metrics.patches.clone());
     registry.register(
         "patches_refused",
-        "Patches of spec.remoteWrite that the API server refused",
+        "Number of patches of spec.remoteWrite that the API server refused",
         metrics.patches_refused.clone(),
     );
     registry.register(
         "admission_policy_in_force",
-        "1 if the admission policy denies what it must deny to the operator, 0 if it lets it through",
+        "Whether the admission policy is in force: 1 if it denies a request that it must deny, 0 if it accepts it",
         metrics.policies.clone(),
     );
     Metrics { registry, ..metrics }

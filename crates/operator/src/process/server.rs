@@ -90,7 +90,7 @@ async fn accept(listener: TcpListener, places: Places, health: Arc<Health>) {
             }
             Err(error) if is_of_the_client(&error) => {}
             Err(error) => {
-                warn!(%error, "cannot accept a connection; trying again");
+                warn!(%error, "cannot accept a connection; retrying");
                 sleep(AFTER_FAILURE).await;
             }
         }
@@ -138,9 +138,13 @@ fn answer(request: &Request<Incoming>, health: &Health) -> Response<String> {
             (StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", metrics)
         }
         (_, "/-/healthy" | "/-/ready" | "/metrics") => {
-            (StatusCode::METHOD_NOT_ALLOWED, text, "only GET is answered\n".to_owned())
+            (StatusCode::METHOD_NOT_ALLOWED, text, "method not allowed; use GET\n".to_owned())
         }
-        _ => (StatusCode::NOT_FOUND, text, "there are /-/healthy, /-/ready and /metrics\n".to_owned()),
+        _ => (
+            StatusCode::NOT_FOUND,
+            text,
+            "path not found; valid paths are /-/healthy, /-/ready and /metrics\n".to_owned(),
+        ),
     };
     let mut answer = Response::new(body);
     *answer.status_mut() = status;

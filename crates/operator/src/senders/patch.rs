@@ -138,7 +138,8 @@ impl Patcher {
         let is_pruned = missing
             .is_some_and(|plan| plan.operations.iter().any(|operation| matches!(operation, Operation::Replace(..))));
         if is_pruned {
-            let text = "the API server dropped fields of the entry: update the CustomResourceDefinitions of the Prometheus Operator";
+            let text = "the API server dropped fields of the entry: update the CustomResourceDefinitions of the Prometheus \
+                 Operator";
             return self.refuse(key, text.to_owned());
         }
         self.denied.end(key);
@@ -148,7 +149,7 @@ impl Patcher {
 
     async fn refused(&self, key: &Key, now: &Prometheus, error: kube::Error) -> Step {
         let kube::Error::Api(status) = error else {
-            warn!(archive = %key.0, error = %chain(&error), "the patch of spec.remoteWrite failed; trying again");
+            warn!(archive = %key.0, error = %chain(&error), "the patch of spec.remoteWrite failed; retrying");
             return Step::End(Outcome::Again);
         };
         let text = || format!("the API server refuses the change: {}", status.message);
@@ -164,20 +165,20 @@ impl Patcher {
                 Ok(Some(read)) => return Step::Once(Box::new(read)),
                 Ok(None) => Outcome::Done,
                 Err(error) => {
-                    warn!(archive = %key.0, error = %chain(&error), "a Prometheus cannot be read; trying again");
+                    warn!(archive = %key.0, error = %chain(&error), "cannot read a Prometheus; retrying");
                     Outcome::Again
                 }
             },
             400..=428 | 430..=499 => self.refuse(key, text()),
             _ => {
-                warn!(archive = %key.0, error = %status.message, "the patch of spec.remoteWrite failed; trying again");
+                warn!(archive = %key.0, error = %status.message, "the patch of spec.remoteWrite failed; retrying");
                 Outcome::Again
             }
         })
     }
 
     fn refuse(&self, key: &Key, text: String) -> Outcome {
-        warn!(archive = %key.0, text, "the patch of spec.remoteWrite is refused; trying again in {} s", AFTER_REFUSAL.as_secs());
+        warn!(archive = %key.0, text, "the API server refused the patch of spec.remoteWrite; retrying in {} s", AFTER_REFUSAL.as_secs());
         METRICS.patches_refused.inc();
         self.denied.renew(key.clone(), text.clone());
         Outcome::Refused(text)

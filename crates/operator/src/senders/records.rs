@@ -44,7 +44,7 @@ pub(crate) async fn with_content(caches: &Caches, record: &Prometheus) -> Result
 pub(crate) async fn with_content_now(caches: &Caches, record: &Prometheus) -> Option<Prometheus> {
     with_content(caches, record).await.unwrap_or_else(|error| {
         let (namespace, name) = (&record.namespace, &record.name);
-        warn!(namespace, name, error = %chain(&error), "a Prometheus cannot be read; trying again");
+        warn!(namespace, name, error = %chain(&error), "cannot read a Prometheus; retrying");
         None
     })
 }

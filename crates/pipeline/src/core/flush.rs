@@ -158,11 +158,12 @@ impl Core {
             purged.unwrap_or(Ok(())).map_err(|e| chain(&e))
         });
         match (self.unpurged.note(through, purged.is_err()), purged) {
-            (Some(News::Begins), Err(error)) => tracing::warn!(
-                error,
-                "the WAL keeps segments that are in the tables already, because they cannot be deleted; this is tried again"
-            ),
-            (Some(News::Over), Ok(())) => tracing::info!("the WAL's segments that are in the tables are deleted again"),
+            (Some(News::Begins), Err(error)) => {
+                tracing::warn!(error, "cannot delete WAL segments that are already in the tables; retrying")
+            }
+            (Some(News::Over), Ok(())) => {
+                tracing::info!("WAL segments that are already in the tables can be deleted again")
+            }
             _ => {}
         }
     }

@@ -58,8 +58,8 @@ pub(super) fn read_horizon(
             tracing::warn!(
                 flushes = read.len(),
                 limit_mib = memory >> 20,
-                "the rows of the last flushes do not all fit into memory: what was written before the newest of them and is sent again is not \
-                 recognised as a repetition. A larger --memory-limit helps"
+                "the rows of the last flushes do not fit into memory, so repeated samples from older flushes are not \
+                 recognised: increase --memory-limit"
             );
             // Twice: what was named in an epoch can be forgotten after its end.
             for _ in 0..2 {

@@ -35,7 +35,7 @@ pub enum RecoveryError {
     #[error(transparent)]
     Log(#[from] LogError),
     /// A file of the last flushes cannot be read: without it, what is sent again could not be told from what is new.
-    #[error("{path}: {cause}; restore the file from a backup, or start a new archive")]
+    #[error("{path}: {cause}; restore the file from a backup, or create a new archive")]
     File {
         /// Which.
         path: String,
@@ -43,7 +43,7 @@ pub enum RecoveryError {
         cause: DecodeFileError,
     },
     /// Its labels are not canonical.
-    #[error("{path}: labels {cause}; restore the file from a backup, or start a new archive")]
+    #[error("{path}: invalid labels: {cause}; restore the file from a backup, or create a new archive")]
     Labels {
         /// Which file.
         path: String,
@@ -52,7 +52,8 @@ pub enum RecoveryError {
     },
     /// A record that was accepted once cannot be decoded: this program is older than the one that wrote it, or at fault.
     #[error(
-        "WAL record {position} cannot be decoded ({cause}): start the promarchive version that wrote it, let it flush, and report this"
+        "WAL record {position} cannot be decoded ({cause}): start the version of promarchive that wrote it, let it \
+         flush, and report this as a bug"
     )]
     Record {
         /// Which.
@@ -62,7 +63,8 @@ pub enum RecoveryError {
     },
     /// The rows of the last flushes do not fit into memory.
     #[error(
-        "the rows of the last flushes, which must be known to recognise what is sent again, take more than the memory limit of {} MiB: raise it (--memory-limit), or look at the archive with `promarchive verify`",
+        "the rows of the last flushes, which are needed to recognise repeated samples, need more memory than the \
+         limit of {} MiB: increase --memory-limit, or check the archive with `promarchive verify`",
         .limit >> 20
     )]
     Memory {

@@ -65,7 +65,7 @@ pub enum FlushError {
         cause: CommitError,
     },
     /// The work was cut off: the program is ending.
-    #[error("cut off: {0}")]
+    #[error("interrupted: {0}")]
     Cut(String),
 }
 
@@ -121,7 +121,11 @@ impl Job<'_> {
         for _ in 1..MOST_PLANS {
             match self.try_table(plan, table, root, log).await {
                 Err(FlushError::Commit { cause: CommitError::Stale(path), .. }) => {
-                    tracing::debug!(table = table.name(), path, "replaced meanwhile: the change is made anew");
+                    tracing::debug!(
+                        table = table.name(),
+                        path,
+                        "the file was replaced in the meantime; planning the change again"
+                    );
                 }
                 done => return done,
             }
@@ -300,7 +304,7 @@ async fn checkpoint(table: Table, log: &dyn TableLog) {
         failed => failed,
     };
     if let Err(error) = written {
-        tracing::warn!(table = table.name(), error, "no checkpoint this time");
+        tracing::warn!(table = table.name(), error, "cannot write a checkpoint; a later flush tries again");
     }
 }
 

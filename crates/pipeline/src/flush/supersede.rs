@@ -96,7 +96,8 @@ impl Job<'_> {
             table = table.name(),
             %date,
             rows,
-            "rows take the place of others whose file is gone: another program has replaced it. They are added, and both stand until they are merged"
+            "another program has replaced a file whose rows must be replaced: the new rows were added, and both \
+             versions remain in the table until they are merged"
         );
         report.rows += rows;
         report.unmerged += rows;

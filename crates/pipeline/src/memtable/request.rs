@@ -41,7 +41,7 @@ pub enum Unusable {
     #[error(transparent)]
     Wrong(#[from] DecodeError),
     /// There is no room for its new series now.
-    #[error("there is no room for new series")]
+    #[error("there is not enough memory for new series")]
     NoRoom,
 }
 

@@ -338,7 +338,8 @@ impl<'a> Resolver<'_, 'a> {
 fn too_many_bytes_of_rows() -> Invalid {
     let limit = MAX_ROW_BYTES >> 20;
     let detail = format!(
-        "histograms, exemplars and metadata of one request take over {limit} MiB of memory: send fewer per request"
+        "the histograms, exemplars and metadata of this request need more than {limit} MiB of memory: send fewer per \
+         request"
     );
     Invalid::new(Reason::RequestLimit, detail)
 }

@@ -309,7 +309,7 @@ fn a_request_of_series_that_repeat_a_long_text_is_refused() {
     let request = Request { protocol, body: &body, bounds, received_at, label, kind: RequestKind::Arriving };
     let mut index = Index::new(1);
     let unusable = resolve(&mut index, request).unwrap_err();
-    assert!(unusable.to_string().contains("written out"), "{unusable}");
+    assert!(unusable.to_string().contains("label text of the new series"), "{unusable}");
     assert!(!index.series.is_empty(), "some are known until they are forgotten");
 }
 

@@ -92,8 +92,8 @@ pub(super) async fn authorize<T: WriteTarget>(
     response
 }
 
-const ALL_IN_USE: &str = "all connections that this address may have, or all that the receiver serves, are in use; only probes are \
-                          answered on further ones";
+const ALL_IN_USE: &str = "too many connections from this address, or too many connections in total; more connections are only accepted for \
+     probes";
 
 /// Notes whose request it is, and that its connection is no stranger's any more.
 fn let_in(request: &mut Request, holder: Holder) {
@@ -133,18 +133,18 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 
 fn unknown(request: &Request, policy: UnknownTokens) -> Response {
     if policy == UnknownTokens::Retry && request.method() == Method::POST && is_write(request.uri().path()) {
-        let reason = "the request's bearer token is not known yet: its SHA-256 must be in the receiver's tokens file, \
-                      which is looked at every 2 s";
+        let reason = "the bearer token of this request is unknown: add its SHA-256 to the receiver's tokens file, which is \
+             read every 2 s";
         return later(reason, RETRY_AFTER_S);
     }
-    let response = line(StatusCode::UNAUTHORIZED, "a bearer token of a known sender is needed");
+    let response = line(StatusCode::UNAUTHORIZED, "the request needs a valid bearer token");
     ([(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))], response).into_response()
 }
 
 fn lacks(role: Role, has: Roles) -> Response {
     let message = format!(
-        "the role {role} is needed, and this token has {has}: use a token with the role {role}, or change the line of this one in \
-         the receiver's tokens file to \"NAME SHA256 {}\"",
+        "this request needs a token with the role {role}, but the token has {has}: use a token with the role {role}, \
+         or change the token's line in the receiver's tokens file to \"NAME SHA256 {}\"",
         has.with(role)
     );
     line(StatusCode::FORBIDDEN, &message)

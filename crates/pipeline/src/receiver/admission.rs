@@ -31,7 +31,7 @@ pub(super) struct Admission {
 
 /// Nothing became free in time: the request is to come again later.
 #[derive(Debug, thiserror::Error)]
-#[error("too many bytes of requests are in flight")]
+#[error("the requests in flight use too much memory; try again later")]
 pub(super) struct Busy;
 
 /// So many bytes of a budget, given back when dropped.

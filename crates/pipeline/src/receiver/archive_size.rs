@@ -13,7 +13,9 @@ pub(super) async fn count(archive: &Archive, metrics: &Metrics) {
                 let bytes: u64 = files.iter().map(|file| file.size).sum();
                 metrics.archive_changed(table.name(), gauge(files.len()), gauge(bytes));
             }
-            Err(error) => tracing::warn!(table = table.name(), %error, "its files are not counted in the metrics"),
+            Err(error) => {
+                tracing::warn!(table = table.name(), %error, "the files of this table are not counted in the metrics")
+            }
         }
     }
 }

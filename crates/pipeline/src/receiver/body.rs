@@ -17,19 +17,19 @@ const TRUSTED_BYTES: usize = 16 << 10;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BodyError {
     /// Longer than allowed.
-    #[error("the request body is longer than the limit of {limit} bytes: send less per request")]
+    #[error("the request body exceeds the limit of {limit} bytes: send less data per request")]
     TooLong {
         /// The limit, in bytes.
         limit: u64,
     },
     /// The connection broke off, or the framing is wrong.
-    #[error("the request body broke off: {0}")]
+    #[error("the request body is incomplete: {0}")]
     Broken(String),
     /// The budget for bodies is used up.
     #[error(transparent)]
     Busy(#[from] Busy),
     /// No memory.
-    #[error("no memory for a request body of {bytes} bytes")]
+    #[error("there is not enough memory for a request body of {bytes} bytes")]
     NoMemory {
         /// What was to be held, in bytes.
         bytes: usize,

@@ -66,7 +66,7 @@ impl Committer {
             let result = if self.reserve.fits_flush_of(self.core.wal_bytes().saturating_add(bytes as u64)) {
                 self.commit(&mut group, bytes as u64)
             } else {
-                Err("the archive's disk may have no space for more than what waits for the next flush".to_owned())
+                Err("the archive's disk may not have enough space for more data before the next flush".to_owned())
             };
             answer(&mut replies, &result);
             group.clear();

@@ -126,7 +126,7 @@ impl<S> Guarded<S> {
         }
         let limit = self.patience.write;
         ready!(self.write.get_or_insert_with(|| timer(limit)).as_mut().poll(cx));
-        Poll::Ready(Err(too_slow("the client does not take the answer")))
+        Poll::Ready(Err(too_slow("the client does not read the response")))
     }
 }
 
@@ -145,7 +145,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         let read = Pin::new(&mut this.inner).poll_read(cx, into);
         let came = read.is_ready() && into.filled().len() > before;
         if this.is_late(cx, came) {
-            return Poll::Ready(Err(too_slow("the client takes too long to ask for something")));
+            return Poll::Ready(Err(too_slow("the client takes too long to send a request")));
         }
         read
     }

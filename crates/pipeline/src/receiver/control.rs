@@ -36,12 +36,14 @@ pub fn ask_for_flush(wal: &Path) -> io::Result<Result<String, String>> {
     // Whoever can write to the directory may have put another socket there.
     stream.take(MOST_ANSWER_BYTES).read_to_string(&mut answer)?;
     if answer.len() as u64 == MOST_ANSWER_BYTES {
-        return Err(io::Error::other("its answer is longer than that of any receiver: find out who made the socket"));
+        return Err(io::Error::other(
+            "the response is too long for a receiver: find out which program created the socket",
+        ));
     }
     match answer.trim_end().split_once(' ') {
         Some(("ok", report)) => Ok(Ok(report.to_owned())),
         Some(("error", reason)) => Ok(Err(reason.to_owned())),
-        _ => Err(io::Error::other("the receiver ended before it answered")),
+        _ => Err(io::Error::other("the receiver stopped before it answered")),
     }
 }
 
@@ -108,7 +110,7 @@ async fn answer(mut stream: UnixStream, target: &impl WriteTarget) -> io::Result
             Ok(report) => format!("ok {report}"),
             Err(reason) => format!("error {reason}"),
         },
-        false => "error there is no such request; there is flush".to_owned(),
+        false => "error unknown request; the only request is flush".to_owned(),
     };
     let line = line.replace('\n', " ") + "\n";
     tokio::time::timeout(PATIENCE, stream.write_all(line.as_bytes())).await?
@@ -128,7 +130,7 @@ mod tests {
             (0..1024).try_for_each(|_| stream.write_all(&[b'x'; 1 << 16])).unwrap_err().kind()
         });
         let error = ask_for_flush(directory.path()).unwrap_err().to_string();
-        assert!(error.contains("find out who made the socket"), "{error}");
+        assert!(error.contains("find out which program created the socket"), "{error}");
         assert!(matches!(endless.join().unwrap(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset));
     }
 

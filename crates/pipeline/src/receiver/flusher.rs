@@ -148,7 +148,7 @@ impl Flusher {
             Err(error) => {
                 let cause = self.reserve.cause_of_failure().map_or(String::new(), |cause| format!(" ({cause})"));
                 let reason =
-                    format!("the archive cannot be written{cause}, the WAL keeps what is acknowledged: {error}");
+                    format!("cannot write to the archive{cause}; acknowledged samples stay in the WAL: {error}");
                 self.health.fault(Part::Archive, reason.clone());
                 if error.needs_restart() {
                     self.supervisor.end(reason.clone());
@@ -198,7 +198,7 @@ impl Flusher {
             match self.reserve.take() {
                 Ok(()) => self.health.works(Part::Reserve),
                 Err(error) => {
-                    let reason = format!("cannot hold back space on the archive's disk for a flush: {error}");
+                    let reason = format!("cannot reserve space on the archive's disk for a flush: {error}");
                     self.health.fault(Part::Reserve, reason);
                 }
             }

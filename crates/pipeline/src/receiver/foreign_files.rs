@@ -31,24 +31,24 @@ impl fmt::Display for ForeignFiles {
         let (they, their, them) = if *others == 0 { ("It", "Its", "it") } else { ("They", "Their", "them") };
         write!(f, "table {table} has ")?;
         match others {
-            0 => write!(f, "a file whose origin is not known: {example}. ")?,
-            n => write!(f, "{} files whose origin is not known, such as {example}. ", n + 1)?,
+            0 => write!(f, "a file of unknown origin: {example}. ")?,
+            n => write!(f, "{} files of unknown origin, for example {example}. ", n + 1)?,
         }
         match version {
-            Some(version) => write!(f, "{they} came with version {version}, ")?,
-            None => write!(f, "{they} came with a version that is not to be found in the log, ")?,
+            Some(version) => write!(f, "{they} appeared in table version {version}, ")?,
+            None => write!(f, "{they} appeared in a table version that is no longer in the log, ")?,
         }
         match by {
             Some(by) => {
                 let name: String = by.chars().take(LONGEST_NAME).collect();
-                write!(f, "and the program that wrote it calls itself {name:?}. ")?;
+                write!(f, "which was written by a program with the name {name:?}. ")?;
             }
-            None => f.write_str("and the program that wrote it does not say what it is. ")?,
+            None => f.write_str("which was written by a program without a name. ")?,
         }
         write!(
             f,
-            "{their} rows are taken as they are: promarchive never writes {them} again, and a row of {them} that is sent once more stands twice. \
-             No other program should write to the tables"
+            "{their} rows are kept, but promarchive never rewrites {them}. A row of {them} that is sent again appears \
+             twice. No other program should write to the tables"
         )
     }
 }
@@ -59,7 +59,7 @@ pub(super) async fn warn(archive: &Archive) {
         match find(table.name(), log.as_ref()).await {
             Ok(found) => found.iter().for_each(|files| tracing::warn!("{files}")),
             Err(error) => {
-                tracing::warn!(table = table.name(), %error, "whether other programs have written to it is not known");
+                tracing::warn!(table = table.name(), %error, "cannot check whether other programs have written to the table");
             }
         }
     }

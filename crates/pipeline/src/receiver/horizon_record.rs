@@ -49,7 +49,8 @@ impl HorizonRecord {
                 if self.not_before.is_none() {
                     tracing::warn!(
                         %error,
-                        "cannot tell maintenance which files may still be written again; this is tried every minute"
+                        "cannot write the control record that tells maintenance which files may still be rewritten; \
+                         retrying every minute"
                     );
                 }
                 self.not_before = Some(Instant::now() + BACKOFF);
@@ -65,7 +66,7 @@ impl HorizonRecord {
         };
         let taken = |number: u64| LogError::Store {
             place: format!("control record {number} of kind horizon"),
-            cause: "somebody else has written it, or a later one".into(),
+            cause: "another program has written this record or a newer one".into(),
         };
         let number = before.checked_add(1).ok_or_else(|| taken(before))?;
         let expires = now.saturating_add(VALID_MS);

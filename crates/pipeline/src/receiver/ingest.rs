@@ -204,8 +204,8 @@ impl Ingest {
         if distant.len() > MOST_DAYS {
             let days = distant.len();
             return Err(WriteError::Undecodable(format!(
-                "too_many_days: its samples are of {days} days that are far from today, more than {MOST_DAYS}: send fewer days in \
-                 one request"
+                "too_many_days: the request has samples for {days} days that are far from today, but at most \
+                 {MOST_DAYS} are allowed: send fewer days per request"
             )));
         }
         self.check_times(open, &sender, &accepted.batch)?;
@@ -219,7 +219,7 @@ impl Ingest {
         let (reply, done) = oneshot::channel();
         let stopping = || Self::unavailable(STOPPING);
         channels.waiting.put(&sender, Waiting { accepted, reply }).map_err(|not_taken| match not_taken {
-            NotTaken::Full => Self::unavailable("too many requests of this sender wait for the WAL"),
+            NotTaken::Full => Self::unavailable("too many requests of this sender are waiting for the WAL"),
             NotTaken::Closed => stopping(),
         })?;
         drop(channels);
@@ -270,15 +270,16 @@ impl Ingest {
         }
         if open.core.has_too_many_days_for(distant, now) {
             return Err(Self::unavailable(format!(
-                "samples of {MOST_DAYS} days that are far from today wait already; those of further days can come after the \
-                 next flush"
+                "samples for {MOST_DAYS} days that are far from today are already waiting for the next flush; send \
+                 samples for other days after it"
             )));
         }
         let admitted = self.shared.taken.days().admit(sender, distant, open.core.monotonic_ms());
         admitted.map_err(|wait| WriteError::Unavailable {
-            reason: "this sender has sent samples of many days that are far from today, and each day takes a file; those of \
-                     further days can come later"
-                .to_owned(),
+            reason:
+                "this sender has sent samples for many days that are far from today, and each day needs a file; send \
+                 samples for other days later"
+                    .to_owned(),
             retry_after_s: wait.as_secs().clamp(1, LONGEST_RETRY_S),
         })
     }
@@ -293,7 +294,7 @@ impl Ingest {
     ) -> Result<Accepted, WriteError> {
         let decoded = snap::raw::decompress_len(&body).unwrap_or(0);
         let place = self.shared.workers.take(sender, 1, PATIENCE).await;
-        let place = place.ok_or_else(|| Self::unavailable("too many requests of this sender are worked on"))?;
+        let place = place.ok_or_else(|| Self::unavailable("too many requests of this sender are in progress"))?;
         if body.len() < LARGE_BODY && decoded < LARGE_DECODED {
             return self.accept_now(&open.core, sender, protocol, body);
         }
@@ -323,9 +324,10 @@ impl Ingest {
         core.accept(protocol, body, &decoded, self.terms(core, sender), &growth).map_err(|unusable| match unusable {
             Unusable::Wrong(error) => refuse(error),
             Unusable::NoRoom => WriteError::Unavailable {
-                reason: "memory has no room for more new series of this sender; those without samples are forgotten with the next \
-                         flushes"
-                    .to_owned(),
+                reason:
+                    "there is not enough memory for more new series of this sender; the next flushes free the memory \
+                     of series without samples"
+                        .to_owned(),
                 retry_after_s: NO_ROOM_RETRY_S,
             },
         })

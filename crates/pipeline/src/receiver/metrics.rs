@@ -153,65 +153,65 @@ impl Metrics {
         let mut senders = Register(Registry::with_prefix("promarchive"));
         let build = Family::<BuildLabel, Gauge>::default();
         build.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
-        r.add("build_info", "The version that runs", build);
+        r.add("build_info", "The version of promarchive", build);
         let mut process = Registry::default();
         process.register_collector(Box::new(process::Process));
         let metrics = Self {
-            ready: r.add("ready", "1 when the receiver is ready, else 0", Gauge::default()),
+            ready: r.add("ready", "Whether the receiver is ready: 1 if it is, 0 if it is not", Gauge::default()),
             wal_limit_bytes: r.add(
                 "wal_limit_bytes",
-                "Budget of the write-ahead log on disk: at so many bytes senders are turned away",
+                "Size of the write-ahead log in bytes at which the receiver rejects writes",
                 Gauge::default(),
             ),
             memory_limit_bytes: r.add(
                 "memory_limit_bytes",
-                "Value of promarchive_memory_bytes at which senders are turned away",
+                "Value of promarchive_memory_bytes at which the receiver rejects writes",
                 Gauge::default(),
             ),
             disk_free_bytes: r.add("disk_free_bytes", "Free bytes on the disk of the archive", Gauge::default()),
-            archive_bytes: r.add("archive_bytes", "Bytes of the files of a table", Family::default()),
-            archive_files: r.add("archive_files", "Files of a table", Family::default()),
-            http_requests: r.add("http_requests", "HTTP requests answered", Family::default()),
+            archive_bytes: r.add("archive_bytes", "Size of the files of a table in bytes", Family::default()),
+            archive_files: r.add("archive_files", "Number of files of a table", Family::default()),
+            http_requests: r.add("http_requests", "Number of answered HTTP requests", Family::default()),
             http_request_duration_seconds: r.add(
                 "http_request_duration_seconds",
-                "Time from the head of a request to its answer, in seconds",
+                "Time from the head of a request to its response, in seconds",
                 Family::new_with_constructor(request_histogram as fn() -> Histogram),
             ),
-            http_connections: r.add("http_connections", "Open connections", Gauge::default()),
+            http_connections: r.add("http_connections", "Number of open connections", Gauge::default()),
             http_connections_displaced: r.add(
                 "http_connections_displaced",
-                "Connections closed to make room for others",
+                "Connections closed because other connections needed their place",
                 Counter::default(),
             ),
             http_in_flight_bytes: r.add(
                 "http_in_flight_bytes",
-                "Memory given out to requests in flight",
+                "Memory used by requests in flight, in bytes",
                 Gauge::default(),
             ),
             sender_requests: senders.add(
                 "sender_requests",
-                "Requests answered, by sender of the tokens file",
+                "Number of answered requests by sender in the tokens file",
                 Family::default(),
             ),
             unknown_token_requests: r.add(
                 "unknown_token_requests",
-                "Requests with a token that is not in the tokens file, or none",
+                "Requests without a token, or with a token that is not in the tokens file",
                 Counter::default(),
             ),
-            log_lines_lost: r.add("log_lines_lost", "Lines of the log that could not be written", Counter::default()),
-            reload_failures: r.add("reload_failures", "Changed files that could not be taken up", Family::default()),
-            received_bytes: r.add("received_bytes", "Compressed bytes of write requests read", Counter::default()),
+            log_lines_lost: r.add("log_lines_lost", "Log lines that could not be written", Counter::default()),
+            reload_failures: r.add("reload_failures", "Changed files that could not be reloaded", Family::default()),
+            received_bytes: r.add("received_bytes", "Bytes of write requests received, compressed", Counter::default()),
             samples_received: r.add("samples_received", "Float samples received", Family::default()),
             histograms_received: r.add("histograms_received", "Native histograms received", Family::default()),
             exemplars_received: r.add("exemplars_received", "Exemplars received", Family::default()),
             metadata_received: r.add("metadata_received", "Metadata entries received", Family::default()),
-            refused: r.add("refused", "Samples, histograms, exemplars and series refused by name", Family::default()),
+            refused: r.add("refused", "Samples, histograms, exemplars and series refused, by reason", Family::default()),
             suspicious_timestamps: r.add(
                 "suspicious_timestamps",
-                "Rows received and kept with a timestamp of 1970: 0, or seconds instead of milliseconds",
+                "Rows stored with a timestamp in 1970: the sender sends 0, or seconds instead of milliseconds",
                 Counter::default(),
             ),
-            series: r.add("series", "Series in memory", Gauge::default()),
+            series: r.add("series", "Number of series in memory", Gauge::default()),
             memtable_bytes: r.add("memtable_bytes", "Bytes buffered for the next flush", Gauge::default()),
             memory_bytes: r.add("memory_bytes", "Bytes that count against the memory limit", Gauge::default()),
             wal_bytes: r.add("wal_bytes", "Bytes of the write-ahead log on disk", Gauge::default()),
@@ -223,32 +223,33 @@ impl Metrics {
             ),
             wal_append_failures: r.add(
                 "wal_append_failures",
-                "Appends to the write-ahead log that failed, and were answered with 503",
+                "Failed appends to the write-ahead log, which were answered with 503",
                 Counter::default(),
             ),
-            flushes: r.add("flushes", "Flushes by their result", Family::default()),
+            flushes: r.add("flushes", "Number of flushes by result", Family::default()),
             flush_duration_seconds: r.add(
                 "flush_duration_seconds",
-                "Time of one flush, commits included, in seconds",
+                "Duration of a flush including its commits, in seconds",
                 Histogram::new(FLUSH_SECONDS),
             ),
             flush_rows: r.add("flush_rows", "Rows written by flushes", Family::default()),
-            flush_file_bytes: r.add("flush_file_bytes", "Bytes of the files written by flushes", Family::default()),
-            commits: r.add("commits", "Commits to a table", Family::default()),
-            commit_conflicts: r.add("commit_conflicts", "Commits that another writer was ahead of", Counter::default()),
+            flush_file_bytes: r.add("flush_file_bytes", "Bytes of files written by flushes", Family::default()),
+            commits: r.add("commits", "Number of commits to a table", Family::default()),
+            commit_conflicts: r.add("commit_conflicts", "Commits repeated because another writer committed first", Counter::default()),
             duplicates: r.add(
                 "duplicates",
-                "Rows received again with the same content, and merged",
+                "Rows received again with the same values and merged",
                 Counter::default(),
             ),
             conflicting_samples: r.add(
                 "conflicting_samples",
-                "Rows received again with another content, of which one was kept",
+                "Rows received again with other values, of which one was kept",
                 Counter::default(),
             ),
             unmerged_rows: r.add(
                 "unmerged_rows",
-                "Rows that took the place of a committed one whose file another program has replaced: both stand until they are merged",
+                "Rows added instead of replaced because another program had replaced their file: both versions remain \
+                 until they are merged",
                 Counter::default(),
             ),
             last_commit_timestamp_seconds: r.add(

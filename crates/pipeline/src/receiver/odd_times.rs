@@ -22,7 +22,8 @@ const MOST_SENDERS: usize = 256;
 pub(super) fn clock_fault(now: i64) -> Option<String> {
     (now < EARLIEST_NOW_MS).then(|| {
         format!(
-            "the clock of this machine says {}, which is before this program was made: set the clock, and the receiver goes on by itself",
+            "the clock of this machine shows {}, which is before the release of this program: set the clock; the \
+             receiver then continues by itself",
             utc(now)
         )
     })
@@ -41,8 +42,8 @@ pub(super) fn doubt(now: i64, latest: i64) -> Option<String> {
     let behind = latest.saturating_sub(now);
     (behind > CLOCK_SLACK_MS).then(|| {
         format!(
-            "samples seem to be of the future, and the clock of this machine is {} s behind what it has received or committed before: \
-             set it",
+            "the samples have timestamps in the future, and the clock of this machine is {} s behind earlier samples \
+             or commits: set the clock",
             behind / 1000
         )
     })
@@ -70,8 +71,9 @@ impl Warnings {
             };
             tracing::warn!(
                 sender,
-                "timestamps of 1970 were received and kept: the sender sends 0, or seconds instead of milliseconds; the metric \
-                 promarchive_suspicious_timestamps_total counts them, and this sender is not named again for an hour"
+                "received and stored samples with timestamps in 1970: the sender sends 0, or seconds instead of \
+                 milliseconds; the metric promarchive_suspicious_timestamps_total counts them; the next warning about \
+                 this sender follows after an hour at the earliest"
             );
         }
         count

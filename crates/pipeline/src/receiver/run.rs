@@ -67,8 +67,9 @@ pub enum ReceiverError {
     Recovery(#[from] RecoveryError),
     /// This WAL has had an archive, and there is none.
     #[error(
-        "there is no archive at {archive}, but the write-ahead log in {wal} has had one, at {was}: mount its volume, or name \
-         its place with --archive (file `archive`); to begin a new archive with what the log still holds, delete the file {note}"
+        "there is no archive at {archive}, but the write-ahead log in {wal} belongs to an archive at {was}: mount the \
+         volume of that archive, or set its path with --archive (file `archive`); to create a new archive with the \
+         records in the write-ahead log, delete the file {note}"
     )]
     ArchiveGone {
         /// Where the archive is to be.
@@ -81,13 +82,13 @@ pub enum ReceiverError {
         note: String,
     },
     /// Only a new process can go on.
-    #[error("{0}; start promarchive again: nothing is lost, and the write-ahead log is replayed")]
+    #[error("{0}; restart promarchive: no acknowledged samples are lost, because the write-ahead log is replayed")]
     Restart(String),
     /// The clock was never set.
     #[error("{0}")]
     Clock(String),
     /// No thread for the WAL.
-    #[error("cannot start the thread of the WAL: {0}")]
+    #[error("cannot start the WAL thread: {0}")]
     Thread(std::io::Error),
 }
 
@@ -173,7 +174,7 @@ pub async fn run(
     }
     let result = serving.await;
     if let Err(error) = result {
-        tracing::error!(%error, "the HTTP side ended");
+        tracing::error!(%error, "the HTTP server stopped");
     }
     let since = stopped.borrow().map_or(Duration::ZERO, |signal| signal.elapsed());
     working.stop(&ingest, settings.shutdown_grace.saturating_sub(since).max(LAST_GRACE)).await;
@@ -189,7 +190,8 @@ fn control(wal: &Path, ingest: &Ingest, supervisor: &Supervisor, mut stopped: wa
         }
         Err(error) => tracing::warn!(
             %error,
-            "promarchive flush will not work, because the WAL directory cannot have the socket `control`; POST /-/flush works"
+            "cannot create the socket `control` in the WAL directory, so promarchive flush does not work; use POST \
+             /-/flush"
         ),
     }
 }
@@ -261,7 +263,7 @@ async fn open(location: &Location, settings: &Settings, environment: &Environmen
     let archive = Archive::open_or_create(store.clone(), settings.label_columns.clone(), clock, entropy).await?;
     start_log::warn_of_label_columns(archive.label_columns());
     if let Err(error) = archive_note::write(disk.as_ref(), location) {
-        tracing::warn!(%error, "the WAL directory does not say yet that it has an archive; the next start tries again");
+        tracing::warn!(%error, "cannot record in the WAL directory that it has an archive; the next start tries again");
     }
     let options = OpenOptions {
         keep: settings.dedup_horizon,
@@ -307,7 +309,7 @@ fn start(
     let (flushes, to_flush) = mpsc::channel(16);
     let reserve = Arc::new(opened.store.reserve(settings.flush_bytes / 2));
     if let Err(error) = reserve.take() {
-        health.fault(Part::Reserve, format!("cannot hold back space on the archive's disk for a flush: {error}"));
+        health.fault(Part::Reserve, format!("cannot reserve space on the archive's disk for a flush: {error}"));
     }
     let tryout = Arc::new(Tryout::new(opened.disk.clone()));
     let committer = Committer {
@@ -354,9 +356,11 @@ impl Working {
             core.flush().await
         };
         match tokio::time::timeout(grace, put_away).await {
-            Ok(Ok(_)) => tracing::info!("stopped; everything is in the tables"),
-            Ok(Err(error)) => tracing::warn!(%error, "stopped; the WAL keeps what is not in the tables"),
-            Err(_) => tracing::warn!("stopped at the end of the grace period; the WAL keeps what is not in the tables"),
+            Ok(Ok(_)) => tracing::info!("stopped; all samples are in the tables"),
+            Ok(Err(error)) => tracing::warn!(%error, "stopped; samples that are not in the tables are in the WAL"),
+            Err(_) => tracing::warn!(
+                "stopped at the end of the grace period; samples that are not in the tables are in the WAL"
+            ),
         }
     }
 }

@@ -173,9 +173,11 @@ fn start_all(watches: Vec<(Task, BoxFuture<'static, ()>)>, supervisor: &Supervis
 
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "another program listens there: stop it, or choose another port with --listen",
-        io::ErrorKind::PermissionDenied => "ports below 1024 need privileges: choose another with --listen",
-        io::ErrorKind::AddrNotAvailable => "this machine has no such address: choose another with --listen",
+        io::ErrorKind::AddrInUse => "another program uses this address: stop it, or choose another port with --listen",
+        io::ErrorKind::PermissionDenied => "ports below 1024 need privileges: choose another port with --listen",
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine does not have this address: choose another address with --listen"
+        }
         _ => "choose another address with --listen",
     }
 }
@@ -187,7 +189,8 @@ fn slot_limits(settings: &HttpSettings) -> super::slots::Limits {
     if limits.all < settings.max_connections {
         let files = open_files.unwrap_or_default();
         warn!(
-            "only {} connections at a time, because this process may have only {files} files open: raise that limit (ulimit -n)",
+            "at most {} connections are possible, because this process can open only {files} files: increase the \
+             limit (ulimit -n)",
             limits.all
         );
     }
@@ -236,14 +239,18 @@ async fn accept_failed(error: &io::Error) {
         return;
     }
     // Most likely too many open files, which passes as connections close.
-    warn!("cannot accept a connection: {error}; trying again");
+    warn!("cannot accept a connection: {error}; retrying");
     sleep(Duration::from_millis(250)).await;
 }
 
 async fn finish(mut connections: JoinSet<()>, drain: Duration) {
     let all = async { while connections.join_next().await.is_some() {} };
     if timeout(drain, all).await.is_err() {
-        warn!(connections = connections.len(), "requests still in flight after {} s are cut off", drain.as_secs());
+        warn!(
+            connections = connections.len(),
+            "closing connections with requests still in flight after {} s",
+            drain.as_secs()
+        );
     }
 }
 
@@ -276,8 +283,8 @@ impl Connections {
         };
         tokio::select! {
             () = self.serve_stream(stream, &slot, address) => {}
-            () = slot.closing() => debug!("a connection from {address} is closed to make room for another one"),
-            () = too_late => debug!("a connection from {address} that was for a probe only took too long"),
+            () = slot.closing() => debug!("closing a connection from {address} because another connection needs its place"),
+            () = too_late => debug!("closing a connection from {address} because its probe took too long"),
         }
     }
 

@@ -27,8 +27,8 @@ impl Causes {
 pub(super) fn warn_of_path(location: &Location) {
     if let Some(hurdle) = location.hurdle_for_readers() {
         tracing::warn!(
-            "the path {} has {hurdle} in it: Polars and Daft cannot read an archive there; DuckDB, Spark, pandas and deltalake can. Choose \
-             a path of letters, digits, '.', '_' and '-' to keep all readers",
+            "the path {} contains {hurdle}, so Polars and Daft cannot read the archive; DuckDB, Spark, pandas and \
+             deltalake can. For all readers, use a path with only letters, digits, '.', '_' and '-'",
             location
         );
     }
@@ -39,7 +39,8 @@ pub(super) fn warn_of_readers(wal: &Path) {
     const OTHERS: u32 = 0o007;
     if std::fs::metadata(wal).is_ok_and(|found| found.mode() & OTHERS != 0) {
         tracing::warn!(
-            "every user of this machine can read or change the WAL directory {}: take that away with chmod o-rwx",
+            "every user of this machine can read or change the WAL directory {}: remove this permission with chmod \
+             o-rwx",
             wal.display()
         );
     }
@@ -49,8 +50,9 @@ pub(super) fn warn_of_readers(wal: &Path) {
 pub(super) fn warn_of_label_columns(label_columns: &LabelColumns) {
     if let Some(name) = label_columns.for_later() {
         tracing::warn!(
-            "the archive has a label column \"{name}\", which the tables of downsampled samples need for themselves: this archive can go on, \
-             and cannot be downsampled. A new archive without that label column can"
+            "the archive has a label column \"{name}\", which is also a column of the tables of downsampled samples: \
+             this archive works, but it cannot be downsampled. To use downsampling, create a new archive without this \
+             label column"
         );
     }
 }
@@ -63,8 +65,8 @@ pub(super) async fn tell_of_upgrade(archive: &Archive, location: &Location) {
             && snapshot.protocol() == TableProtocol::Open
         {
             tracing::info!(
-                "an earlier version made this archive, and other programs can write to its tables; they refuse to after `promarchive \
-                 upgrade {}`",
+                "this archive was created by an earlier version, so other programs can write to its tables; to \
+                 prevent this, run `promarchive upgrade {}`",
                 location
             );
             return;
@@ -89,7 +91,8 @@ pub(super) fn report(recovery: &Recovery) {
     if let Some(behind) = &recovery.behind {
         let (first, last) = (behind.start(), behind.end());
         tracing::warn!(
-            "the tables hold WAL positions {first} to {last}, which the WAL has never seen: it is an older copy, or segments are lost"
+            "the tables contain WAL positions {first} to {last}, which are missing in the WAL: the WAL is an older \
+             copy, or segments are lost"
         );
     }
     if recovery.records > 0 {

@@ -29,7 +29,7 @@ pub enum TlsError {
         reason: String,
     },
     /// A file is not PEM, or holds something else.
-    #[error("{file}: holds no usable {what} in PEM: {reason}")]
+    #[error("{file}: no valid {what} in PEM format: {reason}")]
     Pem {
         /// Path of the file.
         file: String,
@@ -93,12 +93,12 @@ impl TlsWatch {
         self.seen = now;
         match interpret(&self.files, &self.seen) {
             Ok(config) => {
-                info!(file = %self.files.cert.display(), "took up the changed certificate");
+                info!(file = %self.files.cert.display(), "reloaded the changed certificate");
                 self.current.send_replace(Arc::new(config));
             }
             Err(reason) => {
                 metrics.reload_failed("tls");
-                error!("{reason}; the certificate read before stays in use");
+                error!("{reason}; the previous certificate stays in use");
             }
         }
     }
@@ -166,20 +166,21 @@ fn unusable_key(pem: &[u8], key: Option<&PrivateKeyDer<'_>>) -> Option<&'static 
     let holds = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
     if holds(pem, b"BEGIN ENCRYPTED PRIVATE KEY") || holds(pem, b"Proc-Type: 4,ENCRYPTED") {
         return Some(
-            "the key is encrypted: decrypt it with `openssl pkey -in KEY -out DECRYPTED`, and keep that file to its user",
+            "the key is encrypted: decrypt it with `openssl pkey -in KEY -out DECRYPTED`, and make that file readable \
+             only for its owner",
         );
     }
     let p521 = key.is_some_and(|key| holds(key.secret_der(), &P521));
-    p521.then_some("the key is one of the curve P-521, which is not supported: use P-256, P-384, Ed25519 or RSA")
+    p521.then_some("the key uses the curve P-521, which is not supported: use P-256, P-384, Ed25519 or RSA")
 }
 
 fn explain(error: &PemError) -> String {
     match error {
-        PemError::NoItemsFound => "there is none between BEGIN and END lines".to_owned(),
+        PemError::NoItemsFound => "the file has no section between a BEGIN and an END line".to_owned(),
         // Other variants quote lines of the file, which may be those of a key.
-        PemError::MissingSectionEnd { .. } => "an END line is missing".to_owned(),
-        PemError::IllegalSectionStart { .. } => "a BEGIN line is malformed".to_owned(),
-        PemError::Base64Decode(_) => "what stands between BEGIN and END is not base64".to_owned(),
+        PemError::MissingSectionEnd { .. } => "the END line is missing".to_owned(),
+        PemError::IllegalSectionStart { .. } => "the BEGIN line is malformed".to_owned(),
+        PemError::Base64Decode(_) => "the text between BEGIN and END is not base64".to_owned(),
         _ => "it cannot be parsed".to_owned(),
     }
 }
@@ -204,7 +205,7 @@ mod tests {
         assert!(load(files.clone()).await.err().unwrap().to_string().contains("tls.crt: cannot read the certificate"));
         fs::write(&files.cert, &cert).unwrap();
         fs::write(&files.key, "no key").unwrap();
-        assert!(load(files.clone()).await.err().unwrap().to_string().contains("tls.key: holds no usable private key"));
+        assert!(load(files.clone()).await.err().unwrap().to_string().contains("tls.key: no valid private key"));
         for (text, wants) in [
             (
                 "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
@@ -219,7 +220,7 @@ mod tests {
         ] {
             fs::write(&files.key, text).unwrap();
             let error = load(files.clone()).await.err().unwrap().to_string();
-            assert!(error.contains("tls.key: holds no usable private key") && error.contains(wants), "{error}");
+            assert!(error.contains("tls.key: no valid private key") && error.contains(wants), "{error}");
         }
         fs::write(&files.cert, format!("\u{feff}{cert}")).unwrap();
         fs::write(&files.key, format!("\u{feff}{key}")).unwrap();

@@ -63,13 +63,13 @@ impl TokensWatch {
         self.seen = now;
         match interpret(&self.file, &self.seen, self.unknown) {
             Ok(set) => {
-                info!(file = %self.file.display(), tokens = set.len(), "took up the changed tokens file");
+                info!(file = %self.file.display(), tokens = set.len(), "reloaded the changed tokens file");
                 advise(&self.file, &set);
                 self.current.send_replace(Arc::new(set));
             }
             Err(reason) => {
                 metrics.reload_failed("tokens");
-                error!("{reason}; the tokens read before stay in force");
+                error!("{reason}; the previous tokens stay valid");
             }
         }
     }
@@ -85,7 +85,7 @@ async fn read(file: &Path) -> Result<String, String> {
     let file = file.to_path_buf();
     let bytes = tokio::task::spawn_blocking(move || watched_file::read(&file)).await;
     let bytes = bytes.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-    String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
+    String::from_utf8(bytes).map_err(|_| "the file is not UTF-8".to_owned())
 }
 
 fn interpret(file: &Path, seen: &Result<String, String>, unknown: UnknownTokens) -> Result<TokenSet, TokensError> {

@@ -20,7 +20,7 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MOST_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {MOST_BYTES} bytes")));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("the file has more than {MOST_BYTES} bytes")));
     }
     Ok(bytes)
 }
@@ -45,7 +45,7 @@ mod tests {
         mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         symlink("/dev/zero", at("device")).unwrap();
         for name in ["pipe", "device", "."] {
-            assert!(error(name).contains("no plain file"), "{name}");
+            assert!(error(name).contains("not a regular file"), "{name}");
         }
         File::create(at("large")).unwrap().set_len(MOST_BYTES + 1).unwrap();
         assert!(error("large").contains("more than 1048576 bytes"));

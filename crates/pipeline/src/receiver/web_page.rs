@@ -42,13 +42,13 @@ pub(super) fn fault(uri: &Uri, headers: &HeaderMap, listening: SocketAddr) -> Op
         .or_else(|| uri.authority().map(Authority::as_str).filter(|host| !is_loopback(host)).map(str::to_owned));
     wrong.map(|host| {
         format!(
-            "the request is for the host {host:?}, and a receiver without tokens on {listening} answers only to {listening}, \
-             localhost and other loopback addresses. {ADVICE}"
+            "the request names the host {host:?}, but a receiver without tokens on {listening} accepts only \
+             {listening}, localhost and other loopback addresses. {ADVICE}"
         )
     })
 }
 
-const ADVICE: &str = "To allow it, give the receiver a tokens file with --tokens";
+const ADVICE: &str = "To allow such requests, configure a tokens file with --tokens";
 
 /// Whether a host, perhaps with a port, can only be this machine: such names are not asked of any name server.
 fn is_loopback(host: &str) -> bool {

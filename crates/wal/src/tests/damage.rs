@@ -258,13 +258,15 @@ fn messages_name_the_place_and_what_to_do() {
     let opened = with(&files, FIRST, |bytes| bytes[HEADER_BYTES] ^= 1).open();
     assert_eq!(
         opened.recovery.damage[0].to_string(),
-        "WAL segment wal-00000000000000000001.log is damaged: 38 bytes at offset 4160 cannot be read, and with them at most \
-         records 1 to 1 are lost; all other records are replayed, and the segment is kept as wal-00000000000000000001.log.damaged"
+        "WAL segment wal-00000000000000000001.log is damaged: 38 bytes at offset 4160 cannot be read; records 1 to 1 \
+         may be lost; all other records are replayed; a copy of the segment is kept as \
+         wal-00000000000000000001.log.damaged"
     );
     let opened = with(&files, "wal-00000000000000000003.log", |bytes| bytes.truncate(bytes.len() - 1)).open();
     assert_eq!(
         opened.recovery.torn[0].to_string(),
-        "the last 37 bytes of WAL segment wal-00000000000000000003.log, from offset 4160, were never completed nor acknowledged"
+        "the last 37 bytes of WAL segment wal-00000000000000000003.log, from offset 4160, are an incomplete write \
+         that was never acknowledged"
     );
 }
 

@@ -10,7 +10,7 @@ const HELD: Name<'static> = ("MetricsArchive", "monitoring", "held");
 const OURS: &str = "promarchive.dev/archive";
 
 const NOTHING: &str = "nothing of a MetricsArchive but its own finalizer and the status";
-const FINALIZERS: &str = "no finalizer of a MetricsArchive but promarchive.dev/archive";
+const FINALIZERS: &str = "only the finalizer promarchive.dev/archive of a MetricsArchive";
 
 /// One that nobody holds, and one that the operator and somebody else hold. Gives the uid of the first.
 pub(crate) fn create(cluster: &Cluster) -> String {
@@ -65,7 +65,7 @@ pub(crate) fn check(operator: &Requests) {
 }
 
 pub(crate) fn check_removal(removal: &Requests) {
-    const ONLY: &str = "the removal Job may only take finalizers off";
+    const ONLY: &str = "the removal Job may only remove finalizers";
     let release = json!({"metadata": {"finalizers": ["example.org/theirs"]}});
     assert_answer("release", &removal.merge(HELD, None, release), "");
     assert_answer("hold", &removal.merge(LAB, None, json!({"metadata": {"finalizers": [OURS]}})), ONLY);

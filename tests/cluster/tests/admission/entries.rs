@@ -164,15 +164,15 @@ fn map(regex: &str, replacement: &str) -> Value {
     json!({"action": "labelmap", "regex": regex, "replacement": replacement})
 }
 
-const FIELDS: &str = "no fields but those that the operator sets";
-const URL: &str = "sends to the receiver of the archive that its name says";
-const HEADER: &str = "no header but X-Promarchive-Entry";
-const TOKEN: &str = "shows the token of this object for the archive that its name says";
-const AUTHORITY: &str = "trusts the authority of the archive that its name says";
+const FIELDS: &str = "may have only fields that the operator sets";
+const URL: &str = "must send to the receiver of the archive in its name";
+const HEADER: &str = "only the header X-Promarchive-Entry";
+const TOKEN: &str = "must use the token of this object for the archive in its name";
+const AUTHORITY: &str = "must use the certificate authority of the archive in its name";
 const NOT_ALLOWED: &str = "does not consent to the archive";
-const QUEUE: &str = "at most 200 shards, capacity 100000 and 20000 samples a send";
+const QUEUE: &str = "at most 200 shards, a capacity of 100000 and 20000 samples per send";
 const RULES: &str = "at most 32 relabelling rules";
-const EXPRESSIONS: &str = "regular expressions of at most 4096 characters that Prometheus can read";
+const EXPRESSIONS: &str = "regular expressions in the relabelling rules of an entry of promarchive must be valid";
 const SYNTAX: &str = "error parsing regexp";
 
 fn denied(kind: &str) -> Vec<(&'static str, Value, &'static str)> {

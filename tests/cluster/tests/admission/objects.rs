@@ -7,23 +7,21 @@ use crate::receivers;
 use crate::requests::{Name, Requests, assert_answer};
 
 const NAMED: &str = "promarchive's objects are named after their archive";
-const CHANGED: &str = "may change and delete no object that does not belong to the archive that its name says";
-const LABELS: &str = "objects have the label app.kubernetes.io/managed-by=promarchive-operator";
-const OWNED: &str = "objects belong to the archive that their name says, and to nobody else";
-const FINALIZERS: &str = "no finalizers of its objects";
-const FOREIGN_LABELS: &str =
-    "objects have no labels but those that promarchive sets, and it leaves the labels of others as they are";
-const ANNOTATIONS: &str =
-    "objects have no annotations but those that promarchive sets, and it leaves the annotations of others as they are";
-const SERVICE: &str = "Services are of type ClusterIP, without external addresses, for port 9201";
-const ACCOUNT: &str = "ServiceAccounts give their pods no token";
-const NETWORK: &str = "NetworkPolicies are about the receiver of their archive alone";
-const IMMUTABLE: &str = "promarchive makes no Secret and no ConfigMap immutable";
-const MAP: &str = "ConfigMaps have receiver.yaml and tokens";
-const CLAIM: &str = "claims ask for storage of a class";
-const SECRET: &str = "the Secret promarchive-remote-write is Opaque";
-const MONITOR: &str = "PodMonitors have the receiver of their archive scraped";
-const DEPLOYMENT: &str = "Deployments run one receiver";
+const CHANGED: &str = "may change and delete only objects that belong to the archive in their name";
+const LABELS: &str = "objects must have the label app.kubernetes.io/managed-by=promarchive-operator";
+const OWNED: &str = "objects must have the archive in their name as their only owner";
+const FINALIZERS: &str = "must not add or remove finalizers of its objects";
+const FOREIGN_LABELS: &str = "may set only its own labels on its objects, and must not change labels of others";
+const ANNOTATIONS: &str = "may set only its own annotations on its objects, and must not change annotations of others";
+const SERVICE: &str = "Services must have type ClusterIP without external addresses, and select port 9201";
+const ACCOUNT: &str = "ServiceAccounts must not give their pods a token";
+const NETWORK: &str = "NetworkPolicies must select only the receiver of their archive";
+const IMMUTABLE: &str = "promarchive must not make a Secret or a ConfigMap immutable";
+const MAP: &str = "ConfigMaps may contain only receiver.yaml and tokens";
+const CLAIM: &str = "claims may request storage of a class";
+const SECRET: &str = "the Secret promarchive-remote-write must have type Opaque";
+const MONITOR: &str = "PodMonitors must select only the receiver of their archive";
+const DEPLOYMENT: &str = "Deployments must run one receiver";
 
 /// What the receiver's pods are found by.
 pub(crate) fn selector(archive: &str) -> Value {

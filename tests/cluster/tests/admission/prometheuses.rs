@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::entries::{entry, legacy};
 use crate::requests::{Name, Requests, assert_answer};
 
-const SPEC: &str = "nothing in the spec of a Prometheus but remoteWrite";
+const SPEC: &str = "only remoteWrite in the spec of a Prometheus";
 const METADATA: &str = "nothing in the metadata of a Prometheus";
 /// The finalizer that the operator puts on archives.
 const OURS: &str = "promarchive.dev/archive";
@@ -147,7 +147,7 @@ fn denied_changes(kind: &str) -> Vec<Case> {
 
 /// What the Job may do that runs before the operator is uninstalled.
 pub(crate) fn check_removal(removal: &Requests) {
-    const ONLY: &str = "the removal Job may only take entries out";
+    const ONLY: &str = "the removal Job may only remove entries";
     let k8s = ("Prometheus", "monitoring", "k8s");
     for (case, patch, message) in [
         ("removal of ours", json!([{"op": "remove", "path": "/spec/remoteWrite/1"}]), ""),

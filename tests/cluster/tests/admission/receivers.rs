@@ -5,22 +5,22 @@ use serde_json::{Value, json};
 use crate::objects::{labels, new, selector};
 use crate::requests::{Name, Requests, assert_answer};
 
-const NODE: &str = "share nothing with their node";
-const VOLUMES: &str = "mount nothing but";
-const ENVIRONMENT: &str = "receivers find nothing in their environment";
-const PRIVILEGES: &str = "no privileges and can gain none";
-const ROOT: &str = "do not run as root";
-const GROUP: &str = "an fsGroup only for the claim";
-const CONTAINER: &str = "one container, named receiver, that runs /promarchive receive";
-const PRIORITY: &str = "no priority of the system";
-const NETWORK: &str = "listen on port 9201, not on one of their node";
-const MOUNTS: &str = "mount their volumes as a whole";
-const OWN_LABELS: &str = "receivers' pods have the labels of their archive's receiver";
+const NODE: &str = "must not set hostNetwork";
+const VOLUMES: &str = "may mount only";
+const ENVIRONMENT: &str = "receivers must not have environment variables";
+const PRIVILEGES: &str = "must not have privileges and must not be able to gain any";
+const ROOT: &str = "must not run as root";
+const GROUP: &str = "an fsGroup only with the claim";
+const CONTAINER: &str = "one container with the name receiver that runs /promarchive receive";
+const PRIORITY: &str = "must not have a system priority class";
+const NETWORK: &str = "must use container port 9201 without a host port";
+const MOUNTS: &str = "must mount complete volumes";
+const OWN_LABELS: &str = "receivers' pods must have the labels of their archive's receiver";
 const LABELS: &str = "admissionPolicy.receiverPodLabels of the chart";
 const ANNOTATIONS: &str = "admissionPolicy.receiverPodAnnotations of the chart";
-const METADATA: &str = "receivers' pods have labels and annotations, and nothing else in their metadata";
-const FIELDS: &str = "receivers' pods have no fields but those that the operator sets";
-const ACCOUNT: &str = "run under the ServiceAccount <archive>-receiver";
+const METADATA: &str = "receivers' pods may have only labels and annotations in their metadata";
+const FIELDS: &str = "receivers' pods may have only fields that the operator sets";
+const ACCOUNT: &str = "must use the ServiceAccount <archive>-receiver";
 
 /// A receiver's Deployment in the namespace `monitoring`, as crates/operator/src/archive/build makes it, without its metadata.
 pub(crate) fn deployment(archive: &str) -> Value {

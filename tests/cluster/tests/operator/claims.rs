@@ -117,7 +117,7 @@ fn what_mounts_a_claim_already_goes_on_unchanged(suite: &Suite) {
     spec["receiver"] = json!({"flushInterval": "1m"});
     place.archive_with("lab", spec);
     let message = place.condition("lab", "Ready", "False", "ClaimNotAllowed");
-    assert!(message.contains("goes on unchanged"), "{message}");
+    assert!(message.contains("continues unchanged"), "{message}");
     place.condition("lab", "ReceiverAvailable", "True", "Available");
     always("the Deployment stays as it is", 3, || {
         let found = suite.api.get("deployments", "claims-before", "lab-receiver").unwrap();

@@ -70,7 +70,7 @@ pub(crate) fn configured(theirs: &Place) {
 /// What is said is what is said of one that is not there; nothing of the archive's is left with them.
 #[track_caller]
 fn not_configured(home: &Place, theirs: &Place) {
-    let text = format!("there is no Prometheus {}/main that consents", theirs.namespace);
+    let text = format!("Prometheus {}/main does not exist or does not consent", theirs.namespace);
     eventually("what is said of one that is not there", PATIENCE, || match home.status("lab") {
         status if status["prometheuses"].is_null() && status["summary"] == "0/0" => {
             let message = home.condition("lab", "PrometheusConfigured", "False", "PrometheusNotFound");
@@ -131,7 +131,7 @@ fn of_one_object(suite: &Suite) {
         status => Err(status.to_string()),
     });
     let message = home.condition("lab", "PrometheusConfigured", "False", "PrometheusNotFound");
-    assert!(message.contains("consent-one-theirs/other that consents"), "{message}");
+    assert!(message.contains("consent-one-theirs/other does not exist or does not consent"), "{message}");
     assert_eq!(senders(&home, "lab"), ["Prometheus/consent-one-theirs/main"]);
     annotate(Value::Null);
     not_configured(&home, &theirs);
@@ -182,9 +182,9 @@ fn a_queue_is_bounded(suite: &Suite) {
     theirs.consent(Some("hostile-queue/lab"));
     configured(&theirs);
     for (queue, wants) in [
-        (json!({"capacity": 20_000}), "are 1100000 samples. A Prometheus of another namespace takes at most 600000"),
-        (json!({"capacity": 1, "maxShards": 51}), "remoteWrite.queue.maxShards: 51 is more than 50"),
-        (json!({"batchSendDeadline": "100ms"}), "remoteWrite.queue.batchSendDeadline: \"100ms\" is not from 1000ms"),
+        (json!({"capacity": 20_000}), "are 1100000 samples. A Prometheus in another namespace may have at most 600000"),
+        (json!({"capacity": 1, "maxShards": 51}), "remoteWrite.queue.maxShards: 51 is greater than 50"),
+        (json!({"batchSendDeadline": "100ms"}), "remoteWrite.queue.batchSendDeadline: \"100ms\" must be from 1000ms"),
     ] {
         refused(&home, &theirs, json!({"queue": queue}), wants);
     }
@@ -212,13 +212,13 @@ fn rules_do_not_stop_anothers_prometheus(suite: &Suite) {
     configured(&theirs);
     for (rule, wants) in [
         (json!({"action": "drop", "regex": ".**"}), "writeRelabelConfigs[0].regex: at character 3: two repetition"),
-        (json!({"action": "drop", "regex": "(?P<a.b>up)"}), "\"a.b\" is no name of a group"),
+        (json!({"action": "drop", "regex": "(?P<a.b>up)"}), "invalid group name \"a.b\""),
         (json!({"action": "drop", "regex": "\\p{Alphabetic}+"}), "not \"Alphabetic\""),
         (
             json!({"action": "labelmap", "replacement": ""}),
-            "writeRelabelConfigs[0].replacement: \"\" makes no label names",
+            "writeRelabelConfigs[0].replacement: \"\" does not result in valid label names",
         ),
-        (json!({"action": "drop", "sourceLabels": ["service.name"]}), "\"service.name\" is no label name"),
+        (json!({"action": "drop", "sourceLabels": ["service.name"]}), "\"service.name\" is not a valid label name"),
         (json!({"targetLabel": "a", "replacement": "$(NOT_THERE)"}), "environment variable"),
     ] {
         refused(&home, &theirs, json!({"writeRelabelConfigs": [rule]}), wants);

@@ -202,7 +202,7 @@ fn the_second_takes_over(suite: &Suite) {
     place.archive("one", json!([named("main")]));
     place.entry("main", "one");
     let mut second = operator(&place, "second", None);
-    let works = |operator: &Operator| operator.log().contains("has the Lease");
+    let works = |operator: &Operator| operator.log().contains("acquired the Lease");
     eventually("the second waits", PATIENCE, || match second.log().contains("waiting for the Lease") {
         true => Ok(()),
         false => Err(second.log()),
@@ -215,7 +215,7 @@ fn the_second_takes_over(suite: &Suite) {
     place.entry("main", "two");
     assert!(killed.elapsed() < TAKES_OVER_WITHIN, "{:?}", killed.elapsed());
     // Nothing was done twice, and what the first one did is left as it is.
-    assert!(!second.log().contains("applying archive=leaders/one"), "{}", second.log());
+    assert!(!second.log().contains("differs from the desired state archive=leaders/one"), "{}", second.log());
     assert_eq!(place.list("main").len(), 3);
     // All that it found it has by a list, and none of that is written again.
     place.condition("two", "PrometheusConfigured", "True", "Configured");

@@ -28,13 +28,13 @@ fn rules() -> Vec<(&'static str, Value, Value, Value)> {
     let queue = |fields: Value| item(json!({"remoteWrite": {"queue": fields}}));
     vec![
         (
-            "maxShards * (capacity + maxSamplesPerSend) must not be more than 6000000",
+            "maxShards * (capacity + maxSamplesPerSend) must be at most 6000000",
             json!({}),
             queue(json!({"capacity": 100_000, "maxShards": 59})),
             queue(json!({"capacity": 100_000, "maxShards": 58})),
         ),
         (
-            "maxShards * maxSamplesPerSend must not be more than 1000000",
+            "maxShards * maxSamplesPerSend must be at most 1000000",
             json!({}),
             queue(json!({"maxSamplesPerSend": 20_000, "maxShards": 51})),
             queue(json!({"maxSamplesPerSend": 20_000})),
@@ -64,32 +64,32 @@ fn rules() -> Vec<(&'static str, Value, Value, Value)> {
             queue(json!({"maxShards": 200, "capacity": 1, "maxSamplesPerSend": 1})),
         ),
         (
-            "minShards must not be more than maxShards",
+            "minShards must not be greater than maxShards",
             json!({}),
             item(json!({"remoteWrite": {"queue": {"minShards": 3, "maxShards": 2}}})),
             item(json!({"remoteWrite": {"queue": {"minShards": 2, "maxShards": 2}}})),
         ),
         (
-            "give either name or selector",
+            "set exactly one of name and selector",
             json!({}),
             item(json!({"selector": {}})),
             item(json!({"name": null, "selector": {}})),
         ),
-        ("give either name or selector", json!({}), item(json!({"name": null})), item(json!({}))),
+        ("set exactly one of name and selector", json!({}), item(json!({"name": null})), item(json!({}))),
         (
-            "priorityClassName must not be one of the system",
+            "priorityClassName must not be a system class",
             json!({}),
             json!({"receiver": {"priorityClassName": "system-node-critical"}}),
             json!({"receiver": {"priorityClassName": "archives"}}),
         ),
         (
-            "networkPolicyPeers: an item has either ipBlock",
+            "networkPolicyPeers: each item must have either ipBlock",
             json!({}),
             json!({"receiver": {"networkPolicyPeers": [{}]}}),
             json!({"receiver": {"networkPolicyPeers": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]}}),
         ),
         (
-            "networkPolicyPeers are for networkPolicy Managed",
+            "networkPolicyPeers is only valid with networkPolicy Managed",
             json!({"receiver": {"networkPolicyPeers": [{"podSelector": {}}]}}),
             json!({"receiver": {"networkPolicy": "None"}}),
             json!({"receiver": {"networkPolicy": "None", "networkPolicyPeers": null}}),
@@ -108,13 +108,13 @@ fn rules() -> Vec<(&'static str, Value, Value, Value)> {
         ),
         ("labelColumns cannot be changed", json!({}), columns(json!([])), json!({"receiver": {"flushInterval": "1m"}})),
         (
-            "give either size, for a new claim, or existingClaim",
+            "set exactly one of size (for a new claim) and existingClaim",
             json!({}),
             volume(json!({"existingClaim": "c"})),
             volume(json!({"size": "2Gi"})),
         ),
         (
-            "storageClassName and accessMode are for a new claim",
+            "storageClassName and accessMode are only valid for a new claim",
             volume(json!({"size": null, "existingClaim": "c"})),
             volume(json!({"accessMode": "ReadWriteOnce"})),
             json!({"paused": true}),
@@ -137,7 +137,7 @@ fn rules() -> Vec<(&'static str, Value, Value, Value)> {
             volume(json!({"accessMode": "ReadWriteOncePod"})),
             volume(json!({"accessMode": "ReadWriteOnce"})),
         ),
-        ("size can only grow", json!({}), volume(json!({"size": "1000Mi"})), volume(json!({"size": "1.5Gi"}))),
+        ("size can only be increased", json!({}), volume(json!({"size": "1000Mi"})), volume(json!({"size": "1.5Gi"}))),
         (
             "size must be a quantity of more than 256Mi",
             json!({}),
@@ -145,7 +145,7 @@ fn rules() -> Vec<(&'static str, Value, Value, Value)> {
             volume(json!({"size": "1024Mi"})),
         ),
         (
-            "name where the tables go: persistentVolume",
+            "set persistentVolume, the storage of the tables",
             json!({}),
             json!({"storage": {"persistentVolume": null}}),
             json!({"paused": false}),
@@ -189,8 +189,8 @@ fn each_rule_refuses_and_lets_pass(suite: &Suite) {
         change(accepted.clone()).unwrap_or_else(|answer| panic!("{accepted}: {answer:?}"));
     }
     for (column, message) in [
-        ("k8s.pod.name", "no name may have a dot"),
-        ("Last_Timestamp", "a column that the tables of downsampled samples need"),
+        ("k8s.pod.name", "a name must not contain a dot"),
+        ("Last_Timestamp", "a column of the tables of downsampled samples"),
     ] {
         let spec = json!({"spec": {"paused": true, "storage": {"persistentVolume": {"size": "1Gi"}},
             "receiver": {"labelColumns": ["pod", column]}}});
@@ -209,7 +209,7 @@ fn each_rule_refuses_and_lets_pass(suite: &Suite) {
         let made = suite.api.create(place.object("MetricsArchive", "promarchive.dev/v1alpha1", &name, body));
         assert_eq!(made.is_ok(), is_good, "{name}: {made:?}");
         if let Err(refused) = made {
-            assert!(refused.message.contains("metadata.name must be at most 52 characters"), "{refused:?}");
+            assert!(refused.message.contains("metadata.name must have at most 52 characters"), "{refused:?}");
         }
     }
 }
@@ -238,26 +238,26 @@ fn stored() -> Vec<(String, Value, &'static str)> {
         ("no-spec", json!({}), "cannot be read"),
         ("text-spec", json!({"spec": "much"}), "cannot be read"),
         ("no-storage", json!({"spec": {}}), "storage"),
-        ("no-volume", json!({"spec": {"storage": {}}}), "spec.storage: names no storage"),
+        ("no-volume", json!({"spec": {"storage": {}}}), "spec.storage: no storage is set"),
         (
             "both-claims",
             json!({"spec": {"storage": {"persistentVolume": {"size": "1Gi", "existingClaim": "c"}}}}),
-            "either size",
+            "exactly one of size",
         ),
-        ("no-size", json!({"spec": {"storage": {"persistentVolume": {"size": "lots"}}}}), "\"lots\" is no size"),
+        ("no-size", json!({"spec": {"storage": {"persistentVolume": {"size": "lots"}}}}), "invalid size \"lots\""),
         ("unknown-policy", with("deletionPolicy", json!("Maybe")), "Maybe"),
         ("unknown-tls", with("receiver", json!({"tls": "Plain"})), "Plain"),
         ("number-tls", with("receiver", json!({"tls": 7})), "cannot be read"),
         ("unknown-mode", with("prometheuses", json!([{"id": "a", "name": "x", "mode": "Auto"}])), "Auto"),
         ("map-of-items", with("prometheuses", json!({"a": "b"})), "cannot be read"),
         ("same-ids", with("prometheuses", json!([{"id": "a", "name": "x"}, {"id": "a", "name": "y"}])), "two items"),
-        ("no-target", with("prometheuses", json!([{"id": "a"}])), "give either name or selector"),
+        ("no-target", with("prometheuses", json!([{"id": "a"}])), "set exactly one of name and selector"),
         ("long-flush", with("receiver", json!({"flushInterval": "9999999999999999999999d"})), "flushInterval"),
         ("huge-interval", with("receiver", json!({"flushInterval": huge})), "flushInterval"),
-        ("huge-id", with("prometheuses", json!([{"id": huge}])), "give either name or selector"),
+        ("huge-id", with("prometheuses", json!([{"id": huge}])), "set exactly one of name and selector"),
         ("negative-wal", with("receiver", json!({"walMaxBytes": "-5Gi"})), "walMaxBytes"),
         ("wrong-column", with("receiver", json!({"labelColumns": ["value"]})), "label column \"value\""),
-        ("wrong-sender-label", with("receiver", json!({"senderLabel": "le"})), "the label le has another meaning"),
+        ("wrong-sender-label", with("receiver", json!({"senderLabel": "le"})), "the label le is reserved"),
         ("short-past", with("receiver", json!({"maxPast": "1h"})), "spec.receiver.maxPast: must be from 1d"),
         // What a new archive cannot have, one of an earlier version may.
         ("dotted-column", with("receiver", json!({"labelColumns": ["k8s.pod.name"]})), ""),
@@ -367,7 +367,7 @@ fn past_the_limits(suite: &Suite) {
     });
     place.prometheus("main", Some(json!([foreign("a"), old])));
     let message = place.state("lab", "main", "PatchDenied");
-    let wants = "spec.prometheuses[main].remoteWrite.queue.capacity: 10000000 is more than 100000, the most that";
+    let wants = "spec.prometheuses[main].remoteWrite.queue.capacity: 10000000 is greater than 100000, the maximum for";
     assert!(message.contains(wants), "{message}");
     place.condition("lab", "PrometheusConfigured", "False", "NotConfigured");
     always("the entry stays", 3, || match place.entries("main", "lab").as_slice() {

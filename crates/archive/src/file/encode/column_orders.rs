@@ -35,7 +35,9 @@ pub(crate) fn mark_doubles_for_every_reader(file: &mut [u8]) -> Result<(), Colum
         return Ok(());
     }
     if has_statistics_of(&library, &found) {
-        return Err(Unexpected("has statistics of a column of doubles, which another mark would make wrong"));
+        return Err(Unexpected(
+            "has statistics for a column of doubles, which would be wrong with another column order",
+        ));
     }
     let (old_end, new_end) = (end_of_footer(&found)?, end_of_footer(&wanted)?);
     let start = footer.len().checked_sub(old_end.len()).ok_or(Unexpected("is too short"))?;
@@ -45,7 +47,7 @@ pub(crate) fn mark_doubles_for_every_reader(file: &mut [u8]) -> Result<(), Colum
     if marked.file_metadata() != &with_orders(library.file_metadata(), wanted)
         || marked.row_groups() != library.row_groups()
     {
-        return Err(Unexpected("reads differently after the change"));
+        return Err(Unexpected("is read differently after the change"));
     }
     Ok(())
 }
@@ -59,10 +61,10 @@ fn for_every_reader(order: ColumnOrder) -> ColumnOrder {
 
 /// The metadata of the file: what stands before its length and the magic bytes.
 fn footer_of(file: &mut [u8]) -> Result<&mut [u8], ColumnOrdersError> {
-    let (before, tail) = file.split_last_chunk_mut::<FOOTER_SIZE>().ok_or(Unexpected("is not there"))?;
+    let (before, tail) = file.split_last_chunk_mut::<FOOTER_SIZE>().ok_or(Unexpected("is missing"))?;
     let length = FooterTail::try_new(tail)?.metadata_length();
     let start = before.len().checked_sub(length).ok_or(Unexpected("is longer than the file"))?;
-    before.get_mut(start..).ok_or(Unexpected("is not there"))
+    before.get_mut(start..).ok_or(Unexpected("is missing"))
 }
 
 /// Whether any column that is about to get another mark has minima and maxima.

@@ -193,16 +193,16 @@ impl ChunkWriter {
     }
 
     fn dictionary<V: KeyValue>(&mut self, values: &[V]) -> Result<(), ParquetError> {
-        let num_values =
-            u32::try_from(values.len()).map_err(|_| ParquetError::General("too many values".to_owned()))?;
+        let num_values = u32::try_from(values.len())
+            .map_err(|_| ParquetError::General("the dictionary has too many values".to_owned()))?;
         self.width = width_of(num_values.saturating_sub(1));
         let mut plain = Vec::new();
         for value in values {
             let bytes = value.bytes();
             let bytes = bytes.as_ref();
             if V::HAS_LENGTH {
-                let length =
-                    u32::try_from(bytes.len()).map_err(|_| ParquetError::General("a value of 4 GiB".to_owned()))?;
+                let length = u32::try_from(bytes.len())
+                    .map_err(|_| ParquetError::General("a value has 4 GiB or more".to_owned()))?;
                 plain.extend(length.to_le_bytes());
             }
             plain.extend_from_slice(bytes);

@@ -45,16 +45,16 @@ const PAGE_BYTES: usize = 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
     /// From Arrow.
-    #[error("encoding a batch: {0}")]
+    #[error("cannot encode a batch: {0}")]
     Arrow(#[from] ArrowError),
     /// From Parquet.
-    #[error("encoding a file: {0}")]
+    #[error("cannot encode a file: {0}")]
     Parquet(#[from] ParquetError),
     /// The Parquet library wrote an end that this program does not know.
-    #[error("encoding a file: {0}")]
+    #[error("cannot encode a file: {0}")]
     ColumnOrders(#[from] ColumnOrdersError),
     /// Its rows are made of those of other tables.
-    #[error("table {0} is not one that a receiver writes")]
+    #[error("receivers do not write to table {0}")]
     NotRaw(&'static str),
 }
 

@@ -133,7 +133,7 @@ fn texts_whose_length_only_decoding_tells_are_refused() {
             .set_column_encoding(ColumnPath::from("labels"), encoding)
             .set_column_dictionary_enabled(ColumnPath::from("labels"), false);
         let refused = refusal(foreign_with(&["a"; 3], properties)).to_string();
-        assert!(refused.contains("column \"labels\" has pages of encoding"), "{refused}");
+        assert!(refused.contains("column \"labels\" has pages with encoding"), "{refused}");
     }
 }
 

@@ -64,15 +64,15 @@ fn wish(context: &Context, archive: &Archive, sender: &Sender<'_>) -> Wish {
     let Some(entry) = entry_for(context, archive, sender) else { return Wish::Nothing };
     let patches = sender.selection.is_none_or(|selection| selection.mode == Mode::Patch);
     if patches && sender.prometheus.belongs_to_openshift() {
-        let message = "OpenShift's cluster monitoring owns this object and undoes every change: add the entry in its ConfigMap cluster-monitoring-config, in mode Manual";
+        let message = "OpenShift's cluster monitoring owns this object and reverts every change: set mode Manual and add the \
+             entry in the ConfigMap cluster-monitoring-config";
         return Wish::Leave(PrometheusState::OwnedByOpenShift, message.to_owned());
     }
     match (entry, sender.selection.map(|selection| selection.mode)) {
         (Err(fault), Some(Mode::Manual)) => Wish::Leave(PrometheusState::PatchDenied, fault),
         (Err(fault), _) => Wish::Refused(fault),
         (Ok(_), Some(Mode::Manual)) => {
-            let message =
-                format!("paste the entry that is in the ConfigMap {} into spec.remoteWrite", archive.id.snippet());
+            let message = format!("add the entry from the ConfigMap {} to spec.remoteWrite", archive.id.snippet());
             Wish::Leave(PrometheusState::NotPasted, message)
         }
         (Ok(entry), _) => Wish::Entry(Box::new(entry)),
@@ -136,7 +136,7 @@ async fn configure_one(
     let present =
         entry::names(prometheus.remote_write().unwrap_or_default()).find(|name| name.archive() == &archive.id);
     if prometheus.is_deleting() {
-        let message = "it is being deleted; it sends until its pods have ended".to_owned();
+        let message = "the object is being deleted; it sends until its pods have ended".to_owned();
         return ((PrometheusState::Deleting, message, present), false);
     }
     let wish = wish(context, archive, sender);
@@ -152,7 +152,9 @@ async fn configure_one(
     let replan = |now: &Prometheus| plan(context, archive, found, sender, &wish, now);
     match context.patcher.patch(&archive.id, prometheus, points, replan).await {
         Outcome::Refused(message) => ((PrometheusState::PatchDenied, message, present), false),
-        Outcome::Again => ((PrometheusState::WaitingForSamples, "it is being changed".to_owned(), present), true),
+        Outcome::Again => {
+            ((PrometheusState::WaitingForSamples, "the entry is being changed".to_owned(), present), true)
+        }
         Outcome::Done => (situation::describe(archive, found, sender, &wish, planned, present), false),
     }
 }
@@ -169,7 +171,8 @@ fn obstacle(
     let Wish::Entry(_) = wish else { return None };
     if let Some(name) = plan.duplicate_names.first() {
         let message = format!(
-            "two entries of its spec.remoteWrite are named \"{name}\", with which Prometheus does not load its configuration: rename one"
+            "two entries in spec.remoteWrite have the name \"{name}\", so Prometheus does not load its configuration: \
+             rename one of them"
         );
         return Some((PrometheusState::DuplicateNames, message));
     }
@@ -177,13 +180,14 @@ fn obstacle(
         return None;
     }
     if prepared.without_secret.contains(&sender.prometheus.namespace) {
-        let message = "the Secret promarchive-remote-write in its namespace cannot be written: is it somebody else's, or immutable? Delete it";
+        let message = "cannot write the Secret promarchive-remote-write in the namespace of this object: delete the Secret if \
+             it is immutable or was not created by the operator";
         return Some((PrometheusState::PatchDenied, message.to_owned()));
     }
     if !may_begin(found, prepared, has_another) {
         return Some((
             PrometheusState::WaitingForReceiver,
-            "it gets its entry when the receiver is available".to_owned(),
+            "the entry is added when the receiver is available".to_owned(),
         ));
     }
     None
@@ -207,8 +211,8 @@ pub(crate) async fn drain_event(
     let newest =
         marks.filter(|mark| mark.sender == name.sender() && mark.entry == entry.header()).map(|mark| mark.newest).min();
     let newest = newest.and_then(|newest| Timestamp::from_millisecond(newest).ok());
-    let from = newest.map_or("from a time that is not known".to_owned(), |newest| format!("from {newest:.0}"));
-    let note = format!("{name} had not sent everything when its entry was taken out: samples {from} on may be missing");
+    let from = newest.map_or("from an unknown time".to_owned(), |newest| format!("from {newest:.0}"));
+    let note = format!("{name} had not sent all samples when its entry was removed: samples {from} on may be missing");
     warn!(note);
     context.events.write(object, true, Reason::DrainIncomplete.as_str(), "Remove", note).await;
 }

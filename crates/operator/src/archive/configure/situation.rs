@@ -38,13 +38,15 @@ pub(super) fn describe(
         (Wish::Refused(message), _) => (PrometheusState::PatchDenied, message.clone(), present),
         (Wish::Nothing, _) => (
             PrometheusState::Draining,
-            "it is not chosen any more; its entry goes out when its newest samples are here".to_owned(),
+            "no longer selected; the entry is removed when the newest samples have arrived".to_owned(),
             present,
         ),
         (Wish::Entry(_), State::ConfiguredByOthers) => others(found, sender),
         (Wish::Entry(entry), State::Replacing(old)) => {
-            let message =
-                format!("its settings changed: {} goes out when everything comes by the new entry", join(&old));
+            let message = format!(
+                "the settings changed: {} is removed when all samples arrive through the new entry",
+                join(&old)
+            );
             replacing(found, sender, entry.name().clone(), message)
         }
         (Wish::Entry(entry), _) => arriving(found, sender, Some(entry.name().clone()), notes(entry)),
@@ -63,7 +65,7 @@ fn others(found: &Found<'_>, sender: &Sender<'_>) -> Said {
     match arriving(found, sender, None, Vec::new()) {
         (PrometheusState::Receiving, ..) => (
             PrometheusState::ConfiguredByOthers,
-            "an entry that is not the operator's sends its samples here already".to_owned(),
+            "an entry that was not added by the operator already sends samples to this receiver".to_owned(),
             None,
         ),
         other => other,
@@ -78,7 +80,9 @@ fn replacing(found: &Found<'_>, sender: &Sender<'_>, entry: EntryName, message: 
 }
 
 /// A NetworkPolicy names pods; what comes from the host's network comes from a node.
-const BLOCKED_BY_POLICY: &str = "its pods use the network of their nodes (spec.hostNetwork: true), and the NetworkPolicy of the archive lets pods through, not nodes: most networks block its samples. Set spec.receiver.networkPolicy: None in the archive, or add a NetworkPolicy of your own that lets the nodes' addresses reach port 9201 of the receiver";
+const BLOCKED_BY_POLICY: &str = "the pods use the host network (spec.hostNetwork: true), but the NetworkPolicy of the archive allows pods, not \
+     nodes: most networks block the samples. Set spec.receiver.networkPolicy: None in the archive, or add your own \
+     NetworkPolicy that allows connections from the nodes' addresses to port 9201 of the receiver";
 
 /// It has an entry; do its samples arrive?
 fn arriving(found: &Found<'_>, sender: &Sender<'_>, entry: Option<EntryName>, mut notes: Vec<String>) -> Said {
@@ -101,20 +105,25 @@ fn arriving(found: &Found<'_>, sender: &Sender<'_>, entry: Option<EntryName>, mu
         (_, Some(Receiving::Overdue { since })) => &stopped_at(since),
         (PrometheusState::Receiving, _) => "samples arrive",
         (PrometheusState::Paused, _) => {
-            "spec.paused is true: the Prometheus Operator ignores the entry until it is false"
+            "spec.paused of the Prometheus is true: the Prometheus Operator ignores the entry until it is false"
         }
         (PrometheusState::PerhapsUnmanaged, _) => {
-            "it has no selector for monitors, so the Prometheus Operator may not write its configuration; if so, add the entry to your own"
+            "the object has no selector for monitors, so the Prometheus Operator may not write its configuration; in \
+             this case, add the entry to your own configuration"
         }
-        _ if pods.is_empty() => "it has the entry, and no pods yet",
-        _ => "it has the entry; a Prometheus takes up to 4 minutes to load it",
+        _ if pods.is_empty() => "the entry is added, but there are no pods yet",
+        _ => "the entry is added; Prometheus takes up to 4 minutes to load it",
     };
     notes.insert(0, message.to_owned());
     if state != PrometheusState::Receiving && prometheus.is_on_host_network() && found.has_network_policy {
         notes.push(BLOCKED_BY_POLICY.to_owned());
     }
     if prometheus.is_daemon_set() {
-        notes.push("agents in DaemonSet mode keep nothing: what they have not sent when a pod ends is lost".to_owned());
+        notes.push(
+            "agents in DaemonSet mode do not keep unsent samples: samples that are not sent when a pod ends are \
+             lost"
+                .to_owned(),
+        );
     }
     (state, notes.join(". "), entry)
 }
@@ -123,7 +132,9 @@ fn arriving(found: &Found<'_>, sender: &Sender<'_>, entry: Option<EntryName>, mu
 fn stopped_at(since: i64) -> String {
     let text = |time: i64| Timestamp::from_millisecond(time).map_or("?".to_owned(), |time| format!("{time:.0}"));
     format!(
-        "its samples have stopped arriving at {}. It keeps them for about 2 hours: what it has not sent by {} may be lost. Do its pods run? Its metric prometheus_remote_storage_samples_failed_total and its log say more",
+        "no samples have arrived since {}. Prometheus keeps unsent samples for about 2 hours: samples that are not \
+         sent by {} may be lost. Check that its pods run, its metric prometheus_remote_storage_samples_failed_total \
+         and its log",
         text(since),
         text(since.saturating_add(KEPT_BY_PROMETHEUS)),
     )
@@ -136,6 +147,6 @@ mod tests {
     #[test]
     fn the_end_of_what_prometheus_keeps_is_named() {
         let text = stopped_at(1_795_305_600_123);
-        assert!(text.contains("at 2026-11-22T00:00:00Z.") && text.contains("by 2026-11-22T02:00:00Z may"), "{text}");
+        assert!(text.contains("since 2026-11-22T00:00:00Z.") && text.contains("by 2026-11-22T02:00:00Z may"), "{text}");
     }
 }

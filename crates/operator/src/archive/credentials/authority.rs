@@ -34,7 +34,7 @@ const NEW_CERTIFICATE_AFTER: Duration = Duration::days(180);
 
 /// A certificate could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot make a certificate for {archive}: {source}")]
+#[error("cannot create a certificate for {archive}: {source}")]
 pub struct CertificateError {
     archive: ArchiveName,
     source: rcgen::Error,
@@ -199,13 +199,13 @@ impl Authority {
         let before = &before?.step;
         match (&self.step, before) {
             (Step::Announced { .. }, Step::Settled) => {
-                Some("a new certificate authority is announced to all senders, with new tokens")
+                Some("all senders get a new certificate authority and new tokens")
             }
             (Step::Changed { .. }, Step::Announced { .. }) => {
-                Some("every sender knows the new certificate authority: the receiver gets a certificate of it")
+                Some("all senders have the new certificate authority: the receiver gets a certificate from it")
             }
             (Step::Settled, Step::Changed { .. }) => Some(
-                "the receiver shows a certificate of the new authority: the former authority is not trusted any more",
+                "the receiver uses a certificate of the new authority: the previous authority is no longer trusted",
             ),
             _ => None,
         }

@@ -122,7 +122,8 @@ pub(crate) fn tokens_file(
     let mut lines: Vec<TokenLine> =
         operator.into_iter().filter_map(|hash| TokenLine::new(OPERATOR, hash, Role::Operate)).collect();
     lines.append(&mut writers);
-    let about = format!("Who may do what at the receiver of {archive}. Made by promarchive-operator from the Secrets.");
+    let about =
+        format!("Tokens and roles for the receiver of {archive}. Created by promarchive-operator from the Secrets.");
     tokens_file::write(&about, &lines)
 }
 

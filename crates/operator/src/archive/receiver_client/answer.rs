@@ -31,7 +31,7 @@ pub(super) fn read(body: impl Read, most: usize) -> Result<Deliveries, String> {
     let answer = Answer { most }.deserialize(&mut json);
     answer.map_err(|e| match e.io_error_kind() {
         Some(_) => e.to_string(),
-        None => format!("the answer is not that of a receiver (line {}, column {})", e.line(), e.column()),
+        None => format!("the response is not valid for a receiver (line {}, column {})", e.line(), e.column()),
     })
 }
 
@@ -55,7 +55,7 @@ struct Text {
 impl<R: Read> Read for Guarded<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let length = self.body.read(into)?;
-        self.left = self.left.checked_sub(length).ok_or_else(|| io::Error::other("the answer is too long"))?;
+        self.left = self.left.checked_sub(length).ok_or_else(|| io::Error::other("the response is too long"))?;
         for byte in into.iter().take(length) {
             match (self.text, byte) {
                 (None, b'[' | b'{') => self.depth += 1,
@@ -63,13 +63,13 @@ impl<R: Read> Read for Guarded<R> {
                 _ => {}
             }
             if self.depth > DEEPEST {
-                return Err(io::Error::other("the answer is nested too deep"));
+                return Err(io::Error::other("the response has too many nested levels"));
             }
             self.text = match (self.text, byte) {
                 (None, b'"') => Some(Text { bytes: 0, is_escaped: false }),
                 (None, _) | (Some(Text { is_escaped: false, .. }), b'"') => None,
                 (Some(Text { bytes, .. }), _) if bytes >= LONGEST_READ_TEXT_BYTES => {
-                    return Err(io::Error::other("a text in the answer is too long"));
+                    return Err(io::Error::other("a string in the response is too long"));
                 }
                 (Some(Text { bytes, is_escaped }), byte) => {
                     Some(Text { bytes: bytes + 1, is_escaped: !is_escaped && *byte == b'\\' })
@@ -347,7 +347,7 @@ mod tests {
         assert_eq!(read(nested(DEEPEST - 1).as_bytes(), 512).unwrap().deliveries.len(), 1);
         let body = nested(1 << 19);
         let mut body = body.as_bytes();
-        assert!(read(&mut body, 512).unwrap_err().starts_with("the answer is nested too deep"));
+        assert!(read(&mut body, 512).unwrap_err().starts_with("the response has too many nested levels"));
         assert!(body.len() > 900 << 10, "{} bytes are left", body.len());
         let in_text = json!("[".repeat(100));
         let mut answer = answer(vec![]);
@@ -365,10 +365,10 @@ mod tests {
         let mut reason = answer(vec![]);
         reason["reason"] = json!("\\\"x".repeat(1 << 20));
         let (fault, left) = taken(&reason.to_string(), 512);
-        assert_eq!(fault, "a text in the answer is too long at line 1 column 16384");
+        assert_eq!(fault, "a string in the response is too long at line 1 column 16384");
         assert!(left > 1 << 20, "{left} bytes are left");
         let (fault, left) = taken(&(" ".repeat(2 << 20) + "{}"), 512);
-        assert!(fault.starts_with("the answer is too long"), "{fault}");
+        assert!(fault.starts_with("the response is too long"), "{fault}");
         assert!(left > 900 << 10, "{left} bytes are left");
     }
 
@@ -378,7 +378,7 @@ mod tests {
         wrong["ready"] = json!("secret");
         for body in [wrong.to_string(), "<html>secret</html>".to_owned(), r#"{"started": "secret"}"#.to_owned()] {
             let fault = read(body.as_bytes(), 10).unwrap_err();
-            assert!(fault.starts_with("the answer is not that of a receiver (line 1, column"), "{fault}");
+            assert!(fault.starts_with("the response is not valid for a receiver (line 1, column"), "{fault}");
         }
         let mut reason = answer(vec![]);
         reason["reason"] = json!(format!("a\nb\u{1b}[31m{}", "x".repeat(5_000)));

@@ -22,7 +22,7 @@ pub(crate) async fn data(caches: &Caches, namespace: &str) -> Result<SecretData,
 
 /// A Secret could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("the Secret {SECRET_NAME} of the namespace {namespace} cannot be read: {error}")]
+#[error("cannot read the Secret {SECRET_NAME} in the namespace {namespace}: {error}")]
 pub struct SecretError {
     namespace: String,
     error: ReadError,

@@ -46,20 +46,23 @@ pub(crate) struct Volume<'a> {
 impl Volume<'_> {
     /// Nothing but a person's consent makes it one that may be mounted.
     fn refused(&self, id: &ArchiveName, name: &str) -> Option<Finding> {
-        let goes_on = if self.is_mounted { "; the receiver that mounts it already goes on unchanged" } else { "" };
+        let goes_on = if self.is_mounted { "; the receiver that already mounts it continues unchanged" } else { "" };
         Some(match self.refusal? {
             Refusal::Absent => return None,
             Refusal::NotAllowed => Finding::bad(
                 Reason::ClaimNotAllowed,
                 format!(
-                    "the claim \"{name}\" was not made for this archive and does not allow it{goes_on}. If the receiver may write into its volume: kubectl annotate --overwrite pvc {name} --namespace {} {ALLOW_ARCHIVES}={id}",
+                    "the claim \"{name}\" was not created for this archive and does not allow it{goes_on}. To allow \
+                     the receiver to write to its volume, run: kubectl annotate --overwrite pvc {name} --namespace {} \
+                     {ALLOW_ARCHIVES}={id}",
                     id.namespace
                 ),
             ),
             Refusal::OfArchive(other) => Finding::bad(
                 Reason::ClaimOfAnotherArchive,
                 format!(
-                    "the claim \"{name}\" belongs to the archive \"{other}\"{goes_on}: delete that archive first, or make this one anew, with another claim or another name"
+                    "the claim \"{name}\" belongs to the archive \"{other}\"{goes_on}: delete that archive first, or \
+                     create this archive again with another claim or another name"
                 ),
             ),
         })
@@ -77,13 +80,14 @@ pub(crate) fn storage(archive: &Archive, volume: Volume<'_>, answer: Answer<'_>)
     let phase = claim.and_then(|claim| claim.data.pointer("/status/phase")).and_then(Value::as_str);
     match (claim, phase) {
         (None, _) => match wanted {
-            Claim::Existing(_) => {
-                Finding::bad(Reason::ClaimNotFound, format!("there is no claim \"{name}\" in this namespace: make it"))
-            }
-            Claim::New { .. } => Finding::bad(Reason::ClaimPending, format!("the claim \"{name}\" is being made")),
+            Claim::Existing(_) => Finding::bad(
+                Reason::ClaimNotFound,
+                format!("the claim \"{name}\" does not exist in this namespace: create it"),
+            ),
+            Claim::New { .. } => Finding::bad(Reason::ClaimPending, format!("the claim \"{name}\" is being created")),
         },
         (Some(_), Some("Lost")) => {
-            Finding::bad(Reason::ClaimLost, format!("the claim \"{name}\" has lost its volume: bring the volume back"))
+            Finding::bad(Reason::ClaimLost, format!("the claim \"{name}\" has lost its volume: restore the volume"))
         }
         (Some(_), Some("Bound")) => reached(&name, answer),
         (Some(claim), _) => {
@@ -92,7 +96,8 @@ pub(crate) fn storage(archive: &Archive, volume: Volume<'_>, answer: Answer<'_>)
             Finding::bad(
                 Reason::ClaimPending,
                 format!(
-                    "the claim \"{name}\" (storage class: {class}) waits for a volume; `kubectl describe pvc {name}` says why"
+                    "the claim \"{name}\" (storage class: {class}) is waiting for a volume; run `kubectl describe pvc \
+                     {name}` for the reason"
                 ),
             )
         }
@@ -105,11 +110,11 @@ fn reached(name: &str, answer: Answer<'_>) -> Finding {
             Finding::good(Reason::Reachable, format!("the tables are on the claim \"{name}\""))
         }
         Some(Ok(Deliveries { reason: Some(reason), .. })) if ![STARTING, STOPPING].contains(&reason.as_str()) => {
-            Finding::bad(Reason::ArchiveUnusable, format!("the receiver says: {reason}"))
+            Finding::bad(Reason::ArchiveUnusable, format!("the receiver reports: {reason}"))
         }
         _ => Finding::unknown(
             Reason::Progressing,
-            format!("the claim \"{name}\" is bound; the receiver has not said yet whether it can use it"),
+            format!("the claim \"{name}\" is bound; the receiver has not reported yet whether it can use it"),
         ),
     }
 }
@@ -129,31 +134,32 @@ pub(crate) fn receiver(
     }
     let name = id.receiver();
     if deployment.is_none() && volume.refusal.is_some() {
-        let text = "the receiver is made when it may mount its claim: see the condition StorageReachable";
+        let text = "the receiver is created when it may mount its claim: see the condition StorageReachable";
         return Finding::bad(storage.reason, text);
     }
     let Some(deployment) = deployment else {
-        return Finding::bad(Reason::Progressing, format!("the Deployment \"{name}\" is being made"));
+        return Finding::bad(Reason::Progressing, format!("the Deployment \"{name}\" is being created"));
     };
     match answer {
         Some(Ok(Deliveries { ready: true, .. })) => {
-            Finding::good(Reason::Available, format!("the receiver \"{name}\" answers"))
+            Finding::good(Reason::Available, format!("the receiver \"{name}\" responds"))
         }
         Some(Ok(Deliveries { reason, .. })) => {
-            let reason = reason.as_deref().unwrap_or("it does not say why");
+            let reason = reason.as_deref().unwrap_or("no reason given");
             Finding::bad(Reason::PodNotReady, format!("the receiver \"{name}\" is not ready: {reason}"))
         }
         _ if !is_available(deployment) => Finding::bad(
             Reason::PodNotReady,
             format!(
-                "the Deployment \"{name}\" has no ready pod; `kubectl describe deployment {name}` and the pod's events say why"
+                "the Deployment \"{name}\" has no ready pod; run `kubectl describe deployment {name}` and see the \
+                 events of the pod for the reason"
             ),
         ),
         Some(Err(error)) => Finding::bad(
             Reason::ReceiverNotAnswering,
-            format!("{error}. Is a network policy between the operator and the receiver?"),
+            format!("{error}. Check whether a NetworkPolicy blocks the operator from the receiver"),
         ),
-        None => Finding::bad(Reason::Progressing, format!("the receiver \"{name}\" has not been asked yet")),
+        None => Finding::bad(Reason::Progressing, format!("the receiver \"{name}\" has not been checked yet")),
     }
 }
 
@@ -202,7 +208,8 @@ pub(crate) fn configured(all: &[PrometheusFinding], missing: &[String], absent: 
         return Finding::bad(
             Reason::KindNotInstalled,
             format!(
-                "the kind {kind} is not known to this cluster: install the Prometheus Operator; this archive goes on by itself then"
+                "the kind {kind} is not installed in this cluster: install the Prometheus Operator; the archive then \
+                 continues by itself"
             ),
         );
     }
@@ -212,17 +219,18 @@ pub(crate) fn configured(all: &[PrometheusFinding], missing: &[String], absent: 
     if chosen.is_empty() {
         return Finding::unknown(
             Reason::NoPrometheusSelected,
-            "no Prometheus matches spec.prometheuses at the moment; one that comes is configured at once. One of another namespace must consent",
+            "no Prometheus matches spec.prometheuses at the moment; a new Prometheus is configured immediately. A \
+             Prometheus in another namespace must consent",
         );
     }
     let mut without: Vec<_> = chosen.iter().filter(|one| !has_entry(one.state)).collect();
     without.sort_by_key(|one| one.state);
     match without.first() {
-        None => Finding::good(Reason::Configured, "every chosen Prometheus has its entry in spec.remoteWrite"),
+        None => Finding::good(Reason::Configured, "every selected Prometheus has its entry in spec.remoteWrite"),
         Some(one) if without.iter().all(|one| one.state == PrometheusState::WaitingForReceiver) => Finding::bad(
             Reason::WaitingForReceiver,
             format!(
-                "{} of {} get their entries when the receiver is available, {} {}/{} among them",
+                "{} of {} get their entries when the receiver is available, including {} {}/{}",
                 without.len(),
                 chosen.len(),
                 one.kind.as_str(),
@@ -249,12 +257,12 @@ pub(crate) fn configured(all: &[PrometheusFinding], missing: &[String], absent: 
 pub(crate) fn receiving(all: &[PrometheusFinding], answer: Answer<'_>) -> Finding {
     let chosen: Vec<_> = all.iter().filter(|one| !super::is_leaving(one.state)).collect();
     if chosen.is_empty() {
-        return Finding::unknown(Reason::NoPrometheusSelected, "no Prometheus is chosen at the moment");
+        return Finding::unknown(Reason::NoPrometheusSelected, "no Prometheus is selected at the moment");
     }
     if !matches!(answer, Some(Ok(Deliveries { ready: true, .. }))) {
         return Finding::unknown(
             Reason::ReceiverNotAnswering,
-            "the receiver does not say who delivers. Prometheus keeps about 2 hours to send later",
+            "the receiver does not report which samples arrive. Prometheus keeps unsent samples for about 2 hours",
         );
     }
     let arrives = |one: &&&PrometheusFinding| {
@@ -266,13 +274,13 @@ pub(crate) fn receiving(all: &[PrometheusFinding], answer: Answer<'_>) -> Findin
     let mut silent: Vec<_> = chosen.iter().filter(|one| !arrives(one)).collect();
     silent.sort_by_key(|one| (one.state != PrometheusState::Overdue, one.state));
     let Some(one) = silent.first() else {
-        return Finding::good(Reason::SamplesArriving, "samples arrive from every chosen Prometheus");
+        return Finding::good(Reason::SamplesArriving, "samples arrive from every selected Prometheus");
     };
     let reason = if one.state == PrometheusState::Overdue { Reason::SamplesOverdue } else { Reason::WaitingForSamples };
     Finding::bad(
         reason,
         format!(
-            "{} of {} do not deliver. {} {}/{}: {}",
+            "no samples arrive from {} of {}. {} {}/{}: {}",
             silent.len(),
             chosen.len(),
             one.kind.as_str(),

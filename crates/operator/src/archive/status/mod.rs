@@ -85,7 +85,7 @@ pub(crate) struct Findings {
 impl Findings {
     /// Nothing can be said but why.
     pub(crate) fn only(generation: Option<i64>, blocked: Finding) -> Self {
-        let unknown = Finding::unknown(blocked.reason, "not looked at: see the condition Ready");
+        let unknown = Finding::unknown(blocked.reason, "not checked: see the condition Ready");
         Self {
             generation,
             blocked: Some(blocked),
@@ -115,7 +115,7 @@ impl Findings {
             None if self.receiving.reason == Reason::NoPrometheusSelected => {
                 Finding::good(Reason::NoPrometheusSelected, self.receiving.message.clone())
             }
-            None => Finding::good(Reason::AllWell, "samples arrive from every chosen Prometheus"),
+            None => Finding::good(Reason::AllWell, "samples arrive from every selected Prometheus"),
         }
     }
 

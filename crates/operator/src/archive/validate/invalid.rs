@@ -40,7 +40,7 @@ pub(super) fn within<T: PartialOrd + Display + Copy>(field: &str, bounds: &Bound
         field,
         match bounds.most {
             Some(most) => format!("must be from {least} to {most}"),
-            None => format!("must be {least} or more"),
+            None => format!("must be at least {least}"),
         },
     ))
 }

@@ -27,7 +27,8 @@ pub fn validate(archive: &MetricsArchive) -> Result<Archive, Invalid> {
         return Err(invalid(
             "metadata.name",
             format!(
-                "must be at most {LONGEST_NAME} characters of a-z, 0-9 and -, and begin with a letter: make an archive of another name"
+                "must have at most {LONGEST_NAME} characters (a-z, 0-9 and -) and start with a letter: create an \
+                 archive with another name"
             ),
         ));
     }

@@ -66,7 +66,10 @@ fn resources(given: Option<&ResourceRequirements>) -> Result<(Value, ByteSize), 
     let limit = resources.pointer("/limits/memory").and_then(Value::as_str).unwrap_or(&usual);
     let bytes = quantity::bytes(limit).filter(|bytes| in_pods::CONTAINER_MEMORY.contain(ByteSize(*bytes)));
     let bytes = bytes.ok_or_else(|| {
-        invalid(format!("{field}.limits.memory"), format!("\"{limit}\" is no amount of {least} or more"))
+        invalid(
+            format!("{field}.limits.memory"),
+            format!("invalid memory limit \"{limit}\"; expected a quantity of at least {least}"),
+        )
     })?;
     Ok((resources, ByteSize(bytes / 2)))
 }

@@ -41,7 +41,8 @@ pub(super) fn receiver_pod(given: &ReceiverSpec) -> Result<ReceiverPod, Invalid>
     annotations("spec.receiver.podMetadata.annotations", &metadata.annotations)?;
     labels("spec.receiver.podMonitor.labels", &monitor.labels)?;
     if pull_secrets.len() > MOST_PULL_SECRETS || !pull_secrets.iter().all(|name| is_object_name(name)) {
-        let fault = format!("must be at most {MOST_PULL_SECRETS} names of Secrets: a-z, 0-9, - and .");
+        let fault =
+            format!("must have at most {MOST_PULL_SECRETS} names of Secrets, with the characters a-z, 0-9, - and .");
         return Err(invalid("spec.receiver.imagePullSecrets", fault));
     }
     priority_class(given.priority_class_name.as_deref())?;
@@ -60,10 +61,10 @@ fn priority_class(name: Option<&str>) -> Result<(), Invalid> {
     let field = "spec.receiver.priorityClassName";
     match name {
         Some(name) if !is_object_name(name) => {
-            Err(invalid(field, "is no name of a PriorityClass: want a-z, 0-9, - and ."))
+            Err(invalid(field, "invalid name of a PriorityClass; expected the characters a-z, 0-9, - and ."))
         }
         Some(name) if name.starts_with("system-") => {
-            Err(invalid(field, "must not be a class of the system: name a class of your own"))
+            Err(invalid(field, "must not be a system class (system-...): use a class of your own"))
         }
         _ => Ok(()),
     }
@@ -78,7 +79,7 @@ fn labels(field: &str, labels: &BTreeMap<String, String>) -> Result<(), Invalid>
             return Err(invalid(field, format!("{key} is a label that the operator sets: choose another key")));
         }
         if !(value.is_empty() || is_name(value)) {
-            let fault = format!("the value of {key} must be at most 63 characters of A-Z, a-z, 0-9, -, _ and .");
+            let fault = format!("the value of {key} must have at most 63 characters (A-Z, a-z, 0-9, -, _ and .)");
             return Err(invalid(field, fault));
         }
     }
@@ -102,10 +103,13 @@ fn keys(field: &str, all: &BTreeMap<String, String>) -> Result<(), Invalid> {
         let (prefix, name) = key.rsplit_once('/').unwrap_or(("", key));
         if !is_name(name) || (key.contains('/') && !(is_object_name(prefix) && prefix.len() <= LONGEST_PREFIX)) {
             let shown: String = key.chars().take(LONGEST_NAME).collect();
-            return Err(invalid(field, format!("\"{shown}\" is no key, such as team or example.com/team")));
+            return Err(invalid(
+                field,
+                format!("invalid key \"{shown}\"; expected for example team or example.com/team"),
+            ));
         }
         if key.starts_with(OWN_PREFIX) {
-            return Err(invalid(field, format!("{key} is a key of promarchive: choose another one")));
+            return Err(invalid(field, format!("{key} is reserved for promarchive: choose another key")));
         }
     }
     Ok(())
@@ -123,7 +127,7 @@ fn peers(given: &ReceiverSpec) -> Result<(), Invalid> {
     if !peers.is_empty() && given.network_policy == NetworkPolicyMode::None {
         return Err(invalid(
             field,
-            "is for networkPolicy Managed; with None everybody may connect: leave one of the two out",
+            "is only valid with networkPolicy Managed; with None, everyone can connect: remove one of the two fields",
         ));
     }
     if peers.len() > MOST_NETWORK_POLICY_PEERS {
@@ -135,7 +139,7 @@ fn peers(given: &ReceiverSpec) -> Result<(), Invalid> {
             Some(block) if !selects => addresses(&format!("{field}[{at}].ipBlock"), block)?,
             None if selects => {}
             _ => {
-                let fault = "give either ipBlock, or podSelector, namespaceSelector or both";
+                let fault = "set either ipBlock, or podSelector, namespaceSelector or both";
                 return Err(invalid(format!("{field}[{at}]"), fault));
             }
         }
@@ -151,7 +155,7 @@ fn addresses(field: &str, block: &IPBlock) -> Result<(), Invalid> {
         let is_good = parts.is_some_and(|(ip, bits)| bits <= if ip.is_ipv4() { 32 } else { 128 });
         if !is_good {
             let shown: String = cidr.chars().take(LONGEST_NAME).collect();
-            return Err(invalid(field, format!("\"{shown}\" is no block of addresses, such as 192.0.2.0/24")));
+            return Err(invalid(field, format!("invalid CIDR \"{shown}\"; expected for example 192.0.2.0/24")));
         }
     }
     Ok(())
@@ -202,38 +206,35 @@ mod tests {
                 labels("app.kubernetes.io/managed-by", "me"),
                 "app.kubernetes.io/managed-by is a label that the operator sets",
             ),
-            (labels("promarchive.dev/x", "a"), "promarchive.dev/x is a key of promarchive"),
-            (labels("a b", "a"), "\"a b\" is no key"),
-            (labels("/a", "a"), "\"/a\" is no key"),
-            (labels("example.com/", "a"), "is no key"),
-            (labels(&long, "a"), "is no key"),
-            (labels("team", "a b"), "the value of team must be"),
-            (labels("team", &long), "the value of team must be"),
+            (labels("promarchive.dev/x", "a"), "promarchive.dev/x is reserved for promarchive"),
+            (labels("a b", "a"), "invalid key \"a b\""),
+            (labels("/a", "a"), "invalid key \"/a\""),
+            (labels("example.com/", "a"), "invalid key"),
+            (labels(&long, "a"), "invalid key"),
+            (labels("team", "a b"), "the value of team must have"),
+            (labels("team", &long), "the value of team must have"),
             (
                 json!({"podMonitor": {"labels": {"app.kubernetes.io/name": "x"}}}),
                 "spec.receiver.podMonitor.labels: app",
             ),
             (
                 json!({"podMetadata": {"annotations": {"promarchive.dev/config-hash": "x"}}}),
-                "spec.receiver.podMetadata.annotations: promarchive.dev/config-hash is a key",
+                "spec.receiver.podMetadata.annotations: promarchive.dev/config-hash is reserved",
             ),
             (json!({"podMetadata": {"annotations": {"a": "x".repeat(5000)}}}), "the value of a is longer than 4 KiB"),
-            (json!({"imagePullSecrets": [{"name": "../x"}]}), "spec.receiver.imagePullSecrets: must be"),
-            (
-                json!({"priorityClassName": "system-node-critical"}),
-                "priorityClassName: must not be a class of the system",
-            ),
-            (json!({"priorityClassName": "a b"}), "spec.receiver.priorityClassName: is no name"),
-            (json!({"networkPolicyPeers": [{}]}), "networkPolicyPeers[0]: give either ipBlock"),
+            (json!({"imagePullSecrets": [{"name": "../x"}]}), "spec.receiver.imagePullSecrets: must have"),
+            (json!({"priorityClassName": "system-node-critical"}), "priorityClassName: must not be a system class"),
+            (json!({"priorityClassName": "a b"}), "spec.receiver.priorityClassName: invalid name"),
+            (json!({"networkPolicyPeers": [{}]}), "networkPolicyPeers[0]: set either ipBlock"),
             (
                 json!({"networkPolicyPeers": [{"podSelector": {}}, {"podSelector": {}, "ipBlock": {"cidr": "192.0.2.0/24"}}]}),
-                "networkPolicyPeers[1]: give either ipBlock",
+                "networkPolicyPeers[1]: set either ipBlock",
             ),
-            (json!({"networkPolicyPeers": [{"ipBlock": {"cidr": "192.0.2.0"}}]}), "\"192.0.2.0\" is no block"),
-            (json!({"networkPolicyPeers": [{"ipBlock": {"cidr": "192.0.2.0/33"}}]}), "is no block"),
+            (json!({"networkPolicyPeers": [{"ipBlock": {"cidr": "192.0.2.0"}}]}), "invalid CIDR \"192.0.2.0\""),
+            (json!({"networkPolicyPeers": [{"ipBlock": {"cidr": "192.0.2.0/33"}}]}), "invalid CIDR"),
             (
                 json!({"networkPolicy": "None", "networkPolicyPeers": [{"podSelector": {}}]}),
-                "is for networkPolicy Managed",
+                "is only valid with networkPolicy Managed",
             ),
         ] {
             let fault = check(spec.clone()).unwrap_err();

@@ -33,7 +33,7 @@ fn selection(item: &PrometheusSelection, own: &str) -> Result<Selection, Invalid
         (None, Some(selector)) => Target::Labels(
             selector.clone().try_into().map_err(|e| invalid(format!("{field}.selector"), format!("{e}")))?,
         ),
-        _ => return Err(invalid(field, "give either name or selector")),
+        _ => return Err(invalid(field, "set exactly one of name and selector")),
     };
     let drain = format!("{field}.drainTimeout");
     let drain_timeout = item.drain_timeout.as_deref().map(|text| timespan(&drain, text)).transpose()?;

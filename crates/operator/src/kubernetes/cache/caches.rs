@@ -265,7 +265,7 @@ impl Caches {
             tokio::time::sleep(LOOK_AGAIN).await;
             waited += LOOK_AGAIN;
             if waited.as_millis().is_multiple_of(SAY_EVERY.as_millis()) {
-                warn!(?unseen, "waiting for {} s until everything has been listed", waited.as_secs());
+                warn!(?unseen, "still waiting after {} s until all objects are listed", waited.as_secs());
             }
         }
     }

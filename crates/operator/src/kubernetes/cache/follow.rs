@@ -88,7 +88,7 @@ impl Caches {
         loop {
             if let Some(definition) = &watched.definition {
                 let _ = definitions.wait_for(|all| all.contains_key(definition)).await;
-                info!(kind = watched.resource.kind, "is installed: watching");
+                info!(kind = watched.resource.kind, "the kind is installed; watching");
             }
             let gone = async {
                 match &watched.definition {
@@ -99,7 +99,7 @@ impl Caches {
                 }
             };
             tokio::select! {
-                () = gone => info!(kind = watched.resource.kind, "is not installed any more"),
+                () = gone => info!(kind = watched.resource.kind, "the kind is no longer installed"),
                 () = self.follow(source, namespace, &watched, &changed) => {}
             }
             self.write(|stores| stores.remove(&(source, namespace.to_owned())));
@@ -277,7 +277,7 @@ impl<C: Fn(Changed)> Follower<'_, C> {
             health.not_served = None;
         }
         if std::mem::replace(&mut health.is_healthy, false) {
-            warn!(kind, namespace, error = error_text, "cannot watch; trying again");
+            warn!(kind, namespace, error = error_text, "cannot watch; retrying");
         } else {
             debug!(kind, namespace, error = error_text, "cannot watch");
         }

@@ -106,7 +106,7 @@ pub(super) struct Read {
 
 /// An object was read, and its content is longer than what is looked at.
 #[derive(Debug, thiserror::Error)]
-#[error("it is too long to be looked at: more than {} KiB of what the operator reads of it", LONGEST_READ >> 10)]
+#[error("the object is too large: the part that the operator reads has more than {} KiB", LONGEST_READ >> 10)]
 pub struct TooLong;
 
 impl Read {

@@ -117,10 +117,10 @@ pub enum Missing {
         pod: String,
     },
     /// Something delivers, and no pod is known.
-    #[error("no pod of it is known, though something has come in the last 90 s")]
+    #[error("no pod is known, but samples arrived in the last 90 s")]
     NoPods,
     /// The new entry has delivered nothing from the process that runs now.
-    #[error("nothing has come from pod {pod} through the entry {entry}")]
+    #[error("no samples have arrived from pod {pod} through the entry {entry}")]
     NothingThrough {
         /// The pod.
         pod: String,
@@ -128,7 +128,7 @@ pub enum Missing {
         entry: String,
     },
     /// An entry has not delivered that far yet.
-    #[error("pod {pod} has sent {behind} ms too little through the entry {entry}")]
+    #[error("pod {pod} is {behind} ms behind with the entry {entry}")]
     Behind {
         /// The pod.
         pod: String,
@@ -139,7 +139,8 @@ pub enum Missing {
     },
     /// Samples from before the moment may still come through an entry.
     #[error(
-        "pod {pod} may still send older samples through the entry {entry}: some came lately, or requests came with long pauses"
+        "pod {pod} may still send older samples through the entry {entry}: some arrived recently, or there were long \
+         pauses between requests"
     )]
     Older {
         /// The pod.
@@ -148,7 +149,7 @@ pub enum Missing {
         entry: String,
     },
     /// The pod has not used the new token, or the old one since.
-    #[error("pod {pod} has not changed to the new token yet")]
+    #[error("pod {pod} does not use the new token yet")]
     OldToken {
         /// The pod.
         pod: String,

@@ -14,10 +14,10 @@ pub fn snippet(entry: &Entry, prometheus: &PrometheusName) -> Result<String, ser
     let yaml = serde_yaml::to_string(&json!({ "remoteWrite": [entry.value()] }))?;
     let notes: String = entry.notes().iter().map(|note| format!("# Note: {note}.\n")).collect();
     Ok(format!(
-        "# Paste into spec of {prometheus}; if remoteWrite is there already, add the item to its list.\n\
-         # Token and certificate are in the Secret {SECRET_NAME} of the same namespace, which promarchive keeps.\n\
-         # Change nothing in it, the name least of all: any change is a new queue, which begins at that moment.\n\
-         {notes}{yaml}"
+        "# Add this to spec of {prometheus}; if remoteWrite already exists, add the item to its list.\n# Token and \
+         certificate are in the Secret {SECRET_NAME} in the same namespace, which promarchive maintains.\n# Do not \
+         change the entry, especially its name: with any change, Prometheus starts a new queue, which does not send \
+         older samples.\n{notes}{yaml}"
     ))
 }
 
@@ -41,7 +41,7 @@ mod tests {
         let text = snippet(&entry, &prometheus).unwrap();
         let read: serde_json::Value = serde_yaml::from_str(&text).unwrap();
         assert_eq!(read, json!({ "remoteWrite": [entry.value()] }));
-        assert!(text.starts_with("# Paste into spec of Prometheus team/k8s;"), "{text}");
+        assert!(text.starts_with("# Add this to spec of Prometheus team/k8s;"), "{text}");
         assert!(text.contains("# Note: messageVersion V2.0 is not used"), "{text}");
     }
 }

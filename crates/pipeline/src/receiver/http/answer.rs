@@ -36,8 +36,8 @@ pub(crate) fn later(reason: &str, retry_after_s: u64) -> Response {
 }
 
 pub(super) fn internal(what: &str, error: &tokio::task::JoinError) -> Response {
-    error!("{what} ended abnormally: {error}; please report this as a bug");
-    later("an internal error; the receiver's log says more", RETRY_AFTER_S)
+    error!("{what} failed unexpectedly: {error}; please report this as a bug");
+    later("internal error; see the receiver's log for details", RETRY_AFTER_S)
 }
 
 /// Whether the rest of the request's body comes in any case, and is worth being thrown away.

@@ -20,7 +20,10 @@ pub(super) async fn deliveries<T: WriteTarget>(
     uri: Uri,
 ) -> Response {
     let Ok(limit) = deliveries::limit(uri.query()) else {
-        return line(StatusCode::BAD_REQUEST, "limit is not a number: ask as in /api/v1/deliveries?limit=1000");
+        return line(
+            StatusCode::BAD_REQUEST,
+            "limit is not a number; expected for example /api/v1/deliveries?limit=1000",
+        );
     };
     // The marks, and the same as text.
     let most = app.marks().len().min(limit).saturating_mul(2 * LONGEST_DELIVERY_BYTES);

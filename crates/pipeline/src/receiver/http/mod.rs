@@ -164,15 +164,15 @@ async fn observe<T: WriteTarget>(State(app): State<Arc<App<T>>>, request: Reques
 }
 
 async fn not_found(request: Request) -> Response {
-    let message = "no such path; there are POST /api/v1/write, POST /receive, POST /-/flush, GET /api/v1/deliveries, \
-                   GET /-/healthy, GET /-/ready, GET /metrics";
+    let message = "path not found; valid paths are POST /api/v1/write, POST /receive, POST /-/flush, GET /api/v1/deliveries, \
+         GET /-/healthy, GET /-/ready, GET /metrics";
     answer_early(request, DISCARD_BYTES, line(StatusCode::NOT_FOUND, message))
 }
 
 async fn wrong_method(request: Request) -> Response {
     let wants =
         if request.uri().path().starts_with("/-/flush") || is_write(request.uri().path()) { "POST" } else { "GET" };
-    let message = format!("{} is not for this path: use {wants}", request.method());
+    let message = format!("method {} is not allowed for this path: use {wants}", request.method());
     // The router adds the Allow header.
     answer_early(request, DISCARD_BYTES, line(StatusCode::METHOD_NOT_ALLOWED, &message))
 }

@@ -56,7 +56,7 @@ fn joined(headers: &HeaderMap, name: HeaderName) -> Result<Option<String>, Strin
     match values {
         Ok(values) if values.is_empty() => Ok(None),
         Ok(values) => Ok(Some(values.join(", "))),
-        Err(_) => Err(format!("the header {name} is not plain text")),
+        Err(_) => Err(format!("the header {name} contains characters that are not visible ASCII")),
     }
 }
 
@@ -95,7 +95,7 @@ async fn accept<T: WriteTarget>(
     };
     app.metrics.received_bytes.inc_by(u64::try_from(body.len()).unwrap_or(u64::MAX));
     if body.starts_with(&ZSTD_MAGIC) {
-        return Outcome::Unsupported("the body is compressed with zstd; accepted: snappy (block format)".to_owned());
+        return Outcome::Unsupported("the body is compressed with zstd; expected snappy (block format)".to_owned());
     }
     let writing = Arc::clone(app);
     // A task of its own: a sender that goes away takes nothing back half done, and the charge lasts as long as the work.
@@ -113,7 +113,9 @@ async fn accept<T: WriteTarget>(
         Ok(Ok(Err(WriteError::Unavailable { reason, retry_after_s }))) => Outcome::Later { reason, retry_after_s },
         Ok(Err(error)) => Outcome::Internal(internal("write", &error)),
         // It may still be kept; the retry is then recognised.
-        Err(_) => Outcome::Later { reason: "the write is taking too long".to_owned(), retry_after_s: RETRY_AFTER_S },
+        Err(_) => {
+            Outcome::Later { reason: "the write takes too long; try again".to_owned(), retry_after_s: RETRY_AFTER_S }
+        }
     }
 }
 
@@ -165,7 +167,7 @@ async fn read_admitted<T: WriteTarget>(
         Some(Err((error, rest))) => return Err((unread(&error), Some(rest))),
         None => {
             // Not a 4xx: the network, or this machine, may be what is slow.
-            let reason = "the request body did not come in time".to_owned();
+            let reason = "the request body did not arrive in time".to_owned();
             return Err((Outcome::Later { reason, retry_after_s: RETRY_AFTER_S }, None));
         }
     };

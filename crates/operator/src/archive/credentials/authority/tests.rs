@@ -73,7 +73,7 @@ fn an_authority_is_changed_without_a_moment_in_which_a_sender_does_not_know_the_
     assert!(trusts(&announced, &announced, later) && trusts(&announced, &changed, later));
     assert!(trusts(&changed, &announced, later) && trusts(&changed, &changed, later));
     assert!(!trusts(&settled, &changed, later), "this is why they are waited for");
-    assert!(!trusts(&end, &settled, later), "the former authority is not trusted any more");
+    assert!(!trusts(&end, &settled, later), "the previous authority is no longer trusted");
     assert_eq!((settled.token_request("r"), end.token_request("r")), ("r".to_owned(), "r.1".to_owned()));
     assert_eq!(next(&stored(&end), "monday", Some(&root), later, Reach::Pods), end, "one request, one change");
     let names: Vec<_> = [(&announced, &settled), (&changed, &announced), (&end, &changed), (&end, &end)]

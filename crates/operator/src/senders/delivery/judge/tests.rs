@@ -67,27 +67,27 @@ fn an_entry_retires_when_both_have_delivered_past_the_start_of_the_new_one() {
         (
             0,
             vec![(OLD, "t", "p-0", 0, 900, 0)],
-            "nothing has come from pod p-0 through the entry promarchive/monitoring/lab/1",
+            "no samples have arrived from pod p-0 through the entry promarchive/monitoring/lab/1",
         ),
         (
             0,
             vec![(NEW, "t", "p-0", 110, 900, 0)],
-            "nothing has come from pod p-0 through the entry promarchive/monitoring/lab/0",
+            "no samples have arrived from pod p-0 through the entry promarchive/monitoring/lab/0",
         ),
         // Marks of another pod prove nothing.
-        (0, vec![(OLD, "t", "p-0", 0, 900, 0), (NEW, "t", "p-1", 110, 900, 0)], "nothing has come"),
+        (0, vec![(OLD, "t", "p-0", 0, 900, 0), (NEW, "t", "p-1", 110, 900, 0)], "no samples have arrived"),
         // The new one was there before, went and came back with this writing of the list: its first is from an earlier life.
-        (0, vec![(OLD, "t", "p-0", 0, 150, 0), (NEW, "t", "p-0", 10, 170, 0)], "10000 ms too little"),
-        (0, vec![(OLD, "t", "p-0", 0, 160, 0), (NEW, "t", "p-0", 10, 50, 0)], "110000 ms too little"),
+        (0, vec![(OLD, "t", "p-0", 0, 150, 0), (NEW, "t", "p-0", 10, 170, 0)], "10000 ms behind"),
+        (0, vec![(OLD, "t", "p-0", 0, 160, 0), (NEW, "t", "p-0", 10, 50, 0)], "110000 ms behind"),
         // The receiver restarted: a later first, a later moment.
-        (0, vec![(OLD, "t", "p-0", 400, 450, 0), (NEW, "t", "p-0", 400, 500, 0)], "10000 ms too little"),
+        (0, vec![(OLD, "t", "p-0", 400, 450, 0), (NEW, "t", "p-0", 400, 500, 0)], "10000 ms behind"),
         // The process that runs now has not delivered: nothing is known of it.
-        (500, vec![(OLD, "t", "p-0", 0, 400, 0), (NEW, "t", "p-0", 110, 400, 0)], "nothing has come"),
+        (500, vec![(OLD, "t", "p-0", 0, 400, 0), (NEW, "t", "p-0", 110, 400, 0)], "no samples have arrived"),
         // It began with both: the old one has nothing of its own, and need not deliver at all.
         (500, vec![(NEW, "t", "p-0", 110, 502, 0)], ""),
         (500, vec![(OLD, "t", "p-0", 0, 300, 0), (NEW, "t", "p-0", 110, 502, 0)], ""),
         // It began, perhaps, before the new one was in its configuration.
-        (120, vec![(NEW, "t", "p-0", 110, 502, 0)], "nothing has come"),
+        (120, vec![(NEW, "t", "p-0", 110, 502, 0)], "no samples have arrived"),
         // Two tokens of one entry are one queue.
         (0, vec![(OLD, "a", "p-0", 0, 79, 0), (OLD, "b", "p-0", 80, 170, 0), (NEW, "b", "p-0", 110, 170, 0)], ""),
     ] {

@@ -40,7 +40,7 @@ const NAMED: &[&str] = &[
 pub(super) fn check(expression: &str) -> Result<Expression, Fault> {
     // The first comparison keeps the second one from reading a text of whatever length.
     if expression.len() > 4 * LONGEST || expression.chars().count() > LONGEST {
-        return Err(Fault::refused(format!("it is longer than {LONGEST} characters")));
+        return Err(Fault::refused(format!("the expression is longer than {LONGEST} characters")));
     }
     let mut reader = Reader { rest: expression, names: HashSet::new(), groups: 0, nested: 0 };
     let cost = reader.whole().map_err(|fault| {
@@ -94,7 +94,7 @@ impl<'a> Reader<'a> {
         match self.next() {
             None => Ok(cost),
             // It would close the group that Prometheus puts around the expression, so `a)(b` is loaded, and means something else.
-            Some(_) => Err(Fault::refused("this ) closes no group: write \\) for a plain one")),
+            Some(_) => Err(Fault::refused("this ) does not close a group: write \\) for a literal )")),
         }
     }
 
@@ -134,7 +134,7 @@ impl<'a> Reader<'a> {
         self.eat("?");
         if self.repetition()?.is_some() {
             return Err(Fault::broken(
-                "two repetition operators follow each other: write one, or put a group around the first",
+                "two repetition operators follow each other: use only one, or put the first one into a group",
             ));
         }
         cost.times(repetition)
@@ -163,11 +163,11 @@ impl<'a> Reader<'a> {
         };
         let (Some(least), Some(most)) = (least, most.map_or(Some(None), |most| most.map(Some))) else {
             return Err(Fault::refused(
-                "{ begins no repetition such as {2}, {2,} or {2,5}: write \\{ for a plain brace",
+                "{ does not start a repetition such as {2}, {2,} or {2,5}: write \\{ for a literal {",
             ));
         };
         if least.max(most.unwrap_or(0)) > MOST_REPETITIONS {
-            return Err(Fault::broken(format!("Prometheus knows at most {MOST_REPETITIONS} repetitions")));
+            return Err(Fault::broken(format!("Prometheus supports at most {MOST_REPETITIONS} repetitions")));
         }
         if most.is_some_and(|most| most < least) {
             return Err(Fault::broken("the second number of a repetition is less than the first"));
@@ -188,21 +188,23 @@ impl<'a> Reader<'a> {
             Some('[') => self.class().map(Part::Repeatable),
             Some('\\') => self.escape(),
             Some('^' | '$') => Ok(Part::Single),
-            Some('*' | '+' | '?') => Err(Fault::broken("there is nothing to repeat before this operator")),
-            Some('{') => Err(Fault::refused("{ has nothing to repeat before it: write \\{ for a plain brace")),
+            Some('*' | '+' | '?') => {
+                Err(Fault::broken("this repetition operator follows nothing that can be repeated"))
+            }
+            Some('{') => Err(Fault::refused("{ follows nothing that can be repeated: write \\{ for a literal {")),
             _ => Ok(Part::Repeatable(Cost::of(1))),
         }
     }
 
     fn group(&mut self, depth: u32) -> Result<Part, Fault> {
         if depth == MOST_NESTED {
-            return Err(Fault::refused(format!("more than {MOST_NESTED} groups are in each other")));
+            return Err(Fault::refused(format!("more than {MOST_NESTED} groups are nested")));
         }
         if self.eat("?P<") {
             self.name()?;
             self.groups = self.groups.saturating_add(1);
         } else if self.eat("?<") {
-            return Err(Fault::refused("older releases of Prometheus know a named group as (?P<name>…) only"));
+            return Err(Fault::refused("older versions of Prometheus only support (?P<name>…) for a named group"));
         } else if self.eat("?") {
             if !self.eat(":") && !self.flags()? {
                 return Ok(Part::Single);
@@ -219,9 +221,9 @@ impl<'a> Reader<'a> {
     }
 
     fn name(&mut self) -> Result<(), Fault> {
-        let name = self.until('>').ok_or_else(|| Fault::broken("the name of a group has no > at its end"))?;
+        let name = self.until('>').ok_or_else(|| Fault::broken("the name of a group does not end with >"))?;
         if name.is_empty() || !name.chars().all(|one| one.is_ascii_alphanumeric() || one == '_') {
-            let problem = format!("{} is no name of a group: use letters, digits and _", quoted(name));
+            let problem = format!("invalid group name {}; use letters, digits and _", quoted(name));
             return Err(Fault::broken(problem));
         }
         if !self.names.insert(name) {
@@ -239,10 +241,11 @@ impl<'a> Reader<'a> {
                 Some('-') if !is_negated => (is_negated, is_flag_before) = (true, false),
                 Some(':') if is_flag_before => return Ok(true),
                 Some(')') if is_flag_before => return Ok(false),
-                Some(':' | ')' | '-') | None => return Err(Fault::refused("(? begins no group and no flags")),
+                Some(':' | ')' | '-') | None => return Err(Fault::refused("(? does not start a group or flags")),
                 Some(_) => {
                     return Err(Fault::broken(
-                        "Prometheus knows no such group: after (? only :, P< and the flags i, m, s and U are taken",
+                        "Prometheus does not support this group: only :, P< and the flags i, m, s and U are allowed \
+                         after (?",
                     ));
                 }
             }
@@ -262,7 +265,7 @@ impl<'a> Reader<'a> {
 
     /// What a backslash and the next characters stand for, inside and outside of brackets.
     fn escaped(&mut self) -> Result<Item, Fault> {
-        let next = self.next().ok_or_else(|| Fault::broken("a backslash is at the end"))?;
+        let next = self.next().ok_or_else(|| Fault::broken("the expression ends with a backslash"))?;
         Ok(match next {
             'd' | 'D' | 's' | 'S' | 'w' | 'W' => Item::Class(Cost::of(1)),
             'p' | 'P' => self.unicode_class()?,
@@ -275,12 +278,12 @@ impl<'a> Reader<'a> {
             'x' => Item::Character(self.hexadecimal()?),
             plain if plain.is_ascii_punctuation() || plain == ' ' => Item::Character(plain),
             'Q' | 'E' | '0'..='9' => {
-                return Err(Fault::refused(format!("\\{next} is not taken: write the characters themselves")));
+                return Err(Fault::refused(format!("\\{next} is not allowed: write the characters themselves")));
             }
-            'A' | 'z' | 'b' | 'B' => return Err(Fault::broken(format!("\\{next} cannot be in brackets"))),
+            'A' | 'z' | 'b' | 'B' => return Err(Fault::broken(format!("\\{next} is not allowed in brackets"))),
             other => {
                 return Err(Fault::broken(format!(
-                    "Prometheus does not know the escape {}",
+                    "Prometheus does not support the escape {}",
                     quoted(&format!("\\{other}"))
                 )));
             }
@@ -298,9 +301,9 @@ impl<'a> Reader<'a> {
         };
         let is_number = (1..=6).contains(&digits.len()) && digits.bytes().all(|one| one.is_ascii_hexdigit());
         let number = if is_number { u32::from_str_radix(digits, 16).ok() } else { None };
-        number
-            .and_then(char::from_u32)
-            .ok_or_else(|| Fault::refused("\\x is followed by no character such as \\x7F or \\x{263A}"))
+        number.and_then(char::from_u32).ok_or_else(|| {
+            Fault::refused("\\x is not followed by a valid character; expected for example \\x7F or \\x{263A}")
+        })
     }
 
     /// `\pL` or `\p{Lu}`.
@@ -314,7 +317,7 @@ impl<'a> Reader<'a> {
         };
         if !CATEGORIES.contains(&name) {
             let problem = format!(
-                "\\p knows general categories of Unicode here, such as \\pL or \\p{{Lu}}, not {}",
+                "\\p supports only general categories of Unicode, for example \\pL or \\p{{Lu}}, not {}",
                 quoted(name)
             );
             return Err(Fault::refused(problem));
@@ -331,7 +334,7 @@ impl<'a> Reader<'a> {
             if self.eat("[:") {
                 self.named_class()?;
             } else if self.peek() == Some(']') && is_empty {
-                return Err(Fault::refused("the brackets are empty, or begin with ]: write \\] for a plain one"));
+                return Err(Fault::refused("the brackets are empty, or start with ]: write \\] for a literal ]"));
             } else if self.eat("]") {
                 return Ok(cost);
             } else {
@@ -344,7 +347,7 @@ impl<'a> Reader<'a> {
     fn named_class(&mut self) -> Result<(), Fault> {
         let name = self.until(':').unwrap_or_default();
         if !NAMED.contains(&name.strip_prefix('^').unwrap_or(name)) || !self.eat("]") {
-            return Err(Fault::refused(format!("[:{} is no named class: write \\[ for a plain bracket", quoted(name))));
+            return Err(Fault::refused(format!("[:{} is not a named class: write \\[ for a literal [", quoted(name))));
         }
         Ok(())
     }
@@ -359,9 +362,9 @@ impl<'a> Reader<'a> {
         if is_range {
             self.next();
             match self.class_item()? {
-                Item::Class(_) => return Err(Fault::broken("a range ends with a class: write \\- for a plain -")),
+                Item::Class(_) => return Err(Fault::broken("a range ends with a class: write \\- for a literal -")),
                 Item::Character(high) if high < low => {
-                    return Err(Fault::broken("a range ends before it begins: write \\- for a plain -"));
+                    return Err(Fault::broken("the end of a range is before its start: write \\- for a literal -"));
                 }
                 Item::Character(_) => {}
             }
@@ -373,7 +376,7 @@ impl<'a> Reader<'a> {
         match self.next() {
             None => Err(Fault::broken("brackets are not closed: a ] is missing")),
             Some('\\') => self.escaped(),
-            Some('[') => Err(Fault::refused("a bracket is in brackets: write \\[ for a plain one")),
+            Some('[') => Err(Fault::refused("[ is not allowed in brackets: write \\[ for a literal [")),
             Some(plain) => Ok(Item::Character(plain)),
         }
     }

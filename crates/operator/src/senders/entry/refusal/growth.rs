@@ -260,22 +260,23 @@ impl<'a> Series<'a> {
         let (copies, own, steps) = (self.copies(), self.own(), self.steps);
         if copies > MOST_COPIES {
             return Err(Fault::refused(format!(
-                "with this rule, the labels of a series can become {copies} times as long as they were. At most {MOST_COPIES} times is taken, because \
-                 Prometheus keeps them for every series: join fewer labels, use fewer references such as $1, or leave out a labelmap or a rule \
-                 that reads what another one has written"
+                "with this rule, the labels of a series can become {copies} times longer. At most {MOST_COPIES} times \
+                 is allowed, because Prometheus keeps them for every series: join fewer labels, use fewer references \
+                 such as $1, or remove a labelmap or a rule that reads the result of another rule"
             )));
         }
         if own > MOST_TEXT {
             return Err(Fault::refused(format!(
-                "with this rule, the rules can add {own} characters of their own to a series of {LABELS} labels. At most {MOST_TEXT} are taken, \
-                 because Prometheus keeps them for every series: shorten replacements, separators and names of labels"
+                "with this rule, the rules can add {own} characters to a series with {LABELS} labels. At most \
+                 {MOST_TEXT} characters are allowed, because Prometheus keeps them for every series: shorten \
+                 replacements, separators and label names"
             )));
         }
         if steps > MOST_STEPS {
             return Err(Fault::refused(format!(
-                "with this rule, the rules can take {steps} steps for a series of {LABELS} labels with values of {VALUE} characters. At most \
-                 {MOST_STEPS} are taken, because Prometheus takes them for every series: use fewer rules, simpler expressions, and less that \
-                 is repeated, such as .* or {{1,9}}"
+                "with this rule, the rules can take {steps} steps for a series with {LABELS} labels with values of \
+                 {VALUE} characters. At most {MOST_STEPS} steps are allowed, because Prometheus takes them for every \
+                 series: use fewer rules, simpler expressions and fewer repetitions such as .* or {{1,9}}"
             )));
         }
         Ok(())

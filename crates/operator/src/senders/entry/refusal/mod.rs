@@ -83,13 +83,14 @@ fn check_rules(rules: &[RelabelRule], prometheus: &Capabilities) -> Result<(), R
     let field = "writeRelabelConfigs";
     if rules.len() > MOST_RULES {
         return Err(
-            Fault::refused(format!("there are {} rules; at most {MOST_RULES} are taken", rules.len())).at(field)
+            Fault::refused(format!("there are {} rules, but at most {MOST_RULES} are allowed", rules.len())).at(field)
         );
     }
     let text = text_bytes(rules);
     if text > MOST_TEXT {
-        let problem =
-            format!("all text in the rules is {text} bytes; at most {MOST_TEXT} are taken: shorten the rules");
+        let problem = format!(
+            "all text in the rules has {text} bytes, but at most {MOST_TEXT} bytes are allowed: shorten the rules"
+        );
         return Err(Fault::refused(problem).at(field));
     }
     for (index, one) in rules.iter().enumerate() {
@@ -150,7 +151,7 @@ mod tests {
                 json!({"writeRelabelConfigs": [{"action": "hashmod", "targetLabel": "x"}]}),
                 "remoteWrite.writeRelabelConfigs[0]: modulus is missing",
             ),
-            (json!({"queue": {"capacity": 100_001}}), "remoteWrite.queue.capacity: 100001 is more than"),
+            (json!({"queue": {"capacity": 100_001}}), "remoteWrite.queue.capacity: 100001 is greater than"),
         ] {
             let refused = verdict(settings).unwrap_err().to_string();
             assert!(refused.starts_with(message), "{refused}");
@@ -162,7 +163,7 @@ mod tests {
         let rule = json!({"action": "drop", "regex": "x".repeat(4_096)});
         assert_eq!(verdict(json!({"writeRelabelConfigs": vec![rule.clone(); 8]})), Ok(()));
         let refused = verdict(json!({"writeRelabelConfigs": vec![rule; 9]})).unwrap_err();
-        assert!(refused.to_string().contains("36864 bytes; at most 32768"), "{refused}");
+        assert!(refused.to_string().contains("36864 bytes, but at most 32768"), "{refused}");
         let refused = verdict(json!({"writeRelabelConfigs": vec![json!({"action": "drop"}); 33]})).unwrap_err();
         assert!(refused.to_string().contains("33 rules"), "{refused}");
     }

@@ -42,7 +42,7 @@ pub(super) fn check(queue: &Queue, prometheus: &Capabilities, is_foreign: bool) 
             return Err(wrong(field, Fault::broken(format!("{given} is less than 1"))));
         }
         if given > most {
-            let problem = format!("{given} is more than {most}, the most that {}", whom(is_foreign));
+            let problem = format!("{given} is greater than {most}, the maximum for {}", whom(is_foreign));
             return Err(wrong(field, Fault::refused(problem)));
         }
     }
@@ -57,7 +57,7 @@ pub(super) fn check(queue: &Queue, prometheus: &Capabilities, is_foreign: bool) 
 
 /// Who has the limit.
 fn whom(is_foreign: bool) -> &'static str {
-    if is_foreign { "a Prometheus of another namespace takes" } else { "a Prometheus takes" }
+    if is_foreign { "a Prometheus in another namespace" } else { "a Prometheus" }
 }
 
 fn check_shards(queue: &Queue, defaults: &Defaults) -> Result<(), Fault> {
@@ -65,7 +65,7 @@ fn check_shards(queue: &Queue, defaults: &Defaults) -> Result<(), Fault> {
     let lowest = defaults.max_shards.min(50);
     match queue.min_shards {
         Some(least) if least > queue.max_shards.unwrap_or(lowest) => {
-            Err(Fault::broken(format!("{least} is more than maxShards; set maxShards too (default: {lowest})")))
+            Err(Fault::broken(format!("{least} is greater than maxShards; increase maxShards too (default: {lowest})")))
         }
         _ => Ok(()),
     }
@@ -89,7 +89,8 @@ fn check_products(
     let in_flight = shards.saturating_mul(send);
     if in_flight > limits.in_flight {
         let problem = format!(
-            "{send} samples in a request of each of {shards} shards are {in_flight} samples. {} at most {}: lower maxSamplesPerSend or maxShards",
+            "{send} samples in a request of each of {shards} shards are {in_flight} samples. {} at most {}: decrease \
+             maxSamplesPerSend or maxShards",
             capitalised(is_foreign),
             limits.in_flight
         );
@@ -98,7 +99,8 @@ fn check_products(
     let held = shards.saturating_mul(capacity.saturating_add(send));
     if held > limits.held {
         let problem = format!(
-            "{capacity} samples, and {send} in a request, of each of {shards} shards are {held} samples. {} at most {}: lower capacity or maxShards",
+            "{capacity} samples and {send} samples in a request of each of {shards} shards are {held} samples. {} at \
+             most {}: decrease capacity or maxShards",
             capitalised(is_foreign),
             limits.held
         );
@@ -108,17 +110,17 @@ fn check_products(
 }
 
 fn capitalised(is_foreign: bool) -> &'static str {
-    if is_foreign { "A Prometheus of another namespace takes" } else { "A Prometheus takes" }
+    if is_foreign { "A Prometheus in another namespace may have" } else { "A Prometheus may have" }
 }
 
 fn check_deadline(text: &str, limits: QueueLimits, is_foreign: bool) -> Result<(), Fault> {
     let Some(deadline) = milliseconds(text) else {
-        let problem = format!("{} is no time such as 5s or 1s500ms", quoted(text));
+        let problem = format!("invalid duration {}; expected for example 5s or 1s500ms", quoted(text));
         return Err(Fault::broken(problem));
     };
     if !(limits.shortest_deadline..=limits.longest_deadline).contains(&deadline) {
         let (shortest, longest) = (limits.shortest_deadline, limits.longest_deadline);
-        let problem = format!("{} is not from {shortest}ms to {longest}ms, which {}", quoted(text), whom(is_foreign));
+        let problem = format!("{} must be from {shortest}ms to {longest}ms for {}", quoted(text), whom(is_foreign));
         return Err(Fault::refused(problem));
     }
     Ok(())

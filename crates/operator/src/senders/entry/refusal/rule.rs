@@ -51,14 +51,15 @@ fn texts(rule: &RelabelRule) -> impl Iterator<Item = (&'static str, &str)> {
 fn check_text(text: &str) -> Result<(), Fault> {
     if text.contains("$(") {
         return Err(Fault::refused(
-            "it has \"$(\" in it, which the Prometheus Operator's configuration reloader takes for an environment variable: write ${1} for a reference",
+            "the text contains \"$(\", which the Prometheus Operator's configuration reloader replaces with an \
+             environment variable: write ${1} for a reference",
         ));
     }
     let is_unusual =
         |one: &char| one.is_control() || matches!(one, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
     match text.chars().find(is_unusual) {
         Some(found) => Err(Fault::refused(format!(
-            "it has the character {} in it: in a regex, write an escape such as \\n or \\x09",
+            "the text contains the character {}: in a regex, write an escape such as \\n or \\x09",
             found.escape_unicode()
         ))),
         None => Ok(()),
@@ -90,7 +91,7 @@ fn check_presence(rule: &RelabelRule) -> Result<(), Fault> {
     }
     match rule.modulus {
         None if action == Hashmod => return Err(Fault::broken("modulus is missing")),
-        Some(0) if action == Hashmod => return Err(Fault::broken("modulus must be 1 or more")),
+        Some(0) if action == Hashmod => return Err(Fault::broken("modulus must be at least 1")),
         Some(modulus) if !MODULI.contains(&modulus) => {
             let problem = format!("modulus must be from {} to {}", MODULI.start(), MODULI.end());
             return Err(Fault::refused(problem));
@@ -98,12 +99,12 @@ fn check_presence(rule: &RelabelRule) -> Result<(), Fault> {
         _ => {}
     }
     if matches!(action, Lowercase | Uppercase) && rule.replacement.is_some() {
-        return Err(Fault::refused("replacement cannot be set for this action: leave it out"));
+        return Err(Fault::refused("replacement is not allowed for this action: remove it"));
     }
     let allowed: &[&str] = if equality { &["sourceLabels", "targetLabel"] } else { &["regex"] };
     match set_beside(allowed).filter(|_| equality || names) {
         // Prometheus does not mind some of them if they have their defaults.
-        Some(field) => Err(Fault::refused(format!("{field} cannot be set for this action: leave it out"))),
+        Some(field) => Err(Fault::refused(format!("{field} is not allowed for this action: remove it"))),
         None => Ok(()),
     }
 }
@@ -149,8 +150,8 @@ fn check_name(name: &str, prometheus: &Capabilities, is_checked: bool) -> Result
     Err(unfit(
         name.is_empty() || (is_checked && prometheus.refuses_utf8_names()),
         format!(
-            "{} is no label name for this Prometheus: use letters, digits and _. Names in UTF-8 need spec.version 3.0 or newer in the \
-             Prometheus, and no nameValidationScheme Legacy",
+            "{} is not a valid label name for this Prometheus: use letters, digits and _. UTF-8 names need \
+             spec.version 3.0 or newer in the Prometheus, without nameValidationScheme Legacy",
             quoted(name)
         ),
     ))
@@ -160,7 +161,8 @@ fn check_name(name: &str, prometheus: &Capabilities, is_checked: bool) -> Result
 fn check_template(template: &str, prometheus: &Capabilities) -> Result<(), Fault> {
     if template.contains('$') && !prometheus.takes_templates() {
         return Err(Fault::refused(
-            "Prometheus 3.7 with nameValidationScheme Legacy takes no references such as $1 in label names: set spec.version 3.8 or newer",
+            "Prometheus 3.7 with nameValidationScheme Legacy does not support references such as $1 in label names: \
+             set spec.version 3.8 or newer",
         ));
     }
     if is_legacy_template(template) || (!template.is_empty() && prometheus.takes_utf8_templates()) {
@@ -169,8 +171,9 @@ fn check_template(template: &str, prometheus: &Capabilities) -> Result<(), Fault
     Err(unfit(
         template.is_empty() || prometheus.refuses_utf8_names(),
         format!(
-            "{} makes no label names for this Prometheus: use letters, digits, _ and references such as ${{1}}. More is taken with \
-             spec.version 3.3 or newer in the Prometheus, and no nameValidationScheme Legacy",
+            "{} does not result in valid label names for this Prometheus: use letters, digits, _ and references such \
+             as ${{1}}. Other characters need spec.version 3.3 or newer in the Prometheus, without \
+             nameValidationScheme Legacy",
             quoted(template)
         ),
     ))

@@ -100,7 +100,9 @@ impl Cost {
     fn with_size_of(self, other: Self) -> Result<Self, Fault> {
         let instructions = self.instructions.saturating_add(other.instructions);
         if instructions > MOST_INSTRUCTIONS {
-            return Err(Fault::refused("with its repetitions the expression is too large: repeat less, or use * or +"));
+            return Err(Fault::refused(
+                "the expression is too large with its repetitions: use smaller repetition counts, or * or +",
+            ));
         }
         Ok(Self { instructions, repeated: self.repeated.max(other.repeated), ..self })
     }
@@ -115,7 +117,9 @@ impl Cost {
         // Go does not look into what is never there.
         let repeated = if most == Some(0) { 1 } else { self.repeated.saturating_mul(copies) };
         if repeated > MOST_REPETITIONS {
-            let problem = format!("Prometheus knows at most {MOST_REPETITIONS} repetitions, nested ones multiplied");
+            let problem = format!(
+                "Prometheus supports at most {MOST_REPETITIONS} repetitions; nested repetitions are multiplied"
+            );
             return Err(Fault::broken(problem));
         }
         // One more for each copy that may be left out.

@@ -29,12 +29,12 @@ fn each_field_and_their_products_are_bounded() {
         (json!({"capacity": 20_000, "maxShards": 8, "maxSamplesPerSend": 5_000}), "", ""),
         (json!({"capacity": 30_000, "maxShards": 18}), "", ""),
         // Each by itself.
-        (json!({"capacity": 30_001, "maxShards": 1}), "", "queue.capacity: 30001 is more than 30000"),
-        (json!({"capacity": 100_001, "maxShards": 1}), "queue.capacity: 100001 is more than 100000", "30000"),
-        (json!({"maxShards": 51, "capacity": 1}), "", "queue.maxShards: 51 is more than 50"),
-        (json!({"maxShards": 201, "capacity": 1}), "queue.maxShards: 201 is more than 200", "50"),
-        (json!({"minShards": 11}), "", "queue.minShards: 11 is more than 10"),
-        (json!({"maxSamplesPerSend": 5_001, "maxShards": 1}), "", "queue.maxSamplesPerSend: 5001 is more than 5000"),
+        (json!({"capacity": 30_001, "maxShards": 1}), "", "queue.capacity: 30001 is greater than 30000"),
+        (json!({"capacity": 100_001, "maxShards": 1}), "queue.capacity: 100001 is greater than 100000", "30000"),
+        (json!({"maxShards": 51, "capacity": 1}), "", "queue.maxShards: 51 is greater than 50"),
+        (json!({"maxShards": 201, "capacity": 1}), "queue.maxShards: 201 is greater than 200", "50"),
+        (json!({"minShards": 11}), "", "queue.minShards: 11 is greater than 10"),
+        (json!({"maxSamplesPerSend": 5_001, "maxShards": 1}), "", "queue.maxSamplesPerSend: 5001 is greater than 5000"),
         (json!({"maxSamplesPerSend": 20_001, "maxShards": 1}), "queue.maxSamplesPerSend: 20001", "5000"),
         (json!({"capacity": 0}), "queue.capacity: 0 is less than 1", "less than 1"),
         (json!({"minShards": -5}), "queue.minShards: -5 is less than 1", "less than 1"),
@@ -42,13 +42,13 @@ fn each_field_and_their_products_are_bounded() {
         (
             json!({"capacity": 20_000}),
             "",
-            "queue.capacity: 20000 samples, and 2000 in a request, of each of 50 shards are 1100000 samples",
+            "queue.capacity: 20000 samples and 2000 samples in a request of each of 50 shards are 1100000 samples",
         ),
-        (json!({"capacity": 30_000, "maxShards": 19}), "", "at most 600000: lower capacity or maxShards"),
+        (json!({"capacity": 30_000, "maxShards": 19}), "", "at most 600000: decrease capacity or maxShards"),
         (json!({"capacity": 100_000, "maxShards": 58}), "", "30000"),
         (
             json!({"capacity": 100_000, "maxShards": 59}),
-            "are 6018000 samples. A Prometheus takes at most 6000000",
+            "are 6018000 samples. A Prometheus may have at most 6000000",
             "30000",
         ),
         (
@@ -59,7 +59,7 @@ fn each_field_and_their_products_are_bounded() {
         (json!({"maxSamplesPerSend": 20_000}), "", "5000"),
         (
             json!({"maxSamplesPerSend": 20_000, "maxShards": 51}),
-            "are 1020000 samples. A Prometheus takes at most 1000000",
+            "are 1020000 samples. A Prometheus may have at most 1000000",
             "maxShards: 51",
         ),
         // As they were found: 10 M capacity, 1,000 shards, 1 M a request.
@@ -67,8 +67,8 @@ fn each_field_and_their_products_are_bounded() {
         (json!({"maxShards": 1_000}), "queue.maxShards", "queue.maxShards"),
         (json!({"maxSamplesPerSend": 1_000_000}), "queue.maxSamplesPerSend", "queue.maxSamplesPerSend"),
         (json!({"capacity": i32::MAX, "maxShards": i32::MAX, "maxSamplesPerSend": i32::MAX}), "capacity", "capacity"),
-        (json!({"minShards": 3, "maxShards": 2}), "queue.minShards: 3 is more than maxShards", "minShards"),
-        (json!({"minShards": 60}), "60 is more than maxShards; set maxShards too (default: 50)", "10"),
+        (json!({"minShards": 3, "maxShards": 2}), "queue.minShards: 3 is greater than maxShards", "minShards"),
+        (json!({"minShards": 60}), "60 is greater than maxShards; increase maxShards too (default: 50)", "10"),
     ] {
         expect(&queue, "3.16", false, own);
         expect(&queue, "3.16", true, foreign);
@@ -88,7 +88,7 @@ fn what_is_not_said_is_what_the_release_does() {
 
 #[test]
 fn a_deadline_is_a_time_that_prometheus_reads_and_a_drain_can_wait_for() {
-    let no_time = "is no time such as";
+    let no_time = "invalid duration";
     for (text, own, foreign) in [
         ("5s", "", ""),
         ("1s", "", ""),
@@ -98,7 +98,7 @@ fn a_deadline_is_a_time_that_prometheus_reads_and_a_drain_can_wait_for() {
         ("5000ms", "", ""),
         ("100ms", "", "from 1000ms to 10000ms"),
         ("999ms", "", "from 1000ms"),
-        ("99ms", "from 100ms to 10000ms, which a Prometheus takes", "from 1000ms"),
+        ("99ms", "must be from 100ms to 10000ms for a Prometheus", "from 1000ms"),
         ("0s", "from 100ms", "from 1000ms"),
         ("10s1ms", "to 10000ms", "to 10000ms"),
         ("1m", "to 10000ms", "to 10000ms"),

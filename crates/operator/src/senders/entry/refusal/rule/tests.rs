@@ -33,7 +33,7 @@ fn rules_that_prometheus_would_not_load_are_refused() {
         (json!({}), "3.4", "targetLabel is missing"),
         (json!({"targetLabel": ""}), "3.4", "targetLabel is missing"),
         (json!({"action": "hashmod", "targetLabel": "a"}), "3.4", "modulus is missing"),
-        (json!({"action": "hashmod", "targetLabel": "a", "modulus": 0}), "3.4", "modulus must be 1 or more"),
+        (json!({"action": "hashmod", "targetLabel": "a", "modulus": 0}), "3.4", "modulus must be at least 1"),
         (json!({"action": "keep", "modulus": 0}), "3.4", "modulus must be from 1"),
         (json!({"action": "keep", "modulus": -1}), "3.4", "modulus must be from 1"),
         (json!({"action": "lowercase", "targetLabel": "a", "replacement": "b"}), "3.4", "replacement"),
@@ -50,9 +50,9 @@ fn rules_that_prometheus_would_not_load_are_refused() {
 
 #[test]
 fn names_are_those_of_the_validation_scheme() {
-    let dotted = "is no label name";
-    let made = "makes no label names";
-    let none = "takes no references";
+    let dotted = "is not a valid label name";
+    let made = "does not result in valid label names";
+    let none = "does not support references";
     let utf8 = json!({"version": "3.16"});
     let legacy = json!({"version": "3.16", "nameValidationScheme": "Legacy"});
     let source = json!({"action": "keep", "sourceLabels": ["service.name"]});
@@ -118,7 +118,7 @@ fn a_template_is_a_name_with_references() {
 fn nothing_is_taken_for_an_environment_variable_or_changed_on_the_way() {
     let spec = json!({"version": "3.16"});
     let variable = "environment variable";
-    let unusual = "has the character";
+    let unusual = "contains the character";
     for (rule, problem) in [
         (json!({"targetLabel": "a", "replacement": "$(POD_NAME)"}), variable),
         (json!({"targetLabel": "a$(b)"}), variable),
