@@ -51,18 +51,18 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     #[inline(always)]
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         // SAFETY: as for this call.
-        unsafe { MiMalloc.dealloc(place, layout) };
+        unsafe { MiMalloc.dealloc(pointer, layout) };
         if limit::is_set() {
             limit::give(layout.size());
         }
     }
 
     #[inline(always)]
-    unsafe fn realloc(&self, place: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // SAFETY: as for this call.
-        let realloc = || unsafe { MiMalloc.realloc(place, layout, new_size) };
+        let realloc = || unsafe { MiMalloc.realloc(pointer, layout, new_size) };
         if limit::is_set() { limit::counted(new_size, layout.size(), realloc) } else { realloc() }
     }
 }

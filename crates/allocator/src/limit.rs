@@ -62,12 +62,12 @@ pub(crate) fn counted(bytes: usize, before: usize, ask: impl FnOnce() -> *mut u8
     if held > LIMIT.load(Ordering::Relaxed).min(isize::MAX as usize).cast_signed() {
         end();
     }
-    let place = ask();
-    if place.is_null() {
+    let pointer = ask();
+    if pointer.is_null() {
         end();
     }
     count(-before.cast_signed());
-    place
+    pointer
 }
 
 /// Counts bytes that were given back.
@@ -121,8 +121,8 @@ struct Line {
 impl Line {
     fn add(&mut self, text: &[u8]) {
         let room = self.bytes.get_mut(self.length..).unwrap_or_default();
-        for (place, byte) in room.iter_mut().zip(text) {
-            *place = *byte;
+        for (to, byte) in room.iter_mut().zip(text) {
+            *to = *byte;
             self.length += 1;
         }
     }

@@ -13,14 +13,14 @@ const MOST_STEPS: usize = 64;
 const TEXT_BYTES: usize = 512;
 
 /// The first is the phase, of threads without a step of their own.
-static PLACES: [Place; MOST_STEPS] = [const { Place::new() }; MOST_STEPS];
+static SLOTS: [Slot; MOST_STEPS] = [const { Slot::new() }; MOST_STEPS];
 
 thread_local! {
-    /// Where this thread's step stands in [`PLACES`].
+    /// Where this thread's step stands in [`SLOTS`].
     static CURRENT: Cell<usize> = const { Cell::new(0) };
 }
 
-struct Place {
+struct Slot {
     is_taken: AtomicBool,
     held: AtomicIsize,
     text: Mutex<Text>,
@@ -31,7 +31,7 @@ struct Text {
     length: usize,
 }
 
-impl Place {
+impl Slot {
     const fn new() -> Self {
         let text = Text { bytes: [0; TEXT_BYTES], length: 0 };
         Self { is_taken: AtomicBool::new(false), held: AtomicIsize::new(0), text: Mutex::new(text) }
@@ -41,15 +41,15 @@ impl Place {
     fn name(&self, text: &str) {
         let Ok(mut kept) = self.text.lock() else { return };
         kept.length = text.floor_char_boundary(TEXT_BYTES);
-        for (place, byte) in kept.bytes.iter_mut().zip(text.as_bytes()) {
-            *place = *byte;
+        for (to, byte) in kept.bytes.iter_mut().zip(text.as_bytes()) {
+            *to = *byte;
         }
     }
 }
 
 /// What the program does from now on, where no thread has a step of its own. The text may have no control characters.
 pub fn phase(text: &str) {
-    if let Some(phase) = PLACES.first().filter(|_| limit::is_set()) {
+    if let Some(phase) = SLOTS.first().filter(|_| limit::is_set()) {
         phase.name(text);
         phase.held.store(0, Ordering::Relaxed);
     }
@@ -58,41 +58,41 @@ pub fn phase(text: &str) {
 /// A step of one thread, until it is dropped. Its bytes that are left then belong to the step around it.
 #[derive(Debug)]
 pub struct Step {
-    /// Its place, and that of the step around it; none if no place was free, or there is no limit.
-    places: Option<(usize, usize)>,
+    /// Its slot, and that of the step around it; none if no slot was free, or there is no limit.
+    slots: Option<(usize, usize)>,
     of_this_thread: PhantomData<*const ()>,
 }
 
 /// What this thread does until the step is dropped. The text may have no control characters.
 #[must_use]
 pub fn step(text: &str) -> Step {
-    let free = |place: &Place| !place.is_taken.swap(true, Ordering::Relaxed);
-    let place = if limit::is_set() { PLACES.iter().skip(1).position(free) } else { None };
-    let places = place.map(|before| {
-        let place = before + 1;
-        if let Some(place) = PLACES.get(place) {
-            place.name(text);
+    let free = |slot: &Slot| !slot.is_taken.swap(true, Ordering::Relaxed);
+    let slot = if limit::is_set() { SLOTS.iter().skip(1).position(free) } else { None };
+    let slots = slot.map(|before| {
+        let slot = before + 1;
+        if let Some(slot) = SLOTS.get(slot) {
+            slot.name(text);
         }
-        (place, CURRENT.replace(place))
+        (slot, CURRENT.replace(slot))
     });
-    Step { places, of_this_thread: PhantomData }
+    Step { slots, of_this_thread: PhantomData }
 }
 
 impl Drop for Step {
     fn drop(&mut self) {
-        let Some((place, around)) = self.places else { return };
+        let Some((slot, around)) = self.slots else { return };
         CURRENT.set(around);
-        if let (Some(place), Some(around)) = (PLACES.get(place), PLACES.get(around)) {
-            around.held.fetch_add(place.held.swap(0, Ordering::Relaxed), Ordering::Relaxed);
-            place.is_taken.store(false, Ordering::Relaxed);
+        if let (Some(slot), Some(around)) = (SLOTS.get(slot), SLOTS.get(around)) {
+            around.held.fetch_add(slot.held.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+            slot.is_taken.store(false, Ordering::Relaxed);
         }
     }
 }
 
 /// Counts bytes of this thread's step. Must not allocate.
 pub(crate) fn count(bytes: isize) {
-    if let Some(place) = PLACES.get(CURRENT.get()) {
-        place.held.fetch_add(bytes, Ordering::Relaxed);
+    if let Some(slot) = SLOTS.get(CURRENT.get()) {
+        slot.held.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
@@ -100,15 +100,15 @@ pub(crate) fn count(bytes: isize) {
 pub(crate) fn describe(mut tell: impl FnMut(&[u8])) {
     let current = CURRENT.get();
     let mut most = current;
-    let held = |place: usize| PLACES.get(place).map_or(0, |place| place.held.load(Ordering::Relaxed));
-    for place in 0..MOST_STEPS {
-        if held(place) > held(most) {
-            most = place;
+    let held = |slot: usize| SLOTS.get(slot).map_or(0, |slot| slot.held.load(Ordering::Relaxed));
+    for slot in 0..MOST_STEPS {
+        if held(slot) > held(most) {
+            most = slot;
         }
     }
-    let mut say = |place: usize, before: &str| {
+    let mut say = |slot: usize, before: &str| {
         // One whose text is just being set is left out.
-        let Some(text) = PLACES.get(place).and_then(|place| place.text.try_lock().ok()) else { return };
+        let Some(text) = SLOTS.get(slot).and_then(|slot| slot.text.try_lock().ok()) else { return };
         if text.length > 0 {
             tell(before.as_bytes());
             tell(text.bytes.get(..text.length).unwrap_or_default());

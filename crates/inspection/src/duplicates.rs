@@ -101,26 +101,26 @@ fn merge(
     window: &Window,
     duplicates: &mut Duplicates,
 ) -> Result<(), DecodeFileError> {
-    let places: Vec<usize> = window.files.iter().copied().filter(|&place| place < files.len()).collect();
-    let open = places.iter().filter_map(|&place| files.get(place)).map(|candidate| &candidate.file);
+    let indices: Vec<usize> = window.files.iter().copied().filter(|&index| index < files.len()).collect();
+    let open = indices.iter().filter_map(|&index| files.get(index)).map(|candidate| &candidate.file);
     let key: Vec<&str> = table.key().collect();
     let mut merge = SeriesMerge::open(table, label_columns, open, &key, BATCH_ROWS)?;
     loop {
         let mut keys: Vec<(Key, usize)> = Vec::new();
         let series = merge.next_series(|part| {
             // Alone in its file: passed over.
-            if let Some(&place) = places.get(part.file).filter(|_| part.files > 1) {
+            if let Some(&index) = indices.get(part.file).filter(|_| part.files > 1) {
                 let of_window = keys_of(table, &part).filter(|key| window.contains(key.timestamp));
-                keys.extend(of_window.map(|key| (key, place)));
+                keys.extend(of_window.map(|key| (key, index)));
             }
         })?;
         let Some(series) = series else { return Ok(()) };
         keys.sort_unstable();
         keys.dedup();
         for same in keys.chunk_by(|(a, _), (b, _)| a == b).filter(|same| same.len() > 1) {
-            let places: Vec<usize> = same.iter().map(|&(_, place)| place).collect();
+            let indices: Vec<usize> = same.iter().map(|&(_, index)| index).collect();
             let timestamp = same.first().map_or(0, |(key, _)| key.timestamp);
-            duplicates.add(&places, || format!("{}{} at {timestamp} ms", series.metric, series.labels));
+            duplicates.add(&indices, || format!("{}{} at {timestamp} ms", series.metric, series.labels));
         }
     }
 }

@@ -6,7 +6,7 @@
 /// A run of equal values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Run {
-    /// Place in the dictionary.
+    /// Index in the dictionary.
     pub(super) index: u32,
     /// Rows.
     pub(super) rows: u64,

@@ -117,8 +117,8 @@ fn count_group(
     let mut series = series.into_iter();
     let mut left: Option<Run> = None;
     for metric in metrics {
-        let place = found.get_mut(metric.index as usize);
-        let (all_rows, its_series) = place.ok_or_else(|| refused("metric", "has an index outside its dictionary"))?;
+        let counted = found.get_mut(metric.index as usize);
+        let (all_rows, its_series) = counted.ok_or_else(|| refused("metric", "has an index outside its dictionary"))?;
         *all_rows = all_rows.saturating_add(metric.rows);
         let mut rows = metric.rows;
         while rows > 0 {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 /// Files to merge, and the times of rows that count in this merge. Times of different windows do not overlap, so that nothing is counted twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Window {
-    /// Places in the list of files.
+    /// Indices in the list of files.
     pub(super) files: BTreeSet<usize>,
     /// Sorted ranges of timestamps, both ends included.
     pub(super) times: Vec<(i64, i64)>,

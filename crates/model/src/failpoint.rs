@@ -8,7 +8,7 @@
 
 macro_rules! points {
     ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
-        /// A place in the write path between two steps.
+        /// A point in the write path between two steps.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum FailPoint { $($(#[$doc])* $variant,)* }
 

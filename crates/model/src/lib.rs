@@ -1,5 +1,5 @@
-//! What an archive is made of: samples, histograms, label sets, days, who writes, and the one order in which rows that claim the same place
-//! are preferred.
+//! What an archive is made of: samples, histograms, label sets, days, who writes, and the one order that decides between
+//! rows with the same key.
 //!
 //! Nothing here knows a wire format, a file format or Arrow. [`environment`] (time and randomness, passed in) and [`failpoint`] (where tests
 //! break the write path) are here because every crate of the write path needs them.

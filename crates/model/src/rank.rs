@@ -1,4 +1,4 @@
-//! One total order for rows that claim the same place, so that the same one stays whatever the order of arrival.
+//! One total order for rows with the same key, so that the same one stays whatever the order of arrival.
 //!
 //! Samples of one (series, timestamp): a value before a stale marker; of two values the larger in IEEE 754's `totalOrder` (−NaN < −∞ <
 //! … < −0 < +0 < … < +∞ < NaN); of two equal values the later start timestamp, any before none. Histograms: any before a stale marker; then
@@ -8,10 +8,10 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::{Counts, Histogram, STALE_NAN, Sample, Span};
 
-/// Place of a histogram in the order: see [`histogram_rank`].
+/// Rank of a histogram: see [`histogram_rank`].
 pub type HistogramRank = (bool, u128);
 
-/// Place of a sample in the order; the largest stays. Equal ranks are equal samples.
+/// Rank of a sample; the largest stays. Equal ranks are equal samples.
 pub fn sample_rank(sample: Sample) -> (bool, u64, bool, i64) {
     let start = sample.start_timestamp;
     (sample.value != STALE_NAN, total_order(sample.value), start != 0, start)
@@ -23,7 +23,7 @@ fn total_order(bits: u64) -> u64 {
     if bits & SIGN == 0 { bits | SIGN } else { !bits }
 }
 
-/// Place of a histogram in the order; the largest stays. Equal ranks are equal histograms.
+/// Rank of a histogram; the largest stays. Equal ranks are equal histograms.
 pub fn histogram_rank(histogram: &Histogram) -> HistogramRank {
     let mut hash = Xxh3::new();
     let mut number = |value: u64| hash.update(&value.to_le_bytes());

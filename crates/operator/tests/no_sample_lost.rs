@@ -341,15 +341,15 @@ impl World {
 
 /// The list after the plan.
 fn patched(plan: &Plan, found: &[Value]) -> Vec<Value> {
-    let mut places: Vec<Option<Value>> = found.iter().cloned().map(Some).collect();
+    let mut list: Vec<Option<Value>> = found.iter().cloned().map(Some).collect();
     for operation in &plan.operations {
         match operation {
-            Operation::Add(value) => places.push(Some(value.clone())),
-            Operation::Replace(at, value) => places[*at] = Some(value.clone()),
-            Operation::Remove(at) => places[*at] = None,
+            Operation::Add(value) => list.push(Some(value.clone())),
+            Operation::Replace(at, value) => list[*at] = Some(value.clone()),
+            Operation::Remove(at) => list[*at] = None,
         }
     }
-    places.into_iter().flatten().collect()
+    list.into_iter().flatten().collect()
 }
 
 fn entries(archive: &ArchiveName) -> Vec<Entry> {

@@ -218,10 +218,10 @@ impl Fixture {
 async fn what_a_crash_leaves() {
     let fixture = Fixture::full().await;
     let path = fixture.files(Table::SAMPLES)[0].clone();
-    let place = |name: &str| fixture.table(Table::SAMPLES).join(name);
+    let at = |name: &str| fixture.table(Table::SAMPLES).join(name);
     let uncommitted = format!("{}{:016x}.parquet", &path[..path.len() - ".parquet".len() - 16], 0x5eed);
     for name in [&uncommitted, &format!("{path}#1"), "_delta_log/00000000000000000004.json#12"] {
-        fs::write(place(name), "half").unwrap();
+        fs::write(at(name), "half").unwrap();
     }
     let verification = fixture.verify().await;
     assert_eq!(names(&verification), ["leftover"], "{:#?}", verification.findings);
@@ -229,7 +229,7 @@ async fn what_a_crash_leaves() {
     assert_eq!((verification.notes, verification.tables[0].leftovers.len()), (3, 3));
     assert!(verification.tables[0].leftovers.iter().all(|leftover| leftover.bytes == 4));
     let old = SystemTime::UNIX_EPOCH + Duration::from_millis((NOON - 86_400_000) as u64);
-    fs::File::options().write(true).open(place(&uncommitted)).unwrap().set_modified(old).unwrap();
+    fs::File::options().write(true).open(at(&uncommitted)).unwrap().set_modified(old).unwrap();
     let leftovers = fixture.verify().await.tables.remove(0).leftovers;
     assert!(leftovers.iter().any(|leftover| leftover.file == uncommitted && leftover.age_seconds > 86_400));
 }

@@ -37,18 +37,18 @@ async fn flipped_bytes_never_end_in_a_panic() {
         let directory = tempfile::tempdir().unwrap();
         let archive = directory.path().join("archive");
         copy_tree(&sound, &archive);
-        let path = &paths[below(paths.len())];
-        let place = archive.join(path);
-        let mut bytes = fs::read(&place).unwrap();
+        let name = &paths[below(paths.len())];
+        let path = archive.join(name);
+        let mut bytes = fs::read(&path).unwrap();
         for _ in 0..1 + below(3) {
             let at = below(bytes.len());
             bytes[at] ^= 1 << below(8);
         }
-        fs::write(&place, bytes).unwrap();
+        fs::write(&path, bytes).unwrap();
         let store = store(&archive);
         let verification = verify(&store, &VerifyOptions::default(), fixture.clock.as_ref(), &()).await;
         let unnoticed = verification.is_ok_and(|verification| verification.findings.is_empty());
-        assert!(!unnoticed || path.contains("/_delta_log/"), "a data file has a checksum: {path}");
+        assert!(!unnoticed || name.contains("/_delta_log/"), "a data file has a checksum: {name}");
         silent += u32::from(unnoticed);
         let _ = inspect(&store, &()).await;
         assert!(round < rounds);

@@ -24,7 +24,7 @@ async fn a_small_file_that_would_take_much_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pipe_in_the_place_of_a_commit() {
+async fn a_pipe_instead_of_a_commit() {
     let fixture = Fixture::full().await;
     let next = (0..).find(|&version| !fixture.commit_path(Table::SAMPLES, version).exists()).unwrap();
     let pipe = fixture.commit_path(Table::SAMPLES, next);

@@ -59,7 +59,7 @@ impl Clock for StoppedClock {
     }
 }
 
-/// A receiver without HTTP, and the place where its archive is.
+/// A receiver without HTTP, and the directory of its archive.
 struct Fixture {
     directory: TempDir,
     clock: Arc<StoppedClock>,
@@ -158,8 +158,8 @@ impl Fixture {
 
     /// Writes the first file of a table again, with other rows, and lets the log say so.
     fn edit_rows(&self, table: Table, edit: impl FnOnce(RecordBatch) -> RecordBatch) {
-        let place = self.table(table).join(&self.files(table)[0]);
-        let batches = open_file(table, &LabelColumns::default(), Bytes::from(fs::read(&place).unwrap()), None).unwrap();
+        let path = self.table(table).join(&self.files(table)[0]);
+        let batches = open_file(table, &LabelColumns::default(), Bytes::from(fs::read(&path).unwrap()), None).unwrap();
         let batches: Vec<RecordBatch> = batches.map(Result::unwrap).collect();
         let batch = edit(concat_batches(&arrow_schema(table, &LabelColumns::default()), &batches).unwrap());
         let bytes = parquet_file(&batch, |properties| properties);
@@ -167,7 +167,7 @@ impl Fixture {
         self.edit_add(table, 1, |add| add["stats"] = json!(stats(&batch).to_string()));
     }
 
-    /// Puts another file in the place of a table's first one, and lets the log say so.
+    /// Puts another file instead of a table's first one, and lets the log say so.
     fn replace_first(&self, table: Table, bytes: &[u8]) {
         fs::write(self.table(table).join(&self.files(table)[0]), bytes).unwrap();
         self.edit_add(table, 1, |add| {

@@ -64,9 +64,9 @@ impl Applier<'_> {
             return long.map_or(Ok(()), |error| Err(too_long(*kind, name, &error)));
         }
         info!(archive = %self.archive, ?kind, name, place = difference, "applying an object that differs from the desired state");
-        let (source, place) = (Source::Child(*kind), (self.archive.namespace.as_str(), name.as_str()));
+        let (source, named) = (Source::Child(*kind), (self.archive.namespace.as_str(), name.as_str()));
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let answer = match (self.context.caches.patch(source, place, &params, &Patch::Apply(object)).await, live) {
+        let answer = match (self.context.caches.patch(source, named, &params, &Patch::Apply(object)).await, live) {
             (Ok(Ok(answer)), _) => answer,
             (Ok(Err(error)), _) => {
                 self.context.unsettled.renew(attempt, ());
@@ -129,8 +129,8 @@ impl Applier<'_> {
         let written = serde_json::to_value(applied).unwrap_or_default();
         info!(%archive, ?kind, name, place = difference, "another field manager owns extra entries; removing them");
         let correction = Patch::Merge(correction(object, &written));
-        let (source, place) = (Source::Child(*kind), (archive.namespace.as_str(), name.as_str()));
-        let answer = self.context.caches.patch(source, place, &patch_params(), &correction).await;
+        let (source, named) = (Source::Child(*kind), (archive.namespace.as_str(), name.as_str()));
+        let answer = self.context.caches.patch(source, named, &patch_params(), &correction).await;
         let answer = answer.map_err(|error| ApplyError::request(format!("{kind:?}"), name, &error))?;
         let answer = answer.map_err(|error| too_long(*kind, name, &error))?;
         if let Some(difference) = missing_in(object, &answer) {

@@ -68,12 +68,12 @@ pub(crate) enum ReceiverError {
     },
 }
 
-/// What a receiver answered. A long one keeps its place among the long answers for as long as it is in memory.
+/// What a receiver answered. A long one keeps its permit for as long as it is in memory.
 #[derive(Debug)]
 pub(crate) struct Answer {
     /// Who has delivered what.
     pub deliveries: Deliveries,
-    _room: Option<Held>,
+    _permit: Option<Held>,
 }
 
 /// Asks receivers.
@@ -93,14 +93,14 @@ impl ReceiverClient {
     pub(crate) async fn deliveries(&self, endpoint: &Endpoint, most: usize) -> Result<Answer, ReceiverError> {
         let path = "/api/v1/deliveries";
         let is_long = most > MARKS_OF_A_SHORT_ANSWER;
-        let room = if is_long { self.long_answers.take(endpoint.archive.namespace.clone(), 1).await } else { None };
+        let permit = if is_long { self.long_answers.take(endpoint.archive.namespace.clone(), 1).await } else { None };
         let response = ask(endpoint, Method::GET, path, &format!("?limit={most}"), TIMEOUT).await?;
         let body = Body { response, chunk: Bytes::new(), runtime: Handle::current() };
-        // Read while it comes, in a thread that may wait for it. The place goes along: who has asked may not wait for the end.
-        let read = tokio::task::spawn_blocking(move || (answer::read(body, most), room)).await;
-        let (deliveries, room) = read.unwrap_or_else(|panic| (Err(panic.to_string()), None));
+        // Read while it comes, in a thread that may wait for it. The permit goes along: who has asked may not wait for the end.
+        let read = tokio::task::spawn_blocking(move || (answer::read(body, most), permit)).await;
+        let (deliveries, permit) = read.unwrap_or_else(|panic| (Err(panic.to_string()), None));
         let deliveries = deliveries.map_err(|fault| unreachable(endpoint, &format!("{path}: {fault}")))?;
-        Ok(Answer { deliveries, _room: room })
+        Ok(Answer { deliveries, _permit: permit })
     }
 
     /// Commits everything that the receiver has acknowledged.
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_long_answer_keeps_its_place_until_it_is_dropped() {
+    async fn a_long_answer_keeps_its_permit_until_it_is_dropped() {
         let address = "127.83.0.1";
         let questions = receiver(address).await;
         let client = ReceiverClient::default();

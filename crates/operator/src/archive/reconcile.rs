@@ -89,7 +89,7 @@ async fn withdraw_and_go_on(context: &Context, id: &ArchiveName, record: &Dynami
     let is_long = context.caches.is_long(Source::Archive, &id.namespace, &id.name);
     let turn = is_long.then(|| context.long_looks.try_acquire());
     if matches!(turn, Some(Err(_))) {
-        // It does not keep a place from a short one while it waits.
+        // It does not keep a worker from a short one while it waits.
         return Ok(if withdrawn { Next::After(SOON) } else { Next::Retry });
     }
     let next = match context.caches.read(Source::Archive, &id.namespace, &id.name).await {

@@ -260,9 +260,9 @@ pub(crate) async fn write(
     namespace: &str,
     wanted: &SecretData,
 ) -> Result<bool, ApplyError> {
-    let (place, caches) = ((archive.clone(), namespace.to_owned()), &context.caches);
+    let (key, caches) = ((archive.clone(), namespace.to_owned()), &context.caches);
     let record = caches.get(Source::Secret, namespace, SECRET_NAME);
-    let looked_at = context.settled.said(&place);
+    let looked_at = context.settled.said(&key);
     let now = fingerprint(record.as_deref(), wanted);
     if looked_at == Some(now) {
         return Ok(false);
@@ -277,7 +277,7 @@ pub(crate) async fn write(
     let live = caches.requests.get_as::<Live>(Source::Secret, namespace, SECRET_NAME).await;
     let live = live.map_err(|error| ApplyError::request("Secret", SECRET_NAME, &error))?;
     let Some(change) = change(live.as_ref(), &archive.secret_manager(), wanted) else {
-        context.settled.renew(place, now);
+        context.settled.renew(key, now);
         return Ok(false);
     };
     info!(%archive, namespace, keys = wanted.len(), "updating the archive's keys in the Secret {SECRET_NAME}");
@@ -285,7 +285,7 @@ pub(crate) async fn write(
         (Change::Delete, Some(live)) => delete(context, namespace, live).await?,
         _ => apply(context, archive, namespace, wanted).await?,
     }
-    context.settled.end(&place);
+    context.settled.end(&key);
     Ok(true)
 }
 
@@ -311,8 +311,8 @@ async fn apply(
         "type": "Opaque",
         "data": encoded,
     });
-    let (place, params) = ((namespace, SECRET_NAME), PatchParams::apply(&archive.secret_manager()).force());
-    let applied = context.caches.patch(Source::Secret, place, &params, &Patch::Apply(secret)).await;
+    let (named, params) = ((namespace, SECRET_NAME), PatchParams::apply(&archive.secret_manager()).force());
+    let applied = context.caches.patch(Source::Secret, named, &params, &Patch::Apply(secret)).await;
     applied.map(drop).map_err(|error| ApplyError::request("Secret", SECRET_NAME, &error))
 }
 

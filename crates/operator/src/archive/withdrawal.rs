@@ -109,8 +109,8 @@ async fn take_lines_out(
     info!(%archive, "some Prometheus objects do not consent: removing their tokens from the receiver's tokens file");
     let patch = json!({"metadata": {"resourceVersion": file.resource_version()}, "data": {"tokens": text}});
     let (source, name) = (Source::Child(Kind::ConfigMap), archive.receiver());
-    let place = (archive.namespace.as_str(), name.as_str());
-    match context.caches.patch(source, place, &patch_params(), &Patch::Merge(patch)).await {
+    let named = (archive.namespace.as_str(), name.as_str());
+    match context.caches.patch(source, named, &patch_params(), &Patch::Merge(patch)).await {
         Ok(_) => true,
         Err(kube::Error::Api(status)) if status.code == 404 => true,
         Err(error) => {

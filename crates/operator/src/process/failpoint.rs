@@ -5,7 +5,7 @@
 
 macro_rules! points {
     ($($(#[doc = $doc:literal])* $variant:ident => $name:literal,)*) => {
-        /// A place between two steps.
+        /// A point between two steps.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum FailPoint { $($(#[doc = $doc])* $variant,)* }
 

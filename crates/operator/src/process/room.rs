@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Keys that are remembered before those that hold nothing are forgotten.
 const MANY_KEYS: usize = 256;
 
-/// Some places for all, and fewer, or as many, for each key.
+/// Some permits for all, and fewer, or as many, for each key.
 #[derive(Debug)]
 pub(crate) struct Room<K> {
     all: Arc<Semaphore>,
@@ -18,7 +18,7 @@ pub(crate) struct Room<K> {
     keys: Mutex<HashMap<K, Arc<Semaphore>>>,
 }
 
-/// Places, given back when dropped.
+/// Permits, given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Held {
     _of_key: OwnedSemaphorePermit,
@@ -26,12 +26,12 @@ pub(crate) struct Held {
 }
 
 impl<K: Eq + Hash> Room<K> {
-    /// With `places` for all, of which a key has `of_each` at most.
-    pub(crate) fn new(places: u32, of_each: u32) -> Self {
-        Self { all: Arc::new(Semaphore::new(places as usize)), of_each, keys: Mutex::default() }
+    /// With `permits` for all, of which a key has `of_each` at most.
+    pub(crate) fn new(permits: u32, of_each: u32) -> Self {
+        Self { all: Arc::new(Semaphore::new(permits as usize)), of_each, keys: Mutex::default() }
     }
 
-    /// Waits for `count` places, or as many as a key may have: first for the others of `key`, then for one turn of each other key at most.
+    /// Waits for `count` permits, or as many as a key may have: first for the others of `key`, then for one turn of each other key at most.
     pub(crate) async fn take(&self, key: K, count: u32) -> Option<Held> {
         let count = count.min(self.of_each);
         // None of them is ever closed.
@@ -43,45 +43,45 @@ impl<K: Eq + Hash> Room<K> {
     fn of(&self, key: K) -> Arc<Semaphore> {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         if keys.len() >= MANY_KEYS {
-            // Whoever holds a place or waits for one has a copy.
-            keys.retain(|_, places| Arc::strong_count(places) > 1);
+            // Whoever holds a permit or waits for one has a copy.
+            keys.retain(|_, permits| Arc::strong_count(permits) > 1);
         }
         let new = || Arc::new(Semaphore::new(self.of_each as usize));
         Arc::clone(keys.entry(key).or_insert_with(new))
     }
 }
 
-/// Whose turn it is at places that bear one at a time.
+/// Whose turn it is at targets that bear one at a time.
 ///
 /// Those who ask for one key wait for each other first, so those of another one wait for one of them at most.
 #[derive(Debug)]
 pub(crate) struct Turns<K> {
-    places: Room<K>,
-    /// By place, and by who asks.
+    targets: Room<K>,
+    /// By target, and by who asks.
     askers: Room<(K, K)>,
 }
 
 /// A turn, over when dropped.
 #[derive(Debug)]
 pub(crate) struct Turn {
-    _at_the_place: Option<Held>,
+    _at_the_target: Option<Held>,
     _among_askers: Option<Held>,
 }
 
-/// More than there are workers: only those at one place wait for each other.
+/// More than there are workers: only those at one target wait for each other.
 const TURNS_AT_A_TIME: u32 = 256;
 
 impl<K: Eq + Hash> Default for Turns<K> {
     fn default() -> Self {
-        Self { places: Room::new(TURNS_AT_A_TIME, 1), askers: Room::new(TURNS_AT_A_TIME, 1) }
+        Self { targets: Room::new(TURNS_AT_A_TIME, 1), askers: Room::new(TURNS_AT_A_TIME, 1) }
     }
 }
 
 impl<K: Eq + Hash + Clone> Turns<K> {
-    /// Waits for a turn at `place` that `asker` asks for.
-    pub(crate) async fn take(&self, place: K, asker: K) -> Turn {
-        let among_askers = self.askers.take((place.clone(), asker), 1).await;
-        Turn { _at_the_place: self.places.take(place, 1).await, _among_askers: among_askers }
+    /// Waits for a turn at `target` that `asker` asks for.
+    pub(crate) async fn take(&self, target: K, asker: K) -> Turn {
+        let among_askers = self.askers.take((target.clone(), asker), 1).await;
+        Turn { _at_the_target: self.targets.take(target, 1).await, _among_askers: among_askers }
     }
 }
 
@@ -95,7 +95,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// How long a namespace waits for `count` places while `crowds` namespaces have 100 looks each, of `count` places and 5 s.
+    /// How long a namespace waits for `count` permits while `crowds` namespaces have 100 looks each, of `count` permits and 5 s.
     async fn waits(room: Room<String>, crowds: usize, count: u32) -> Duration {
         let room = Arc::new(room);
         for crowd in 0..crowds {
@@ -116,13 +116,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_crowd_in_one_namespace_holds_up_others_for_one_turn_at_most() {
-        assert_eq!(waits(Room::new(2, 1), 1, 1).await, Duration::ZERO, "one place is for others");
+        assert_eq!(waits(Room::new(2, 1), 1, 1).await, Duration::ZERO, "one permit is for others");
         assert_eq!(waits(Room::new(64, 64), 1, 100).await, SECOND * 4, "the turn that was there before");
         assert_eq!(waits(Room::new(64, 64), 3, 100).await, SECOND * 14, "one turn of each namespace");
     }
 
     #[tokio::test]
-    async fn places_come_back_and_idle_namespaces_are_forgotten() {
+    async fn permits_come_back_and_idle_namespaces_are_forgotten() {
         let room = Room::new(4, 4);
         for at in 0..MANY_KEYS * 3 {
             let held = room.take(format!("n{at}"), 9).await.unwrap();
@@ -134,14 +134,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_place_is_changed_by_one_at_a_time_and_places_do_not_wait_for_each_other() {
+    async fn a_target_is_changed_by_one_at_a_time_and_targets_do_not_wait_for_each_other() {
         let (turns, at_work) = (Arc::new(Turns::default()), Arc::new(Semaphore::new(1)));
         let began = Instant::now();
-        let work = |place: &'static str, namespace: String| {
+        let work = |target: &'static str, namespace: String| {
             let (turns, at_work) = (Arc::clone(&turns), Arc::clone(&at_work));
             tokio::spawn(async move {
-                let _turn = turns.take(place.to_owned(), namespace).await;
-                let alone = (place == "busy").then(|| at_work.try_acquire_owned().expect("nobody else is at work"));
+                let _turn = turns.take(target.to_owned(), namespace).await;
+                let alone = (target == "busy").then(|| at_work.try_acquire_owned().expect("nobody else is at work"));
                 sleep(SECOND).await;
                 drop(alone);
             })
@@ -161,14 +161,14 @@ mod tests {
         for asker in 0..100 {
             let turns = Arc::clone(&turns);
             tokio::spawn(async move {
-                let turn = turns.take("place", if asker % 2 == 0 { "crowd" } else { "other-crowd" }).await;
+                let turn = turns.take("target", if asker % 2 == 0 { "crowd" } else { "other-crowd" }).await;
                 sleep(SECOND * 5).await;
                 drop(turn);
             });
         }
         sleep(SECOND).await;
         let began = Instant::now();
-        drop(turns.take("place", "quiet").await);
+        drop(turns.take("target", "quiet").await);
         assert!(began.elapsed() < SECOND * 10, "{:?}", began.elapsed());
     }
 }

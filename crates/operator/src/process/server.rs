@@ -1,10 +1,10 @@
 //! Health and metrics over plain HTTP: `/-/healthy`, `/-/ready`, `/metrics`. They tell nothing secret and change nothing.
 //!
 //! Everybody who reaches the port may ask, so nobody may hold it: connections are few, in all and from one address; a request's head
-//! has to be short and to come soon; a connection that waits for too long is closed; and no body is read. When all places are taken, the
+//! has to be short and to come soon; a connection that waits for too long is closed; and no body is read. When all slots are taken, the
 //! connection that has waited longest without a request makes room for a new one.
 
-mod places;
+mod slots;
 
 use std::convert::Infallible;
 use std::io;
@@ -24,7 +24,7 @@ use tracing::{debug, info, warn};
 
 use crate::process::supervisor::{Supervisor, Task};
 use crate::process::{Health, metrics};
-use places::{Place, Places};
+use slots::{Slot, Slots};
 
 /// From connecting, or from the answer before, to the end of a request's head.
 const HEAD: Duration = Duration::from_secs(5);
@@ -51,9 +51,9 @@ pub(crate) async fn start(
 ) -> Result<(), ListenError> {
     let listeners = bind(address).await.map_err(|source| ListenError { address, source })?;
     info!(%address, "health and metrics");
-    let places = Places::default();
+    let slots = Slots::default();
     for listener in listeners {
-        supervisor.task(Task::Server, accept(listener, places.clone(), health.clone()));
+        supervisor.task(Task::Server, accept(listener, slots.clone(), health.clone()));
     }
     Ok(())
 }
@@ -79,13 +79,13 @@ async fn bind(address: SocketAddr) -> io::Result<Vec<TcpListener>> {
 }
 
 #[cfg_attr(not(test), expect(clippy::disallowed_methods, reason = "the end of a connection is its own affair"))]
-async fn accept(listener: TcpListener, places: Places, health: Arc<Health>) {
+async fn accept(listener: TcpListener, slots: Slots, health: Arc<Health>) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                // Without a place the connection is closed at once.
-                if let Some(place) = places.take(peer.ip().to_canonical()) {
-                    tokio::spawn(serve(stream, place, health.clone()));
+                // Without a slot the connection is closed at once.
+                if let Some(slot) = slots.take(peer.ip().to_canonical()) {
+                    tokio::spawn(serve(stream, slot, health.clone()));
                 }
             }
             Err(error) if is_of_the_client(&error) => {}
@@ -102,10 +102,10 @@ fn is_of_the_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Answers one request, for as long as nobody else needs the place, then closes. Who comes rarely does not need a connection that stays.
-async fn serve(stream: TcpStream, place: Place, health: Arc<Health>) {
+/// Answers one request, for as long as nobody else needs the slot, then closes. Who comes rarely does not need a connection that stays.
+async fn serve(stream: TcpStream, slot: Slot, health: Arc<Health>) {
     let service = service_fn(|request: Request<Incoming>| {
-        place.set_busy();
+        slot.set_busy();
         let answer = answer(&request, &health);
         async move { Ok::<_, Infallible>(answer) }
     });
@@ -121,7 +121,7 @@ async fn serve(stream: TcpStream, place: Place, health: Arc<Health>) {
             Ok(Err(error)) => debug!(%error, "a connection ended"),
             Err(_) => debug!("a connection took too long"),
         },
-        () = place.given_up() => {}
+        () = slot.given_up() => {}
     }
 }
 
@@ -163,9 +163,9 @@ mod tests {
     async fn both_families_are_answered() {
         let listeners = bind("[::]:0".parse().unwrap()).await.unwrap();
         let port = listeners[0].local_addr().unwrap().port();
-        let places = Places::default();
+        let slots = Slots::default();
         for listener in listeners {
-            tokio::spawn(accept(listener, places.clone(), Arc::default()));
+            tokio::spawn(accept(listener, slots.clone(), Arc::default()));
         }
         let mut addresses: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into()];
         // Not every machine has it.

@@ -203,8 +203,8 @@ impl Patcher {
         let operations = entry::json_patch(plan, &prometheus.resource_version(), prometheus.remote_write().is_none());
         let operations: json_patch::Patch =
             serde_json::from_value(operations.into()).map_err(kube::Error::SerdeError)?;
-        let (source, place) = (Source::Prometheus(*kind), (namespace.as_str(), name.as_str()));
-        let answer = self.caches.patch(source, place, &patch_params(), &Patch::<()>::Json(operations)).await?;
+        let (source, named) = (Source::Prometheus(*kind), (namespace.as_str(), name.as_str()));
+        let answer = self.caches.patch(source, named, &patch_params(), &Patch::<()>::Json(operations)).await?;
         let changes: Vec<String> = plan.operations.iter().map(summary).collect();
         info!(%archive, kind = kind.as_str(), namespace, name, ?changes, "patched spec.remoteWrite");
         Ok(answer.ok().map(|object| Prometheus::new(*kind, Arc::new(object))))

@@ -32,7 +32,7 @@ pub struct FlushReport {
     pub position: u64,
     /// Rows that were there already.
     pub duplicates: u64,
-    /// Rows that claimed the place of another with a different content; one of the two is kept.
+    /// Rows whose key another row has with a different content; one of the two is kept.
     pub conflicts: u64,
     /// By table.
     pub tables: BTreeMap<&'static str, TableReport>,

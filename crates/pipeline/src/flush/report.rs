@@ -13,7 +13,7 @@ use crate::memtable::FlushId;
 pub struct TableReport {
     /// Rows.
     pub rows: u64,
-    /// Rows that took the place of committed ones.
+    /// Rows that superseded committed ones.
     pub superseded: u64,
     /// Rows that beat a committed one whose file is gone: both stand until they are merged. They are among `rows`.
     #[serde(skip_serializing_if = "is_zero")]

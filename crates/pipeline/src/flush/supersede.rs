@@ -1,4 +1,4 @@
-//! Rows that take the place of committed ones: the files that have those are written again.
+//! Rows that supersede committed ones: the files that have those are written again.
 //!
 //! A winning row is never dropped. If the loser is in no file any more, because others have replaced that file, the winner comes into a file of
 //! its own flush. Both stand until the next merge of that day, which takes the one that the total order names.

@@ -13,8 +13,8 @@ use super::series::SeriesRef;
 /// Rows by series, in the order of arrival; duplicates included.
 #[derive(Clone, Debug, Default)]
 pub struct Memtable {
-    /// By [`SeriesRef`]: one more than the place of the series' run, 0 for none. Series that are known and silent cost no run.
-    places: Vec<u32>,
+    /// By [`SeriesRef`]: the number of the series' run, from 1; 0 for none. Series that are known and silent cost no run.
+    run_numbers: Vec<u32>,
     runs: Vec<SampleRun>,
     histograms: Vec<(SeriesRef, Histogram)>,
     exemplars: Vec<ExemplarRow>,
@@ -70,19 +70,19 @@ impl Memtable {
     /// The run of a series, made if it has none.
     fn run(&mut self, series: SeriesRef) -> Option<&mut SampleRun> {
         let at = series as usize;
-        if self.places.len() <= at {
-            let before = self.places.capacity();
-            self.places.resize(at + 1, 0);
-            self.bytes += (self.places.capacity() - before) * size_of::<u32>();
+        if self.run_numbers.len() <= at {
+            let before = self.run_numbers.capacity();
+            self.run_numbers.resize(at + 1, 0);
+            self.bytes += (self.run_numbers.capacity() - before) * size_of::<u32>();
         }
-        let place = self.places.get_mut(at)?;
-        if *place == 0 {
+        let number = self.run_numbers.get_mut(at)?;
+        if *number == 0 {
             let before = self.runs.capacity();
             self.runs.push(SampleRun::default());
             self.bytes += (self.runs.capacity() - before) * size_of::<SampleRun>();
-            *place = u32::try_from(self.runs.len()).ok()?;
+            *number = u32::try_from(self.runs.len()).ok()?;
         }
-        self.runs.get_mut(*place as usize - 1)
+        self.runs.get_mut(*number as usize - 1)
     }
 
     /// The days that its rows are of: a flush writes a file for each.
@@ -106,7 +106,7 @@ impl Memtable {
     }
 
     /// Bytes that a flush takes beside them while it settles, sorts and lays the rows out, estimated: about a copy of the rows, and for each
-    /// series its settled run, kept twice, its labels and its places in orders and files. Histograms are copied more often: as rows, as columns,
+    /// series its settled run, kept twice, its labels and its indices in orders and files. Histograms are copied more often: as rows, as columns,
     /// and as pages of lists.
     pub fn flush_bytes(&self) -> usize {
         const PER_SERIES: usize = 192;
@@ -121,13 +121,13 @@ impl Memtable {
 
     /// The series that have samples, in order.
     pub fn series_with_samples(&self) -> impl Iterator<Item = SeriesRef> {
-        (0..).zip(&self.places).filter(|(_, place)| **place != 0).map(|(series, _)| series)
+        (0..).zip(&self.run_numbers).filter(|(_, number)| **number != 0).map(|(series, _)| series)
     }
 
     /// Calls `each` with the samples of each series that has any, in the order of series.
     pub fn for_each_run(&mut self, mut each: impl FnMut(SeriesRef, &mut SampleRun)) {
-        for (series, &place) in (0..).zip(&self.places) {
-            if let Some(run) = (place as usize).checked_sub(1).and_then(|at| self.runs.get_mut(at)) {
+        for (series, &number) in (0..).zip(&self.run_numbers) {
+            if let Some(run) = (number as usize).checked_sub(1).and_then(|at| self.runs.get_mut(at)) {
                 each(series, run);
             }
         }

@@ -9,7 +9,7 @@ use promarchive_model::compare_escaped;
 use super::symbols::Symbol;
 use super::view::SeriesView;
 
-/// The places of a view's series in the order of files.
+/// The indices of a view's series in the order of files.
 pub fn file_order(view: &SeriesView) -> Vec<usize> {
     let texts = view.texts();
     let all = || view.symbols().iter().map(|(_, symbols)| &**symbols);
@@ -20,7 +20,7 @@ pub fn file_order(view: &SeriesView) -> Vec<usize> {
         compare_escaped(text(texts, a), text(texts, b))
     });
     let mut order: Vec<usize> = (0..view.symbols().len()).collect();
-    let symbols = |place: usize| view.symbols().get(place).map_or(&[][..], |(_, symbols)| symbols);
+    let symbols = |index: usize| view.symbols().get(index).map_or(&[][..], |(_, symbols)| symbols);
     order.sort_unstable_by(|&a, &b| {
         let (Some((a, a_labels)), Some((b, b_labels))) = (symbols(a).split_first(), symbols(b).split_first()) else {
             return symbols(a).len().cmp(&symbols(b).len());
@@ -52,8 +52,8 @@ impl Ranks {
         }
         symbols.sort_unstable_by(|&a, &b| compare(a, b));
         for (rank, symbol) in (0..).zip(symbols) {
-            if let Some(place) = ranks.get_mut(symbol as usize) {
-                *place = rank;
+            if let Some(slot) = ranks.get_mut(symbol as usize) {
+                *slot = rank;
             }
         }
         Self(ranks)
@@ -99,7 +99,7 @@ mod tests {
                 index.series.find_or_insert(&LabelSet { metric, labels }, None, SenderRef::UNKNOWN)
             }).collect();
             let view = index.series.view(series.into_iter());
-            let key = |place: usize| view.get(place).map(|(_, l)| (l.metric().to_owned(), labels_text(l.pairs())));
+            let key = |index: usize| view.get(index).map(|(_, l)| (l.metric().to_owned(), labels_text(l.pairs())));
             let sorted: Vec<_> = file_order(&view).into_iter().map(key).collect();
             prop_assert_eq!(sorted.len(), sets.len());
             prop_assert!(sorted.is_sorted(), "{:?}", sorted);

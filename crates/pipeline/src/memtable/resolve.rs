@@ -175,8 +175,8 @@ impl<'a> Resolver<'_, 'a> {
             let before = slice.found.get(..*at).unwrap_or_default().iter().rev().find_map(|found| *found);
             let Some(series) = slice.series.get(*at) else { break };
             let found = self.lookup.find_or_insert(&mut index.series, &series.labels, set, before);
-            if let Some(place) = slice.found.get_mut(*at) {
-                *place = Some(found);
+            if let Some(slot) = slice.found.get_mut(*at) {
+                *slot = Some(found);
             }
             to += 1;
             bytes += set.text_bytes();

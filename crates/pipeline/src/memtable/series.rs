@@ -6,7 +6,7 @@
 //! of the time of a request. That two of ten million label sets share a hash has a probability of 10⁻¹⁵.
 //!
 //! A sender names its series in the same order again and again. So each series remembers which one followed it, and that one is looked at
-//! before the table is: neighbours in memory, where the table is a random place for each sample.
+//! before the table is: neighbours in memory, where the table is read at random for each sample.
 //!
 //! A series is forgotten when nothing refers to it any more: no buffered sample, no sample within the deduplication horizon, no
 //! request in flight. For the last, each request holds the epoch in which it was resolved.
@@ -26,13 +26,15 @@ use super::view::SeriesView;
 /// Keyed hash of a series' labels, as text or as symbols: equal hashes are taken for equal labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LabelsHash {
-    place: u64,
+    /// Says in which slots of a table to look.
+    slot_hash: u64,
+    /// More bits, which tell those apart that have the same slots.
     check: u32,
 }
 
 impl LabelsHash {
-    fn new([place, check]: [u64; 2]) -> Self {
-        Self { place, check: check as u32 }
+    fn new([slot_hash, check]: [u64; 2]) -> Self {
+        Self { slot_hash, check: check as u32 }
     }
 }
 
@@ -71,7 +73,7 @@ pub struct EpochGuard(#[expect(dead_code, reason = "held, not read")] Arc<()>);
 #[derive(Clone, Copy, Debug)]
 struct Naming {
     /// By which hash; see [`LabelsHash`].
-    place: u64,
+    slot_hash: u64,
     check: u32,
     /// The series that was named after it.
     next: SeriesRef,
@@ -83,7 +85,7 @@ struct Naming {
 
 impl Naming {
     /// Of a series that nothing has named, or that is forgotten: a hash that labels have as seldom as they share one.
-    const NONE: Self = Self { place: 0, check: 0, next: SeriesRef::MAX, epoch: 0, sender: SenderRef::UNKNOWN };
+    const NONE: Self = Self { slot_hash: 0, check: 0, next: SeriesRef::MAX, epoch: 0, sender: SenderRef::UNKNOWN };
 
     fn is_of(&mut self, sender: SenderRef) {
         if self.sender == SenderRef::UNKNOWN {
@@ -96,8 +98,8 @@ impl Naming {
 struct Series {
     /// The metric, then name and value of each other label, sorted by name.
     labels: Arc<[Symbol]>,
-    /// Place of the raw text under which 1.0 requests last named it.
-    text_place: Option<u64>,
+    /// Slot hash of the raw text under which 1.0 requests last named it.
+    text_slot_hash: Option<u64>,
 }
 
 /// All known series.
@@ -174,7 +176,7 @@ impl SeriesIndex {
     fn expected(&mut self, last: Option<SeriesRef>, hash: LabelsHash, sender: SenderRef) -> Option<SeriesRef> {
         let expected = self.namings.get(last? as usize)?.next;
         let naming = self.namings.get_mut(expected as usize)?;
-        if (naming.place, naming.check) != (hash.place, hash.check) {
+        if (naming.slot_hash, naming.check) != (hash.slot_hash, hash.check) {
             return None;
         }
         naming.epoch = self.epoch;
@@ -185,7 +187,7 @@ impl SeriesIndex {
     /// Remembers that a request of this sender named a series by this hash, after `last`.
     fn named(&mut self, last: Option<SeriesRef>, found: SeriesRef, hash: LabelsHash, sender: SenderRef) {
         if let Some(naming) = self.namings.get_mut(found as usize) {
-            *naming = Naming { place: hash.place, check: hash.check, epoch: self.epoch, ..*naming };
+            *naming = Naming { slot_hash: hash.slot_hash, check: hash.check, epoch: self.epoch, ..*naming };
             naming.is_of(sender);
         }
         if let Some(before) = last.and_then(|last| self.namings.get_mut(last as usize)) {
@@ -239,7 +241,7 @@ impl SeriesIndex {
         if let Some(expected) = self.expected(last, hash, sender) {
             return Some(expected);
         }
-        let found = self.by_labels.find(hash.place, |&(other, _)| other == hash)?.1;
+        let found = self.by_labels.find(hash.slot_hash, |&(other, _)| other == hash)?.1;
         self.named(last, found, hash, sender);
         Some(found)
     }
@@ -255,15 +257,15 @@ impl SeriesIndex {
         let Some(label) = label else { return LabelKey([0; 2]) };
         // No UTF-8 has the byte between them.
         let text = [label.name().as_bytes(), &[0xff], label.value().as_bytes()].concat();
-        let [_, _, place, check] = &self.secrets;
-        LabelKey([place, check].map(|secrets| rapidhash_v3_seeded(&text, secrets)))
+        let [_, _, slot, check] = &self.secrets;
+        LabelKey([slot, check].map(|secrets| rapidhash_v3_seeded(&text, secrets)))
     }
 
     /// Hash of the raw label bytes of a 1.0 series, and of the label that the receiver sets on it.
-    pub(super) fn hash_text(&self, raw: &[u8], LabelKey([of_place, of_check]): LabelKey) -> LabelsHash {
-        let [place, check, ..] = &self.secrets;
-        let [place, check] = [place, check].map(|secrets| rapidhash_v3_seeded(raw, secrets));
-        LabelsHash::new([place ^ of_place, check ^ of_check])
+    pub(super) fn hash_text(&self, raw: &[u8], LabelKey([slot_key, check_key]): LabelKey) -> LabelsHash {
+        let [slot, check, ..] = &self.secrets;
+        let [slot, check] = [slot, check].map(|secrets| rapidhash_v3_seeded(raw, secrets));
+        LabelsHash::new([slot ^ slot_key, check ^ check_key])
     }
 
     /// Grows when series are forgotten: what is known of symbols from before does not hold any more.
@@ -281,7 +283,7 @@ impl SeriesIndex {
         if let Some(expected) = self.expected(last, hash, sender) {
             return Some(expected);
         }
-        let found = self.by_text.find(hash.place, |&(other, _)| other == hash)?.1;
+        let found = self.by_text.find(hash.slot_hash, |&(other, _)| other == hash)?.1;
         self.named(last, found, hash, sender);
         Some(found)
     }
@@ -299,7 +301,7 @@ impl SeriesIndex {
     fn insert(&mut self, labels: Arc<[Symbol]>, last: Option<SeriesRef>, sender: SenderRef) -> SeriesRef {
         let hash = self.hash_symbols(&labels);
         self.label_bytes += label_bytes(&labels);
-        let series = Some(Series { labels, text_place: None });
+        let series = Some(Series { labels, text_slot_hash: None });
         let index = match self.free.pop() {
             Some(index) => {
                 if let Some(slot) = self.series.get_mut(index as usize) {
@@ -314,7 +316,7 @@ impl SeriesIndex {
             }
         };
         self.named(last, index, hash, sender);
-        self.by_labels.insert_unique(hash.place, (hash, index), |(hash, _)| hash.place);
+        self.by_labels.insert_unique(hash.slot_hash, (hash, index), |(hash, _)| hash.slot_hash);
         index
     }
 
@@ -322,14 +324,14 @@ impl SeriesIndex {
     pub(super) fn name_by_text(&mut self, series: SeriesRef, hash: LabelsHash, sender: SenderRef) {
         self.named(None, series, hash, sender);
         let Some(Some(entry)) = self.series.get_mut(series as usize) else { return };
-        if let Some(before) = entry.text_place.replace(hash.place) {
+        if let Some(before) = entry.text_slot_hash.replace(hash.slot_hash) {
             self.forget_text(series, before);
         }
-        self.by_text.insert_unique(hash.place, (hash, series), |(hash, _)| hash.place);
+        self.by_text.insert_unique(hash.slot_hash, (hash, series), |(hash, _)| hash.slot_hash);
     }
 
-    fn forget_text(&mut self, series: SeriesRef, place: u64) {
-        if let Ok(found) = self.by_text.find_entry(place, |&(_, other)| other == series) {
+    fn forget_text(&mut self, series: SeriesRef, slot_hash: u64) {
+        if let Ok(found) = self.by_text.find_entry(slot_hash, |&(_, other)| other == series) {
             found.remove();
         }
     }
@@ -384,8 +386,8 @@ impl SeriesIndex {
         shrink_vec(&mut self.series);
         shrink_vec(&mut self.namings);
         shrink_vec(&mut self.free);
-        shrink_table(&mut self.by_labels, |(hash, _)| hash.place);
-        shrink_table(&mut self.by_text, |(hash, _)| hash.place);
+        shrink_table(&mut self.by_labels, |(hash, _)| hash.slot_hash);
+        shrink_table(&mut self.by_text, |(hash, _)| hash.slot_hash);
         self.symbols.shrink();
     }
 
@@ -393,11 +395,11 @@ impl SeriesIndex {
         if let Some(naming) = self.namings.get_mut(index as usize) {
             *naming = Naming::NONE;
         }
-        if let Some(hash) = series.text_place {
+        if let Some(hash) = series.text_slot_hash {
             self.forget_text(index, hash);
         }
         let hash = self.hash_symbols(&series.labels);
-        if let Ok(found) = self.by_labels.find_entry(hash.place, |&(_, other)| other == index) {
+        if let Ok(found) = self.by_labels.find_entry(hash.slot_hash, |&(_, other)| other == index) {
             found.remove();
         }
         self.label_bytes -= label_bytes(&series.labels);

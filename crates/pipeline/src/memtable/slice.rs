@@ -21,7 +21,7 @@ pub(super) struct Slice<'a> {
     rows: usize,
     /// By series; none for one that is not known, or whose labels cannot be kept.
     pub(super) found: Vec<Option<SeriesRef>>,
-    /// Label sets of series that are not known, by their place in the slice.
+    /// Label sets of series that are not known, by their index in the slice.
     pub(super) fresh: Vec<(usize, LabelSet<'a>)>,
     /// Labels that cannot be kept, in the order of the series.
     pub(super) invalid: Vec<Invalid>,
@@ -31,7 +31,7 @@ pub(super) struct Slice<'a> {
 
 /// Metadata that came with a series for the first time in a request.
 pub(super) struct SeriesMetadata {
-    /// The place of the series in its slice.
+    /// The index of the series in its slice.
     pub(super) at: usize,
     /// Of its texts.
     pub(super) bytes: usize,

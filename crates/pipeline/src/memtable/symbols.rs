@@ -10,7 +10,7 @@ use super::series::{shrink_table, shrink_vec};
 /// A string of [`Symbols`].
 pub(super) type Symbol = u32;
 
-/// Bytes that a text takes besides itself and its entry: header, table slot, and the place in a view.
+/// Bytes that a text takes besides itself and its entry: header, table slot, and the entry in a view.
 const PER_TEXT: usize = 24 + size_of::<Arc<str>>();
 
 #[derive(Debug)]

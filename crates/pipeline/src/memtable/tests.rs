@@ -250,7 +250,7 @@ fn series_that_are_forgotten_in_the_middle_of_a_request_are_looked_up_anew() {
     impl super::IndexAccess for Forgetful<'_> {
         fn with<T>(&mut self, work: impl FnOnce(&mut Index) -> T) -> T {
             let result = work(self.0);
-            // Another request takes the places of all labels that are free.
+            // Another request takes the symbols of all labels that are free.
             self.0.series.forget_unused(|_| false);
             self.1 += 1;
             resolved(self.0, Protocol::V1, &many(self.1, 3));
@@ -379,7 +379,7 @@ fn forgotten_series_give_their_memory_back() {
         assert!(index.heap_bytes() < full - 1000 * 20, "{} of {full} bytes", index.heap_bytes());
         for round in 1..20 {
             drop(resolved(&mut index, protocol, &many(round, 1000)));
-            assert_eq!(index.series.bound(), 1000, "places are used again");
+            assert_eq!(index.series.bound(), 1000, "indices are used again");
             // Later names have a digit more.
             assert!(index.heap_bytes() <= full + 2_000, "{} bytes after churn, {full} before", index.heap_bytes());
             forget(&mut index);
@@ -406,7 +406,7 @@ fn a_flood_of_series_leaves_nothing_behind() {
     forget(&mut index);
     assert_eq!((index.series.len(), index.series.bound()), (3, 3));
     assert!(index.heap_bytes() < 2 * few, "{} bytes, {few} before, {full} with all", index.heap_bytes());
-    // Places from the beginning are used first, so that the end becomes free again.
+    // Indices from the beginning are used first, so that the end becomes free again.
     drop(resolved(&mut index, Protocol::V1, &many(3, 5)));
     let kept = resolved(&mut index, Protocol::V1, &many(4, 1)).samples[0].0;
     for _ in 0..2 {

@@ -15,7 +15,7 @@ pub struct SeriesView {
 }
 
 impl SeriesView {
-    /// One of the series, by its place in [`Self::iter`].
+    /// One of the series, by its index in [`Self::iter`].
     pub fn get(&self, at: usize) -> Option<(SeriesRef, Labels<'_>)> {
         self.series.get(at).map(|(index, symbols)| (*index, Labels { texts: &self.texts, symbols }))
     }

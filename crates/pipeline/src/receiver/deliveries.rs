@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn fewer_places_than_senders_go_to_those_that_delivered_last() {
+    fn with_a_limit_those_that_delivered_last_are_listed() {
         let mut marks = Marks::default();
         for (now, sender) in ["a", "b", "c", "b"].into_iter().enumerate() {
             let address = [10, 0, 0, u8::try_from(now).unwrap()];

@@ -122,9 +122,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(Location::at(directory.path()).unwrap()).unwrap();
         let records = Records::<Horizon>::about(&store, &OWN.to_string());
-        let place = directory.path().join("_promarchive/horizon").join(OWN.to_string());
-        std::fs::create_dir_all(&place).unwrap();
-        std::fs::write(place.join("00000000000000000004.json"), "not whole").unwrap();
+        let path = directory.path().join("_promarchive/horizon").join(OWN.to_string());
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::write(path.join("00000000000000000004.json"), "not whole").unwrap();
         for (process, now) in [(0, 10), (1, RENEW_MS)] {
             let mut record = HorizonRecord::new(&store, OWN);
             for position in [7, 8] {
@@ -135,7 +135,7 @@ mod tests {
                 (newest.number, newest.record),
                 (5 + process, Horizon { from: from(7), expires: now + VALID_MS })
             );
-            assert_eq!(std::fs::read_dir(&place).unwrap().count(), 1);
+            assert_eq!(std::fs::read_dir(&path).unwrap().count(), 1);
         }
     }
 }

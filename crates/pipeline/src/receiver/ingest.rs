@@ -109,7 +109,7 @@ pub(super) struct Open {
 struct Shared {
     open: OnceLock<Open>,
     limits: Limits,
-    /// Places to work on requests.
+    /// Permits to work on requests.
     workers: Budget,
     /// What senders have taken until the next flush.
     taken: Arc<Taken>,
@@ -284,7 +284,7 @@ impl Ingest {
         })
     }
 
-    /// Works on a request, once its sender has a place for it: those that wait do not stand before the requests of others.
+    /// Works on a request, once its sender has a permit for it: those that wait do not stand before the requests of others.
     async fn accept(
         &self,
         open: &Open,
@@ -293,15 +293,15 @@ impl Ingest {
         body: Bytes,
     ) -> Result<Accepted, WriteError> {
         let decoded = snap::raw::decompress_len(&body).unwrap_or(0);
-        let place = self.shared.workers.take(sender, 1, PATIENCE).await;
-        let place = place.ok_or_else(|| Self::unavailable("too many requests of this sender are in progress"))?;
+        let permit = self.shared.workers.take(sender, 1, PATIENCE).await;
+        let permit = permit.ok_or_else(|| Self::unavailable("too many requests of this sender are in progress"))?;
         if body.len() < LARGE_BODY && decoded < LARGE_DECODED {
             return self.accept_now(&open.core, sender, protocol, body);
         }
         let (handle, core, sender) = (self.clone(), open.core.clone(), sender.clone());
         let work = tokio::task::spawn_blocking(move || {
             let accepted = handle.accept_now(&core, &sender, protocol, body);
-            drop(place);
+            drop(permit);
             accepted
         });
         work.await.map_err(|e| Self::unavailable(e.to_string()))?

@@ -1,8 +1,8 @@
-//! What a flush writes: the memtable's rows, each place once.
+//! What a flush writes: the memtable's rows, each key once.
 //!
-//! Rows that claim the same place resolve by [`crate::memtable::sample_rank`], within the memtable and against what the horizon says the
-//! last flushes wrote. A row that a table holds already is dropped. A row that beats one in a table supersedes it: the file is written again.
-//! Pure: the same memtable and horizon give the same result.
+//! Of rows with the same key, the one of the highest rank wins ([`crate::memtable::sample_rank`]), within the memtable and against what the
+//! horizon says the last flushes wrote. A row that a table holds already is dropped. A row that beats one in a table supersedes it: the file is
+//! written again. Pure: the same memtable and horizon give the same result.
 //!
 //! Samples are packed in a few bytes each, and a series may have tens of millions. They are never unpacked all at once: runs are read against
 //! runs, each from its beginning to its end.
@@ -26,7 +26,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::memtable::{ExemplarRow, FlushId, Generation, Horizon, Memtable, SeriesRef, SortedRun};
 
-/// A histogram with its place in the total order.
+/// A histogram with its rank.
 type Ranked<'a> = (HistogramRank, &'a Histogram);
 
 /// Rows to write, sorted by series, then by time.
@@ -40,11 +40,11 @@ pub struct Settled {
     pub exemplars: Vec<ExemplarRow>,
     /// Metadata, sorted by day and metric.
     pub metadata: Vec<MetadataRow>,
-    /// Rows that take the place of rows in tables, by the flush that wrote those.
+    /// Rows that supersede rows in tables, by the flush that wrote those.
     pub superseding: BTreeMap<FlushId, Superseding>,
     /// Rows dropped because the same row is there.
     pub duplicates: u64,
-    /// Rows that claimed a place with another content.
+    /// Rows whose key another row has with another content.
     pub conflicts: u64,
 }
 
@@ -82,11 +82,11 @@ impl Settled {
 
     /// What the horizon is to remember of it. Rows that `moved` tells of are in the files of this flush.
     pub fn generation(&self, flush: FlushId, committed_at: i64, moved: impl Moved) -> Generation {
-        let place =
+        let ranked =
             |(series, histogram): &(SeriesRef, Histogram)| ((*series, histogram.timestamp), histogram_rank(histogram));
         let mut generation = Generation {
             samples: self.samples.clone(),
-            histograms: self.histograms.iter().map(place).collect(),
+            histograms: self.histograms.iter().map(ranked).collect(),
             exemplars: self.exemplars.iter().map(|row| (row.series, exemplar_hash(row))).collect(),
             ..Generation::new(flush, committed_at)
         };
@@ -95,7 +95,7 @@ impl Settled {
             let samples = rows.samples.iter().filter(|(_, run)| is_moved(Table::SAMPLES, run.bounds().0)).cloned();
             generation.samples.extend(samples);
             let histograms = rows.histograms.iter().filter(|(_, row)| is_moved(Table::HISTOGRAMS, row.timestamp));
-            generation.histograms.extend(histograms.map(place));
+            generation.histograms.extend(histograms.map(ranked));
         }
         generation.samples.sort_by_key(|&(series, _)| series);
         generation
@@ -111,9 +111,9 @@ impl Settled {
     fn histograms(&mut self, rows: &[(SeriesRef, Histogram)], horizon: &Horizon) {
         let mut best: BTreeMap<(SeriesRef, i64), Ranked<'_>> = BTreeMap::new();
         for (series, histogram) in rows {
-            let (place, rank) = ((*series, histogram.timestamp), histogram_rank(histogram));
-            let Some(there) = best.get_mut(&place) else {
-                best.insert(place, (rank, histogram));
+            let (key, rank) = ((*series, histogram.timestamp), histogram_rank(histogram));
+            let Some(there) = best.get_mut(&key) else {
+                best.insert(key, (rank, histogram));
                 continue;
             };
             self.count(there.0 == rank);
@@ -121,16 +121,16 @@ impl Settled {
                 *there = (rank, histogram);
             }
         }
-        for (place, (rank, histogram)) in best {
-            let mut near = horizon.generations_near((place.1, place.1));
-            let written = near.find_map(|generation| Some((generation, *generation.histograms.get(&place)?)));
+        for (key, (rank, histogram)) in best {
+            let mut near = horizon.generations_near((key.1, key.1));
+            let written = near.find_map(|generation| Some((generation, *generation.histograms.get(&key)?)));
             match written {
-                None => self.histograms.push((place.0, histogram.clone())),
+                None => self.histograms.push((key.0, histogram.clone())),
                 Some((generation, old)) => {
                     self.count(old == rank);
                     if rank > old {
                         let superseding = self.superseding.entry(generation.flush).or_default();
-                        superseding.histograms.push((place.0, histogram.clone()));
+                        superseding.histograms.push((key.0, histogram.clone()));
                     }
                 }
             }

@@ -19,7 +19,7 @@ pub struct Plan {
     order: Vec<usize>,
 }
 
-/// What of a day is to be written: the places in the plan's order of the series that have rows in it.
+/// What of a day is to be written: the indices in the plan's order of the series that have rows in it.
 #[derive(Clone, Debug, Default)]
 pub struct FilePlan {
     series: Vec<usize>,
@@ -52,16 +52,16 @@ impl Plan {
         dates: impl Fn(&T) -> D,
     ) -> BTreeMap<Date, FilePlan> {
         let mut files: BTreeMap<Date, FilePlan> = BTreeMap::new();
-        for place in 0..self.order.len() {
-            let Some((series, _)) = self.series(place) else { continue };
+        for index in 0..self.order.len() {
+            let Some((series, _)) = self.series(index) else { continue };
             let days: BTreeSet<Date> = rows_of(rows, series).iter().flat_map(&dates).collect();
-            days.into_iter().for_each(|day| files.entry(day).or_default().series.push(place));
+            days.into_iter().for_each(|day| files.entry(day).or_default().series.push(index));
         }
         files
     }
 
-    pub(super) fn series(&self, place: usize) -> Option<(SeriesRef, Labels<'_>)> {
-        self.view.get(*self.order.get(place)?)
+    pub(super) fn series(&self, index: usize) -> Option<(SeriesRef, Labels<'_>)> {
+        self.view.get(*self.order.get(index)?)
     }
 
     /// A file of a table and a day, and what did not fit into it.
@@ -75,9 +75,9 @@ impl Plan {
     ) -> Result<(EncodedFile, Option<FilePlan>), EncodeError> {
         let mut file = FileEncoder::new(table, label_columns, origin)?;
         let settled = &self.settled;
-        let mut places = plan.series.iter();
-        for &place in places.by_ref() {
-            let Some((series, labels)) = self.series(place) else { continue };
+        let mut indices = plan.series.iter();
+        for &index in indices.by_ref() {
+            let Some((series, labels)) = self.series(index) else { continue };
             file.series(labels)?;
             match table.raw() {
                 Some(Raw::Samples) => {
@@ -99,11 +99,11 @@ impl Plan {
             let mut rows = settled.metadata.iter().filter(|row| Date::of(row.received_at) == date);
             rows.try_for_each(|row| file.metadata(row))?;
         }
-        let rest = places.as_slice();
+        let rest = indices.as_slice();
         Ok((file.finish()?, (!rest.is_empty()).then(|| FilePlan { series: rest.to_vec() })))
     }
 
-    /// The days on which committed rows are superseded: the flushes that wrote those, and the places of the series.
+    /// The days on which committed rows are superseded: the flushes that wrote those, and the indices of the series.
     pub(super) fn superseding_days(&self, table: Table) -> BTreeMap<Date, (Vec<FlushId>, Vec<usize>)> {
         let mut days: BTreeMap<Date, (Vec<FlushId>, Vec<usize>)> = BTreeMap::new();
         for (flush, rows) in &self.settled.superseding {

@@ -1,4 +1,4 @@
-//! Rows that take the place of rows which one flush wrote, and what the horizon then remembers of that flush.
+//! Rows that supersede rows which one flush wrote, and what the horizon then remembers of that flush.
 
 use promarchive_archive::schema::Table;
 use promarchive_model::{Date, Histogram, histogram_rank};
@@ -8,7 +8,7 @@ use super::in_order::find;
 use super::plan::rows_of;
 use crate::memtable::{Generation, SampleRun, SeriesRef, SortedRun};
 
-/// Rows that take the place of rows which one flush wrote, sorted by series, then by time.
+/// Rows that supersede rows which one flush wrote, sorted by series, then by time.
 #[derive(Clone, Debug, Default)]
 pub struct Superseding {
     /// Float samples; each run is of one day.
@@ -33,18 +33,18 @@ impl Superseding {
             stays
         });
         for (series, histogram) in &self.histograms {
-            let place = (*series, histogram.timestamp);
+            let key = (*series, histogram.timestamp);
             if is_moved(Table::HISTOGRAMS, histogram.timestamp) {
-                changed.histograms.remove(&place);
+                changed.histograms.remove(&key);
             } else {
-                changed.histograms.insert(place, histogram_rank(histogram));
+                changed.histograms.insert(key, histogram_rank(histogram));
             }
         }
         changed
     }
 }
 
-/// A run with the samples of `new` in the place of those of the same time, or without these if they have moved; none if nothing is left.
+/// A run with the samples of `new` instead of those of the same time, or without these if they have moved; none if nothing is left.
 fn replace(run: &SortedRun, new: &[(SeriesRef, SortedRun)], is_moved: impl Fn(i64) -> bool) -> Option<SortedRun> {
     let mut new = new.iter().flat_map(|(_, run)| run.iter()).peekable();
     let mut replaced = SampleRun::default();

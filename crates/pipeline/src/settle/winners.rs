@@ -21,7 +21,7 @@ const PIECE_ROWS: usize = 64 * 1024;
 /// The same, bytes of label sets.
 const PIECE_LABEL_BYTES: usize = 8 * 1024 * 1024;
 
-/// Winning rows, and which of them have taken their place.
+/// Winning rows, and which of them have replaced a row of a file.
 #[derive(Debug)]
 pub struct Winners {
     plan: Arc<Plan>,
@@ -29,9 +29,9 @@ pub struct Winners {
     date: Date,
     label_columns: LabelColumns,
     flushes: Vec<FlushId>,
-    /// Places in the plan's order of the series that have rows.
+    /// Indices in the plan's order of the series that have rows.
     series: Vec<usize>,
-    /// By flush, of each row in the order of files, whether it has taken the place of one in a file.
+    /// By flush, of each row in the order of files, whether it has replaced one in a file.
     used: Vec<Marks>,
 }
 
@@ -58,7 +58,7 @@ impl Row<'_> {
     }
 }
 
-/// Which row: the place of its flush, and its number among the rows for that flush.
+/// Which row: the index of its flush, and its number among the rows for that flush.
 type RowNumber = (usize, usize);
 
 impl Winners {
@@ -127,7 +127,7 @@ impl Winners {
         piece.lay_beside(rewriter, used)
     }
 
-    /// How many rows have taken their place.
+    /// How many rows have replaced one.
     pub fn used(&self) -> u64 {
         self.used.iter().map(Marks::count).sum()
     }
@@ -137,7 +137,7 @@ impl Winners {
         self.flushes.iter().zip(&self.used).filter(|(_, used)| used.count() == 0).map(|(&flush, _)| flush).collect()
     }
 
-    /// The rows that have found no place, from a series on, as a file of this origin, and the series at which the next file begins; none if all have.
+    /// The rows that have replaced none, from a series on, as a file of this origin, and the series at which the next file begins; none if all have.
     pub fn rest(&self, origin: &Origin, from: usize) -> Result<Option<(EncodedFile, usize)>, EncodeError> {
         let left = self.series_rows().enumerate().skip(from).filter(|(_, rows)| !rows.are_used(&self.used));
         let mut file: Option<FileEncoder> = None;
@@ -161,7 +161,7 @@ impl Winners {
     /// The series that have rows, in the order of files, with the numbers of their rows.
     fn series_rows(&self) -> impl Iterator<Item = SeriesRows<'_>> {
         let mut next = vec![0_usize; self.flushes.len()];
-        self.series.iter().filter_map(|&place| self.plan.series(place)).map(move |(series, labels)| {
+        self.series.iter().filter_map(|&index| self.plan.series(index)).map(move |(series, labels)| {
             let numbers = next.iter_mut().zip(&self.flushes).map(|(next, flush)| {
                 let first = *next;
                 *next += self.count(flush, series);
@@ -221,7 +221,7 @@ struct SeriesRows<'a> {
 }
 
 impl SeriesRows<'_> {
-    /// Whether all have taken their place.
+    /// Whether all have replaced one.
     fn are_used(&self, used: &[Marks]) -> bool {
         used.iter().zip(&self.numbers).all(|(used, rows)| rows.clone().all(|row| used.has(row)))
     }

@@ -2,7 +2,7 @@
 //!
 //! No certificate is ever read back: what has to be known of it stands beside it.
 //!
-//! A new authority does not take the place of the present one at once: senders must know it before the receiver shows a certificate
+//! A new authority does not replace the present one at once: senders must know it before the receiver shows a certificate
 //! of it. So there are three steps. Each is what the Secret holds, and each one ends by a proof:
 //!
 //! ```text

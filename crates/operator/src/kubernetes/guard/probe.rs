@@ -112,8 +112,8 @@ impl Probe {
             Patch::Apply(_) => PatchParams::apply(FIELD_MANAGER),
             _ => patch_params(),
         };
-        let place = (self.namespace.as_str(), self.name.as_str());
-        let answer = caches.patch(self.source, place, &params.dry_run(), &self.patch).await;
+        let named = (self.namespace.as_str(), self.name.as_str());
+        let answer = caches.patch(self.source, named, &params.dry_run(), &self.patch).await;
         verdict(self.policy, answer.map(drop))
     }
 }

@@ -10,7 +10,7 @@ use super::Key;
 
 struct Namespace<'a, K> {
     running: usize,
-    /// Each with its place among all that are due.
+    /// Each with its index among all that are due.
     due: VecDeque<(usize, &'a K)>,
 }
 
@@ -27,8 +27,8 @@ pub(super) fn turns<'a, K: Key>(
     workers: usize,
 ) -> Vec<K> {
     let mut namespaces: BTreeMap<&str, Namespace<'_, K>> = BTreeMap::new();
-    for (place, key) in due.into_iter().enumerate() {
-        namespaces.entry(key.namespace()).or_default().due.push_back((place, key));
+    for (index, key) in due.into_iter().enumerate() {
+        namespaces.entry(key.namespace()).or_default().due.push_back((index, key));
     }
     let mut free = workers;
     for key in running {

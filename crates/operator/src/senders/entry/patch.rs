@@ -17,9 +17,9 @@ pub fn json_patch(plan: &Plan, resource_version: &str, is_absent: bool) -> Vec<V
         patch.push(json!({"op": "add", "path": "/spec/remoteWrite", "value": []}));
     }
     // From the back, so that the positions before are still those that were found; then what is added.
-    let (added, placed): (Vec<_>, Vec<_>) =
+    let (added, others): (Vec<_>, Vec<_>) =
         plan.operations.iter().partition(|operation| matches!(operation, Operation::Add(_)));
-    patch.extend(placed.into_iter().rev().chain(added).map(|operation| match operation {
+    patch.extend(others.into_iter().rev().chain(added).map(|operation| match operation {
         Operation::Add(value) => json!({"op": "add", "path": "/spec/remoteWrite/-", "value": value}),
         Operation::Replace(at, value) => {
             json!({"op": "replace", "path": format!("/spec/remoteWrite/{at}"), "value": value})

@@ -15,9 +15,9 @@ use crate::names::{ArchiveName, EntryName};
 pub enum Operation {
     /// The value goes to the end.
     Add(Value),
-    /// The value takes this place.
+    /// The value replaces what is at this position.
     Replace(usize, Value),
-    /// This place goes.
+    /// What is at this position goes.
     Remove(usize),
 }
 
@@ -118,7 +118,7 @@ pub fn is_sent_to(found: &[Value], archive: &ArchiveName, from: &str) -> bool {
 struct Ours<'a> {
     /// By name, the first one that has it.
     first: BTreeMap<EntryName, (usize, &'a Value)>,
-    /// Places of the others, with which Prometheus loads nothing.
+    /// Positions of the others, with which Prometheus loads nothing.
     repeated: Vec<usize>,
 }
 

@@ -137,7 +137,7 @@ impl Horizon {
         }
     }
 
-    /// Puts changed generations in the place of those of the same flush. One of which no row is left is none.
+    /// Puts changed generations instead of those of the same flush. One of which no row is left is none.
     pub fn replace(&mut self, changed: Vec<Generation>) {
         for generation in changed {
             if let Some(slot) = self.generations.iter_mut().find(|slot| slot.generation.flush == generation.flush) {

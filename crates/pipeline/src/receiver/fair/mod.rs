@@ -2,7 +2,7 @@
 //!
 //! | what | rule | where |
 //! |---|---|---|
-//! | memory of requests in flight, places to decode large ones | half of it, or one request | [`Budget`] |
+//! | memory of requests in flight, permits to decode large ones | half of it, or one request | [`Budget`] |
 //! | the queue to the WAL | senders take turns | [`queue`] |
 //! | WAL and memory until the next flush | the last tenth is for those who hold less than half | [`Holdings`] |
 //! | what the last flushes wrote | who takes more than its share of half of memory gives back | [`crate::memtable::Horizon::surplus`] |

@@ -9,7 +9,7 @@ use promarchive_archive::schema::Table;
 use promarchive_model::{Date, MetadataRow, SeriesLabels, WriterId, parse_labels_text};
 use promarchive_wire::MetricKind;
 
-use super::rows::{Content, Place};
+use super::rows::{Content, Key};
 use super::tables::{Flush, label_columns};
 
 /// Files of one table and one day that can be merged, and what the merged file says of its origin.
@@ -75,45 +75,45 @@ fn merged_origin(files: &[DataFile]) -> Origin {
     Origin::Merge { level, flushes: flushes.into_iter().collect() }
 }
 
-/// Rows by place, each with the flush that wrote it. Of several contents of a place the greatest stays.
+/// Rows by key, each with the flush that wrote it. Of several contents of a key the greatest stays.
 #[derive(Default)]
-pub(super) struct Merged(BTreeMap<Place, (Flush, Content)>);
+pub(super) struct Merged(BTreeMap<Key, (Flush, Content)>);
 
 impl Merged {
-    pub(super) fn add(&mut self, place: Place, flush: Flush, content: Content) {
-        match self.0.get_mut(&place) {
+    pub(super) fn add(&mut self, key: Key, flush: Flush, content: Content) {
+        match self.0.get_mut(&key) {
             Some(there) if there.1.order(&content).is_lt() => *there = (flush, content),
             Some(_) => {}
-            None => drop(self.0.insert(place, (flush, content))),
+            None => drop(self.0.insert(key, (flush, content))),
         }
     }
 
     /// The flush of each row.
-    pub(super) fn flushes(&self) -> BTreeMap<Place, Flush> {
-        self.0.iter().map(|(place, (flush, _))| (place.clone(), *flush)).collect()
+    pub(super) fn flushes(&self) -> BTreeMap<Key, Flush> {
+        self.0.iter().map(|(key, (flush, _))| (key.clone(), *flush)).collect()
     }
 
     /// The rows as a file.
     pub(super) fn encode(&self, table: Table, origin: &Origin) -> EncodedFile {
         let mut file = FileEncoder::new(table, &label_columns(), origin).unwrap();
         let mut last = None;
-        for (place, (_, content)) in &self.0 {
-            if let Place::Sample(series, _) | Place::Histogram(series, _) | Place::Exemplar(series, ..) = place
+        for (key, (_, content)) in &self.0 {
+            if let Key::Sample(series, _) | Key::Histogram(series, _) | Key::Exemplar(series, ..) = key
                 && last.replace(series) != Some(series)
             {
                 let pairs = parse_labels_text(&series.1).unwrap();
                 file.series(Labels { metric: &series.0, pairs: &pairs }).unwrap();
             }
-            match (place, content) {
-                (Place::Sample(..), Content::Sample(sample)) => file.sample(*sample),
-                (Place::Histogram(..), Content::Histogram(histogram)) => file.histogram(histogram),
-                (Place::Exemplar(_, timestamp, value, own), _) => file.exemplar(*timestamp, *value, own),
-                (Place::Metadata(_, metric, kind, unit, help), &Content::Metadata(received_at)) => {
+            match (key, content) {
+                (Key::Sample(..), Content::Sample(sample)) => file.sample(*sample),
+                (Key::Histogram(..), Content::Histogram(histogram)) => file.histogram(histogram),
+                (Key::Exemplar(_, timestamp, value, own), _) => file.exemplar(*timestamp, *value, own),
+                (Key::Metadata(_, metric, kind, unit, help), &Content::Metadata(received_at)) => {
                     let kind = MetricKind::ALL.into_iter().find(|known| known.as_str() == kind).unwrap().as_str();
                     let [metric, unit, help] = [metric, unit, help].map(Clone::clone);
                     file.metadata(&MetadataRow { metric, kind, unit, help, received_at })
                 }
-                _ => panic!("{place:?} is {content:?}"),
+                _ => panic!("{key:?} is {content:?}"),
             }
             .unwrap();
         }

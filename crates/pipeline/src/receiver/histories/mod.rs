@@ -1,6 +1,6 @@
 //! Random histories of the write path, on disks that forget and stores that fail, held against a plain map of what was promised.
 //!
-//! Acknowledged is durable; every place stands exactly once, with the winning content, for every reader at every moment; what was not
+//! Acknowledged is durable; every key stands exactly once, with the winning content, for every reader at every moment; what was not
 //! acknowledged stands at most once; nothing else is there. Beyond the horizon a row that is sent again may stand twice: the model
 //! knows from when on.
 
@@ -30,7 +30,7 @@ use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use self::merging::merges;
 use self::others::Others;
 use self::request::{Request, request};
-use self::rows::Place;
+use self::rows::Key;
 use self::seeds::seeds;
 use self::world::{FlushStep, Lie, Restart, Setup, Step, WALS, World};
 
@@ -343,7 +343,7 @@ fn of_samples(change: Others) -> Step {
 /// The values of all samples at a time, sorted.
 fn values(world: &mut World, timestamp: i64) -> Vec<f64> {
     let rows = world.contents().unwrap().rows.into_iter();
-    let rows = rows.filter(|(place, _)| matches!(place, Place::Sample(_, at) if *at == timestamp));
+    let rows = rows.filter(|(key, _)| matches!(key, Key::Sample(_, at) if *at == timestamp));
     let mut values: Vec<f64> = rows.flat_map(|(_, rows)| rows).filter_map(|(_, content)| content.value()).collect();
     values.sort_by(f64::total_cmp);
     values

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use promarchive_archive::commit::MIN_GENERATIONS;
 
 use super::ensure;
-use super::rows::{Content, Place};
+use super::rows::{Content, Key};
 use super::tables::{Contents, Flush};
 
 /// A moment in a history, as it counts for the horizon.
@@ -43,14 +43,14 @@ struct Seen {
 
 /// All rows that were ever sent, and all flushes that were seen to write.
 pub(super) struct Model {
-    sent: BTreeMap<Place, Vec<Sending>>,
+    sent: BTreeMap<Key, Vec<Sending>>,
     serial: u64,
     /// Flushes in the order in which they came to the tables.
     flushes: Vec<Seen>,
     /// How long the horizon reaches back.
     keep: i64,
-    /// Places whose row another program has taken into a file of its own.
-    excused: BTreeSet<Place>,
+    /// Keys whose row another program has taken into a file of its own.
+    excused: BTreeSet<Key>,
     /// Flushes before this one were dropped from the horizon because memory was short.
     relieved_before: usize,
 }
@@ -76,11 +76,11 @@ impl Model {
     }
 
     /// Rows may come to the tables from this moment on.
-    pub(super) fn send(&mut self, rows: Vec<(Place, Content)>, wal: usize, moment: Moment) {
-        for (place, content) in rows {
+    pub(super) fn send(&mut self, rows: Vec<(Key, Content)>, wal: usize, moment: Moment) {
+        for (key, content) in rows {
             let sending =
                 Sending { content, serial: self.serial, wal, acknowledged: false, owed: false, moments: vec![moment] };
-            self.sent.entry(place).or_default().push(sending);
+            self.sent.entry(key).or_default().push(sending);
         }
         self.serial += 1;
     }
@@ -109,9 +109,9 @@ impl Model {
         self.sendings().filter(|sending| sending.wal == wal).for_each(|sending| sending.moments.push(now));
     }
 
-    /// Another program holds the rows of these places: nobody remembers them for us.
-    pub(super) fn excuse(&mut self, places: impl Iterator<Item = Place>) {
-        self.excused.extend(places);
+    /// Another program holds the rows of these keys: nobody remembers them for us.
+    pub(super) fn excuse(&mut self, keys: impl Iterator<Item = Key>) {
+        self.excused.extend(keys);
     }
 
     /// All rows are in files of ours again, each once.
@@ -148,39 +148,36 @@ impl Model {
                 self.flushes.push(Seen { flush, time });
             }
         }
-        for (place, sendings) in &self.sent {
-            let rows = contents.rows.get(place).map_or(&[][..], Vec::as_slice);
+        for (key, sendings) in &self.sent {
+            let rows = contents.rows.get(key).map_or(&[][..], Vec::as_slice);
             let greatest = rows.iter().map(|(_, content)| content).max_by(|a, b| a.order(b));
             for owed in sendings.iter().filter(|sending| sending.owed) {
                 let Some(greatest) = greatest else {
-                    return Err(format!("acknowledged and lost: {place:?} {:?}", owed.content));
+                    return Err(format!("acknowledged and lost: {key:?} {:?}", owed.content));
                 };
                 let order = greatest.order(&owed.content);
-                ensure!(order != Ordering::Less, "{place:?} is {greatest:?}, and {:?} was acknowledged", owed.content);
+                ensure!(order != Ordering::Less, "{key:?} is {greatest:?}, and {:?} was acknowledged", owed.content);
             }
         }
-        for (place, rows) in &contents.rows {
-            let Some(sendings) = self.sent.get(place) else { return Err(format!("never sent: {place:?} {rows:?}")) };
+        for (key, rows) in &contents.rows {
+            let Some(sendings) = self.sent.get(key) else { return Err(format!("never sent: {key:?} {rows:?}")) };
             for (_, content) in rows {
-                ensure!(
-                    sendings.iter().any(|sending| sending.content == *content),
-                    "never sent: {place:?} {content:?}"
-                );
+                ensure!(sendings.iter().any(|sending| sending.content == *content), "never sent: {key:?} {content:?}");
             }
-            self.check_once(place, rows, sendings)?;
+            self.check_once(key, rows, sendings)?;
         }
         Ok(())
     }
 
-    /// A place may stand twice only because a row was sent again when the flush that had written the first was beyond the horizon.
-    fn check_once(&self, place: &Place, rows: &[(Flush, Content)], sendings: &[Sending]) -> Result<(), String> {
-        if self.excused.contains(place) {
+    /// A key may stand twice only because a row was sent again when the flush that had written the first was beyond the horizon.
+    fn check_once(&self, key: &Key, rows: &[(Flush, Content)], sendings: &[Sending]) -> Result<(), String> {
+        if self.excused.contains(key) {
             return Ok(());
         }
-        if matches!(place, Place::Metadata(..)) {
+        if matches!(key, Key::Metadata(..)) {
             // It is remembered by days, of which a WAL directory that comes back late may have missed more than are kept.
             let parked = sendings.iter().any(|sending| sending.moments.len() > 1);
-            ensure!(rows.len() == 1 || parked, "twice: {place:?} {rows:?}");
+            ensure!(rows.len() == 1 || parked, "twice: {key:?} {rows:?}");
             return Ok(());
         }
         let index = |flush: &Flush| self.flushes.iter().position(|known| known.flush == *flush).unwrap_or_default();
@@ -193,7 +190,7 @@ impl Model {
             let excused = sendings.iter().flat_map(|sending| &sending.moments).any(excuses);
             ensure!(
                 first != second && excused,
-                "twice: {place:?} {rows:?}, by the flushes {flushes:?} of {:?}",
+                "twice: {key:?} {rows:?}, by the flushes {flushes:?} of {:?}",
                 self.flushes
             );
         }

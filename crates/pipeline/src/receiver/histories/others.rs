@@ -23,7 +23,7 @@ pub(super) enum Others {
     Append,
     /// It takes all such files out again.
     Delete,
-    /// It puts a file of its own, with the same rows, in the place of the n-th of ours.
+    /// It puts a file of its own, with the same rows, instead of the n-th of ours.
     Replace(usize),
 }
 
@@ -74,8 +74,8 @@ impl World {
         for file in files {
             let bytes = self.bytes(table, file)?;
             let rows = self.reader.rows(table, file, bytes)?;
-            for (place, flush, content) in self.reader.attributed(table, file, &rows)? {
-                merged.add(place.clone(), flush, content.clone());
+            for (key, flush, content) in self.reader.attributed(table, file, &rows)? {
+                merged.add(key.clone(), flush, content.clone());
             }
             for (flush, time) in self.reader.flushes(table, file) {
                 let first = flushes.entry(flush).or_insert(time);

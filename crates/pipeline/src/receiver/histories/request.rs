@@ -5,7 +5,7 @@ use promarchive_testkit::hand_made::{SentExemplar, SentMetadata, SentSeries, bod
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::rows::{Content, Place, STALE};
+use super::rows::{Content, Key, STALE};
 use crate::core::Terms;
 
 /// When histories begin: noon of a day in 2025.
@@ -254,7 +254,7 @@ impl Request {
     }
 
     /// The rows that must be kept when it is received at this time, and how many must be refused.
-    pub(super) fn rows(&self, received_at: i64) -> (Vec<(Place, Content)>, u64) {
+    pub(super) fn rows(&self, received_at: i64) -> (Vec<(Key, Content)>, u64) {
         let mut rows = Vec::new();
         let mut refused = 0;
         let start = |start: i64| if self.protocol == Protocol::V2 { start } else { 0 };
@@ -264,7 +264,7 @@ impl Request {
                 continue;
             };
             let series = || (metric.to_owned(), self.with_sender(labels));
-            let mut keep = |timestamp: i64, valid: bool, row: (Place, Content)| {
+            let mut keep = |timestamp: i64, valid: bool, row: (Key, Content)| {
                 if valid && !BAD_TIMESTAMPS.contains(&timestamp) && (!self.recent || timestamp >= RECENT) {
                     rows.push(row)
                 } else {
@@ -273,23 +273,23 @@ impl Request {
             };
             for &sample in &part.samples {
                 let sample = Sample { start_timestamp: start(sample.start_timestamp), ..sample };
-                keep(sample.timestamp, true, (Place::Sample(series(), sample.timestamp), Content::Sample(sample)));
+                keep(sample.timestamp, true, (Key::Sample(series(), sample.timestamp), Content::Sample(sample)));
             }
             for histogram in &part.histograms {
-                let place = Place::Histogram(series(), histogram.timestamp);
+                let key = Key::Histogram(series(), histogram.timestamp);
                 let kept = Histogram { start_timestamp: start(histogram.start_timestamp), ..histogram.clone() };
-                keep(histogram.timestamp, is_valid(histogram), (place, Content::Histogram(kept)));
+                keep(histogram.timestamp, is_valid(histogram), (key, Content::Histogram(kept)));
             }
             for SentExemplar { labels: own, timestamp, value } in &part.exemplars {
                 let own = if own.is_empty() { "{}" } else { r#"{"trace_id":"1"}"# };
-                let place = Place::Exemplar(series(), *timestamp, *value, own.to_owned());
-                keep(*timestamp, true, (place, Content::Exemplar));
+                let key = Key::Exemplar(series(), *timestamp, *value, own.to_owned());
+                keep(*timestamp, true, (key, Content::Exemplar));
             }
             if let Some(SentMetadata { kind, help, unit }) = part.metadata {
                 let kind = if kind == 1 { "counter" } else { "gauge" };
                 let day = received_at.div_euclid(DAY_MS);
                 let [metric, kind, unit, help] = [metric, kind, unit, help].map(str::to_owned);
-                rows.push((Place::Metadata(day, metric, kind, unit, help), Content::Metadata(received_at)));
+                rows.push((Key::Metadata(day, metric, kind, unit, help), Content::Metadata(received_at)));
             }
         }
         (rows, refused)

@@ -1,4 +1,4 @@
-//! Rows as the model knows them: a place that must stand once, and what may stand there.
+//! Rows as the model knows them: a key that must stand once, and what may stand under it.
 
 use std::cmp::Ordering;
 
@@ -10,7 +10,7 @@ pub(super) type Series = (String, String);
 
 /// What stands in a table at most once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Place {
+pub(super) enum Key {
     Sample(Series, i64),
     Histogram(Series, i64),
     /// With timestamp, value and its own labels: another value is another exemplar.
@@ -19,7 +19,7 @@ pub(super) enum Place {
     Metadata(i64, String, String, String, String),
 }
 
-/// What a row says beyond its place.
+/// What a row says beyond its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Content {
     Sample(Sample),
@@ -38,7 +38,7 @@ impl Content {
         if let Self::Sample(sample) = self { Some(f64::from_bits(sample.value)) } else { None }
     }
 
-    /// The total order of the contents of one place, stated again from its description, not from the code: the greatest stays.
+    /// The total order of the contents of one key, stated again from its description, not from the code: the greatest stays.
     pub(super) fn order(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Self::Sample(a), Self::Sample(b)) => {

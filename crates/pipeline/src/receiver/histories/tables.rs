@@ -16,7 +16,7 @@ use promarchive_model::{Date, WriterId, parse_labels_text};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::ensure;
-use super::rows::{Content, Place, Series};
+use super::rows::{Content, Key, Series};
 
 /// The archive's label columns.
 pub(super) const LABEL_COLUMNS: [&str; 2] = ["job", "namespace"];
@@ -27,19 +27,19 @@ pub(super) fn label_columns() -> LabelColumns {
 
 /// Which flush wrote a row.
 pub(super) type Flush = (WriterId, u64);
-pub(super) type Rows = Vec<(Place, Content)>;
+pub(super) type Rows = Vec<(Key, Content)>;
 
 /// All rows that the tables hold.
 #[derive(Default)]
 pub(super) struct Contents {
-    pub(super) rows: BTreeMap<Place, Vec<(Flush, Content)>>,
+    pub(super) rows: BTreeMap<Key, Vec<(Flush, Content)>>,
     /// The flushes that wrote rows of series, and when the first of them were committed.
     pub(super) flushes: BTreeMap<Flush, i64>,
 }
 
-/// What is known of a file whose rows come from several flushes, or that another program has put in the place of ours.
+/// What is known of a file whose rows come from several flushes, or that another program has put instead of ours.
 pub(super) struct Parts {
-    pub(super) rows: BTreeMap<Place, Flush>,
+    pub(super) rows: BTreeMap<Key, Flush>,
     /// All its flushes, and when the first rows of each were committed.
     pub(super) flushes: BTreeMap<Flush, i64>,
 }
@@ -74,8 +74,8 @@ impl Reader {
         bytes: Bytes,
     ) -> Result<(), String> {
         let rows = self.rows(table, file, bytes)?;
-        for (place, flush, content) in self.attributed(table, file, &rows)? {
-            contents.rows.entry(place.clone()).or_default().push((flush, content.clone()));
+        for (key, flush, content) in self.attributed(table, file, &rows)? {
+            contents.rows.entry(key.clone()).or_default().push((flush, content.clone()));
         }
         if table.has_series() {
             for (flush, time) in self.flushes(table, file) {
@@ -104,17 +104,17 @@ impl Reader {
         table: Table,
         file: &DataFile,
         rows: &'a Rows,
-    ) -> Result<Vec<(&'a Place, Flush, &'a Content)>, String> {
+    ) -> Result<Vec<(&'a Key, Flush, &'a Content)>, String> {
         let newest = file.origin.flushes().first().copied();
         if let Origin::Flush { writer, position } = file.origin {
             let named = DataFilePath::parse(&file.path).map(|path| (path.writer, path.position));
             ensure!(named == Some((writer, position)), "{}: its origin is {}", file.path, file.origin);
         }
         let parts = self.parts.get(&key_of(table, file));
-        let attribute = |(place, content): &'a (Place, Content)| {
-            let known = parts.and_then(|parts| parts.rows.get(place)).copied();
+        let attribute = |(key, content): &'a (Key, Content)| {
+            let known = parts.and_then(|parts| parts.rows.get(key)).copied();
             let flush = known.or(newest).ok_or_else(|| format!("{}: no flush is its origin", file.path))?;
-            Ok((place, flush, content))
+            Ok((key, flush, content))
         };
         rows.iter().map(attribute).collect()
     }
@@ -152,18 +152,18 @@ fn read_batch(
     let series = |metric: &str, labels: &str| (metric.to_owned(), labels.to_owned());
     match table.raw().unwrap() {
         Raw::Samples => for_each_sample(batch, |metric, labels, sample| {
-            rows.push((Place::Sample(series(metric, labels), sample.timestamp), Content::Sample(sample)));
+            rows.push((Key::Sample(series(metric, labels), sample.timestamp), Content::Sample(sample)));
         }),
         Raw::Histograms => for_each_histogram(batch, |metric, labels, histogram| {
-            rows.push((Place::Histogram(series(metric, labels), histogram.timestamp), Content::Histogram(histogram)));
+            rows.push((Key::Histogram(series(metric, labels), histogram.timestamp), Content::Histogram(histogram)));
         }),
         Raw::Exemplars => for_each_exemplar(batch, |metric, labels, timestamp, value, own| {
-            rows.push((Place::Exemplar(series(metric, labels), timestamp, value, own.to_owned()), Content::Exemplar));
+            rows.push((Key::Exemplar(series(metric, labels), timestamp, value, own.to_owned()), Content::Exemplar));
         }),
         Raw::Metadata => for_each_metadata(batch, |metric, kind, unit, help, received_at| {
             let [metric, kind, unit, help] = [metric, kind, unit, help].map(str::to_owned);
             let day = i64::from(Date::of(received_at).0);
-            rows.push((Place::Metadata(day, metric, kind, unit, help), Content::Metadata(received_at)));
+            rows.push((Key::Metadata(day, metric, kind, unit, help), Content::Metadata(received_at)));
         }),
     }
 }
@@ -187,30 +187,30 @@ fn check_keys(batch: &RecordBatch) -> Result<(), String> {
     Ok(())
 }
 
-fn series_and_time(row: &(Place, Content)) -> Option<(&Series, i64)> {
+fn series_and_time(row: &(Key, Content)) -> Option<(&Series, i64)> {
     match &row.0 {
-        Place::Sample(series, timestamp)
-        | Place::Histogram(series, timestamp)
-        | Place::Exemplar(series, timestamp, ..) => Some((series, *timestamp)),
-        Place::Metadata(..) => None,
+        Key::Sample(series, timestamp) | Key::Histogram(series, timestamp) | Key::Exemplar(series, timestamp, ..) => {
+            Some((series, *timestamp))
+        }
+        Key::Metadata(..) => None,
     }
 }
 
-fn timestamp(row: &(Place, Content)) -> i64 {
+fn timestamp(row: &(Key, Content)) -> i64 {
     match &row.1 {
         Content::Metadata(received_at) => *received_at,
         _ => series_and_time(row).map_or(0, |(_, timestamp)| timestamp),
     }
 }
 
-fn metric(row: &(Place, Content)) -> &str {
+fn metric(row: &(Key, Content)) -> &str {
     match &row.0 {
-        Place::Metadata(_, metric, ..) => metric,
-        Place::Sample((metric, _), _) | Place::Histogram((metric, _), _) | Place::Exemplar((metric, _), ..) => metric,
+        Key::Metadata(_, metric, ..) => metric,
+        Key::Sample((metric, _), _) | Key::Histogram((metric, _), _) | Key::Exemplar((metric, _), ..) => metric,
     }
 }
 
-/// Rows sort by the bytes of metric and labels, then by time; a place stands once in a file.
+/// Rows sort by the bytes of metric and labels, then by time; a key stands once in a file.
 fn check_order(rows: &Rows) -> Result<(), String> {
     for pair in rows.windows(2) {
         let sorted = match (series_and_time(&pair[0]), series_and_time(&pair[1])) {

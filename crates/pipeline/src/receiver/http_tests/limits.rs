@@ -174,7 +174,7 @@ async fn is_closed(stream: &mut TcpStream) -> bool {
 }
 
 #[tokio::test]
-async fn one_connection_too_many_takes_the_place_of_the_longest_idle_stranger() {
+async fn one_connection_too_many_takes_the_slot_of_the_longest_idle_stranger() {
     let mut settings = settings();
     (settings.max_connections, settings.max_connections_per_address) = (3, 3);
     let server = start(settings, Script::default()).await;

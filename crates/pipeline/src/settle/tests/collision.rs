@@ -48,7 +48,7 @@ fn series_of_one_id_do_not_merge() {
         let row = |metric: &String, (timestamp, value)| {
             (metric.clone(), "{}".to_owned(), Sample { timestamp, value, start_timestamp: 0 })
         };
-        let of = |metric, values: [u64; 2]| (1..).zip(values).map(move |place| row(metric, place));
+        let of = |metric, values: [u64; 2]| (1..).zip(values).map(move |sample| row(metric, sample));
         of(&a, of_a).chain(of(&b, of_b)).collect()
     };
     assert_eq!(decode(file.bytes.clone()), rows([10, 10], [20, 20]));

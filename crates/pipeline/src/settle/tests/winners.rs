@@ -1,4 +1,4 @@
-//! Superseding rows take their places in files, or come as files of their own; however many there are.
+//! Superseding rows replace rows of files, or come as files of their own; however many there are.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ fn sent(metric: &str, count: i64, first: i64, value: u64) -> promarchive_testkit
 
 /// More rows than are laid beside a file at once, of two series, for two flushes whose rows are in one file by now; a third series is in no file.
 #[test]
-fn many_winners_take_their_places() {
+fn many_winners_replace_rows() {
     // Files are read through it.
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _in_runtime = runtime.enter();
@@ -65,9 +65,9 @@ fn many_winners_take_their_places() {
     assert!(winners.rest(&Origin::Import, next).unwrap().is_none());
 }
 
-/// A flush writes several files of a day when there is much. Whichever comes first, each row finds its place in one of them.
+/// A flush writes several files of a day when there is much. Whichever comes first, each row replaces one in one of them.
 #[test]
-fn winners_find_their_places_in_several_files() {
+fn winners_replace_rows_of_several_files() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _in_runtime = runtime.enter();
     let (writer, position) = FLUSHES[0];

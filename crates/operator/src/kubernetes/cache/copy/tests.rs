@@ -36,7 +36,7 @@ fn fields_that_are_not_named_are_left_out_and_presence_is_told() {
 }
 
 #[test]
-fn entries_keep_their_places_and_only_ours_are_copied_in_full() {
+fn entries_keep_their_positions_and_only_ours_are_copied_in_full() {
     let ours = json!({"authorization": {"type": "Bearer"}, "name": "promarchive/n/lab/0a1b2c3d", "url": "https://r"});
     let from = json!([
         {"basicAuth": {"big": "x".repeat(5000)}, "name": "theirs", "url": "https://example.org", "queueConfig": {}},

@@ -31,7 +31,7 @@ pub(super) fn change(left: Option<(Table, DataFile)>, number: u64, chance: &Chan
 }
 
 /// A file of another program with the rows of one of ours.
-pub(super) fn in_place_of(old: &DataFile, number: u64) -> DataFile {
+pub(super) fn replacement_of(old: &DataFile, number: u64) -> DataFile {
     let path = format!("date={}/part-{number:05}-c001.snappy.parquet", old.date);
     DataFile { path, origin: Origin::Foreign, checksum: None, ..old.clone() }
 }
@@ -41,7 +41,7 @@ pub(super) fn no_table() -> LogError {
 }
 
 impl World {
-    /// Another program takes a version, or takes its file away again, or puts a file of its own in the place of one of ours.
+    /// Another program takes a version, or takes its file away again, or puts a file of its own instead of one of ours.
     pub(super) fn be_foreign(&mut self) -> Result<(), String> {
         if self.chance.percent(50) { self.replace_by_foreign() } else { self.add_foreign() }
     }
@@ -62,9 +62,9 @@ impl World {
         let bytes = self.runtime.block_on(root.read(&old.path)).map_err(|e| e.to_string())?;
         let rows = self.reader.rows(table, &old, bytes.clone())?;
         let attributed = self.reader.attributed(table, &old, &rows)?;
-        let rows: BTreeMap<_, _> = attributed.into_iter().map(|(place, flush, _)| (place.clone(), flush)).collect();
+        let rows: BTreeMap<_, _> = attributed.into_iter().map(|(key, flush, _)| (key.clone(), flush)).collect();
         self.ledger.excuse(rows.keys().cloned());
-        let new = in_place_of(&old, self.foreign_commits);
+        let new = replacement_of(&old, self.foreign_commits);
         self.reader.note_parts(table, &new, Parts { rows, flushes: self.reader.flushes(table, &old) });
         self.runtime.block_on(root.put(&new.path, bytes)).map_err(|e| e.to_string())?;
         let change = Commit { kind: CommitKind::Rewrite, add: vec![new], remove: vec![old], time: 0 };

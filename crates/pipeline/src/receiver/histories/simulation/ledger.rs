@@ -1,14 +1,14 @@
 //! What was promised: rows that were sent, acknowledged, owed to every reader.
 //!
-//! Histories here are shorter than the horizon reaches, so there is one excuse only for a place that stands twice: another program has put a
-//! file of its own in the place of ours.
+//! Histories here are shorter than the horizon reaches, so there is one excuse only for a key that stands twice: another program has put a
+//! file of its own instead of ours.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::receiver::histories::ensure;
-use crate::receiver::histories::rows::{Content, Place};
+use crate::receiver::histories::rows::{Content, Key};
 use crate::receiver::histories::tables::Contents;
 
 struct Sending {
@@ -22,14 +22,14 @@ struct Sending {
 
 #[derive(Default)]
 pub(super) struct Ledger {
-    sent: BTreeMap<Place, Vec<Sending>>,
+    sent: BTreeMap<Key, Vec<Sending>>,
     serial: u64,
     /// What readers have seen since the last power loss.
-    seen: BTreeSet<Place>,
+    seen: BTreeSet<Key>,
     /// Whether a clock was ever set back: metadata is remembered by days, and those of the future push out that of today.
     pub(super) set_back: bool,
-    /// Places of rows that are in a file of another program.
-    excused: BTreeSet<Place>,
+    /// Keys of rows that are in a file of another program.
+    excused: BTreeSet<Key>,
     /// Flushes that succeeded, by receiver.
     flushes: BTreeMap<usize, u64>,
 }
@@ -40,10 +40,10 @@ impl Ledger {
     }
 
     /// The rows of one request.
-    pub(super) fn send(&mut self, rows: Vec<(Place, Content)>, receiver: usize) {
-        for (place, content) in rows {
+    pub(super) fn send(&mut self, rows: Vec<(Key, Content)>, receiver: usize) {
+        for (key, content) in rows {
             let sending = Sending { content, serial: self.serial, receiver, acknowledged: false, owed: false };
-            self.sent.entry(place).or_default().push(sending);
+            self.sent.entry(key).or_default().push(sending);
         }
         self.serial += 1;
     }
@@ -74,8 +74,8 @@ impl Ledger {
     }
 
     /// These may stand twice from now on.
-    pub(super) fn excuse(&mut self, places: impl IntoIterator<Item = Place>) {
-        self.excused.extend(places);
+    pub(super) fn excuse(&mut self, keys: impl IntoIterator<Item = Key>) {
+        self.excused.extend(keys);
     }
 
     /// What was never synced may be gone, whoever has seen it.
@@ -84,26 +84,26 @@ impl Ledger {
     }
 
     pub(super) fn check(&mut self, contents: &Contents) -> Result<(), String> {
-        let gone = self.seen.iter().find(|place| !contents.rows.contains_key(place));
+        let gone = self.seen.iter().find(|key| !contents.rows.contains_key(key));
         ensure!(gone.is_none(), "seen, and gone: {gone:?}");
-        for (place, sendings) in &self.sent {
+        for (key, sendings) in &self.sent {
             for owed in sendings.iter().filter(|sending| sending.owed) {
-                let found = contents.rows.get(place).into_iter().flatten().map(|(_, content)| content);
+                let found = contents.rows.get(key).into_iter().flatten().map(|(_, content)| content);
                 let Some(found) = found.max_by(|a, b| a.order(b)) else {
-                    return Err(format!("acknowledged and lost: {place:?} {:?}", owed.content));
+                    return Err(format!("acknowledged and lost: {key:?} {:?}", owed.content));
                 };
                 let order = found.order(&owed.content);
-                ensure!(order != Ordering::Less, "{place:?} is {found:?}, and {:?} was acknowledged", owed.content);
+                ensure!(order != Ordering::Less, "{key:?} is {found:?}, and {:?} was acknowledged", owed.content);
             }
         }
-        for (place, rows) in &contents.rows {
-            let forgotten = self.set_back && matches!(place, Place::Metadata(..));
-            let excused = self.excused.contains(place);
-            ensure!(rows.len() == 1 || forgotten || excused, "twice: {place:?} {rows:?}");
-            let sendings = self.sent.get(place).map_or(&[][..], Vec::as_slice);
+        for (key, rows) in &contents.rows {
+            let forgotten = self.set_back && matches!(key, Key::Metadata(..));
+            let excused = self.excused.contains(key);
+            ensure!(rows.len() == 1 || forgotten || excused, "twice: {key:?} {rows:?}");
+            let sendings = self.sent.get(key).map_or(&[][..], Vec::as_slice);
             let sent = |content: &Content| sendings.iter().any(|sending| sending.content == *content);
             let strange = rows.iter().find(|(_, content)| !sent(content));
-            ensure!(strange.is_none(), "never sent, or refused: {place:?} {strange:?}");
+            ensure!(strange.is_none(), "never sent, or refused: {key:?} {strange:?}");
         }
         self.seen.extend(contents.rows.keys().cloned());
         Ok(())

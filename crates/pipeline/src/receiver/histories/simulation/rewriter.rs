@@ -70,14 +70,14 @@ impl Rewrite {
         Ok((add, old))
     }
 
-    /// Puts one file in the place of several.
+    /// Puts one file instead of several.
     async fn merge(&self, root: &Root, merge: Merge) -> Result<Swap, String> {
         let (mut merged, mut reader) = (Merged::default(), Reader::default());
         for file in &merge.files {
             let content = root.read(&file.path).await.map_err(text)?;
             let rows = reader.rows(self.table, file, content)?;
-            for (place, flush, content) in reader.attributed(self.table, file, &rows)? {
-                merged.add(place.clone(), flush, content.clone());
+            for (key, flush, content) in reader.attributed(self.table, file, &rows)? {
+                merged.add(key.clone(), flush, content.clone());
             }
         }
         let (path, modification_time) = (merge.path(self.entropy.next_u64()), merge.modification_time());

@@ -158,12 +158,12 @@ impl World {
         if !receiver.is_idle() {
             return self.go_on();
         }
-        let place = (&self.runtime, &self.schedule);
+        let tasks = (&self.runtime, &self.schedule);
         if receiver.core.is_some() {
-            receiver.flush(place, self.ledger.serial());
+            receiver.flush(tasks, self.ledger.serial());
             self.note(format!("{number} flushes"));
         } else {
-            receiver.open(place, &self.tables, &self.entropy, self.setup.lie);
+            receiver.open(tasks, &self.tables, &self.entropy, self.setup.lie);
             self.note(format!("{number} opens"));
         }
         self.settle()

@@ -1,6 +1,6 @@
 //! How large the program becomes that Prometheus makes of an expression, and how much it does with a text.
 //!
-//! Go goes through a text once, and looks at each place at the instructions at which the expression may be. Most expressions are at few
+//! Go goes through a text once, and looks at each position at the instructions at which the expression may be. Most expressions are at few
 //! of them: each instruction of `up|go_goroutines` is looked at once, however long the text is. After a `.*` it may be everywhere.
 
 use super::super::Fault;
@@ -8,7 +8,7 @@ use super::super::Fault;
 /// Most copies of one part, as in Go.
 pub(super) const MOST_REPETITIONS: u32 = 1_000;
 const MOST_INSTRUCTIONS: u32 = 10_000;
-/// Most places where a part may end that are counted one by one. With more of them, what follows may be everywhere.
+/// Most positions where a part may end that are counted one by one. With more of them, what follows may be everywhere.
 const MOST_ENDS: u32 = 16;
 const ANYWHERE: u32 = u32::MAX;
 /// As many groups double what a step costs: Go copies where they begin and end.
@@ -48,11 +48,11 @@ pub(super) struct Cost {
     instructions: u32,
     /// How often its innermost part is repeated by `{n,m}`.
     repeated: u32,
-    /// What is looked at if the part begins at one place: instructions that are looked at once,
+    /// What is looked at if the part begins at one position: instructions that are looked at once,
     once: u32,
-    /// and those that are looked at in every place of the text.
+    /// and those that are looked at in every position of the text.
     everywhere: u32,
-    /// Places where it may end if it begins at one place.
+    /// Positions where it may end if it begins at one position.
     ends: u32,
 }
 

@@ -1,4 +1,4 @@
-//! Who may be connected: so many in all, so many from one address. When all places are taken, the one that has waited longest for
+//! Who may be connected: so many in all, so many from one address. When all slots are taken, the one that has waited longest for
 //! a request is given up for the new one, so that no number of idle connections keeps a probe out.
 
 use std::collections::HashMap;
@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 /// Connections at a time.
-const PLACES: usize = 256;
+const SLOTS: usize = 256;
 /// Of these, from one address. The probes of a node and a few that scrape need less.
 const OF_ONE_ADDRESS: usize = 32;
 
-/// All places.
+/// All slots.
 #[derive(Clone, Debug)]
-pub(super) struct Places {
+pub(super) struct Slots {
     taken: Arc<Mutex<Taken>>,
     most: usize,
     most_of_one: usize,
@@ -35,17 +35,17 @@ struct Guest {
     give_up: Arc<Notify>,
 }
 
-/// One place. It is free again when this is dropped.
+/// One slot. It is free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Slot {
     taken: Arc<Mutex<Taken>>,
     number: u64,
     give_up: Arc<Notify>,
 }
 
-impl Default for Places {
+impl Default for Slots {
     fn default() -> Self {
-        Self { taken: Arc::default(), most: PLACES, most_of_one: OF_ONE_ADDRESS }
+        Self { taken: Arc::default(), most: SLOTS, most_of_one: OF_ONE_ADDRESS }
     }
 }
 
@@ -53,9 +53,9 @@ fn lock(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
     taken.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Places {
-    /// A place for a connection from `address`; none if all are taken by requests that are being answered.
-    pub(super) fn take(&self, address: IpAddr) -> Option<Place> {
+impl Slots {
+    /// A slot for a connection from `address`; none if all are taken by requests that are being answered.
+    pub(super) fn take(&self, address: IpAddr) -> Option<Slot> {
         let mut taken = lock(&self.taken);
         let of_address = taken.all.values().filter(|guest| guest.address == address).count();
         if of_address >= self.most_of_one {
@@ -66,7 +66,7 @@ impl Places {
         let (number, give_up) = (taken.next, Arc::new(Notify::new()));
         taken.next += 1;
         taken.all.insert(number, Guest { address, busy: false, give_up: give_up.clone() });
-        Some(Place { taken: self.taken.clone(), number, give_up })
+        Some(Slot { taken: self.taken.clone(), number, give_up })
     }
 }
 
@@ -81,7 +81,7 @@ impl Taken {
     }
 }
 
-impl Place {
+impl Slot {
     /// A request has come.
     pub(super) fn set_busy(&self) {
         if let Some(guest) = lock(&self.taken).all.get_mut(&self.number) {
@@ -89,13 +89,13 @@ impl Place {
         }
     }
 
-    /// Resolves when somebody else has the place.
+    /// Resolves when somebody else has the slot.
     pub(super) async fn given_up(&self) {
         self.give_up.notified().await;
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         lock(&self.taken).all.remove(&self.number);
     }
@@ -108,45 +108,45 @@ mod tests {
 
     use super::*;
 
-    fn places() -> Places {
-        Places { most: 4, most_of_one: 2, ..Places::default() }
+    fn slots() -> Slots {
+        Slots { most: 4, most_of_one: 2, ..Slots::default() }
     }
 
     fn address(last: u8) -> IpAddr {
         Ipv4Addr::new(192, 0, 2, last).into()
     }
 
-    async fn is_given_up(place: &Place) -> bool {
-        tokio::time::timeout(Duration::from_millis(1), place.given_up()).await.is_ok()
+    async fn is_given_up(slot: &Slot) -> bool {
+        tokio::time::timeout(Duration::from_millis(1), slot.given_up()).await.is_ok()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_address_takes_places_only_from_itself() {
-        let places = places();
-        let other = places.take(address(2)).unwrap();
-        let (first, second) = (places.take(address(1)).unwrap(), places.take(address(1)).unwrap());
-        let third = places.take(address(1)).unwrap();
+    async fn one_address_takes_slots_only_from_itself() {
+        let slots = slots();
+        let other = slots.take(address(2)).unwrap();
+        let (first, second) = (slots.take(address(1)).unwrap(), slots.take(address(1)).unwrap());
+        let third = slots.take(address(1)).unwrap();
         assert!(is_given_up(&first).await, "the one that has waited longest");
         assert!(!is_given_up(&second).await && !is_given_up(&third).await && !is_given_up(&other).await);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn when_all_places_are_taken_the_oldest_that_waits_goes() {
-        let places = places();
-        let all: Vec<Place> = (1..=4).map(|last| places.take(address(last)).unwrap()).collect();
+    async fn when_all_slots_are_taken_the_oldest_that_waits_goes() {
+        let slots = slots();
+        let all: Vec<Slot> = (1..=4).map(|last| slots.take(address(last)).unwrap()).collect();
         all[0].set_busy();
-        let new = places.take(address(5)).unwrap();
+        let new = slots.take(address(5)).unwrap();
         assert!(!is_given_up(&all[0]).await, "it is being answered");
         assert!(is_given_up(&all[1]).await && !is_given_up(&all[2]).await && !is_given_up(&new).await);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn requests_that_are_answered_are_not_cut_off_and_leave_their_places() {
-        let places = places();
-        let all: Vec<Place> = (1..=4).map(|last| places.take(address(last)).unwrap()).collect();
-        all.iter().for_each(Place::set_busy);
-        assert!(places.take(address(5)).is_none());
+    async fn requests_that_are_answered_are_not_cut_off_and_leave_their_slots() {
+        let slots = slots();
+        let all: Vec<Slot> = (1..=4).map(|last| slots.take(address(last)).unwrap()).collect();
+        all.iter().for_each(Slot::set_busy);
+        assert!(slots.take(address(5)).is_none());
         drop(all);
-        assert!(places.take(address(5)).is_some());
+        assert!(slots.take(address(5)).is_some());
     }
 }
