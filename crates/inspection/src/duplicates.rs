@@ -12,7 +12,7 @@ use promarchive_archive::file::decode::{DecodeFileError, Text};
 use promarchive_archive::scan::{Part, SeriesMerge};
 use promarchive_archive::schema::{LabelColumns, Table};
 use promarchive_archive::store::StoredFile;
-use promarchive_model::WriterId;
+use promarchive_model::FlushId;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::finding::{Check, Finding};
@@ -22,9 +22,6 @@ use super::windows::{Window, windows};
 pub(super) const MAX_OPEN: usize = 16;
 /// Rows of each file in memory.
 const BATCH_ROWS: usize = 8 * 1024;
-
-/// Which flush wrote a file.
-pub(super) type Flush = (WriterId, u64);
 
 /// A sorted, readable file of one day.
 #[derive(Clone, Debug)]
@@ -37,7 +34,7 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    fn flush(&self) -> Option<Flush> {
+    fn flush(&self) -> Option<FlushId> {
         match self.origin {
             Origin::Flush { writer, position } => Some((writer, position)),
             _ => None,
@@ -70,7 +67,7 @@ pub(super) fn find(
 
 impl Duplicates {
     /// A finding for each pair of files. `horizon` are the flushes that must not have rows in common.
-    pub(super) fn findings(&self, files: &[Candidate], horizon: &HashSet<Flush>) -> Vec<Finding> {
+    pub(super) fn findings(&self, files: &[Candidate], horizon: &HashSet<FlushId>) -> Vec<Finding> {
         let finding = |(&(a, b), (count, example)): (&(usize, usize), &(u64, String))| {
             let (a, b) = (files.get(a)?, files.get(b)?);
             let check = match (a.flush(), b.flush()) {

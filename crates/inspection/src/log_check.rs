@@ -8,7 +8,7 @@ use promarchive_archive::log::raw::{Added, RawCommit, parse_commit};
 use promarchive_archive::log::{LogError, TableProtocol, Version};
 use promarchive_archive::schema::{LabelColumns, Table};
 use promarchive_archive::store::{Root, StoredFile};
-use promarchive_model::{WriterId, chain};
+use promarchive_model::{FlushId, chain};
 
 use super::finding::{Check, Finding};
 
@@ -20,7 +20,7 @@ pub(super) struct LogState {
     /// Files that were listed once.
     pub(super) removed: HashSet<String>,
     /// When each flush was committed, milliseconds since the epoch.
-    pub(super) flushes: HashMap<(WriterId, u64), i64>,
+    pub(super) flushes: HashMap<FlushId, i64>,
     /// Last position of each writer.
     pub(super) positions: BTreeMap<String, i64>,
     /// The table's protocol, if it is one that is known.

@@ -21,7 +21,7 @@ use promarchive_model::environment::Clock;
 use promarchive_model::{Date, chain};
 
 use super::data_file::{CheckedFile, check_file};
-use super::duplicates::{self, Candidate, Flush};
+use super::duplicates::{self, Candidate};
 use super::finding::{Check, Finding, Severity};
 use super::log_check::{LogState, check_log};
 use super::verification::{Leftover, TableVerification, Verification};
@@ -170,7 +170,7 @@ impl Run<'_> {
         &mut self,
         opened: &Opened,
         label_columns: Option<&LabelColumns>,
-        horizon: &HashSet<Flush>,
+        horizon: &HashSet<FlushId>,
     ) -> TableVerification {
         let Opened { table, files, .. } = opened;
         let mut report = TableVerification {
@@ -244,7 +244,7 @@ impl Run<'_> {
         table: Table,
         label_columns: &LabelColumns,
         candidates: Vec<(Candidate, u64)>,
-        horizon: &HashSet<Flush>,
+        horizon: &HashSet<FlushId>,
     ) -> u64 {
         let (candidates, sizes): (Vec<Candidate>, Vec<u64>) = candidates.into_iter().unzip();
         let (files, columns, horizon) = (candidates.clone(), label_columns.clone(), horizon.clone());
@@ -372,8 +372,8 @@ async fn read_file(
 }
 
 /// The last flushes, which hold no row twice: a receiver settles each flush against at least so many before it.
-fn horizon(tables: &[Opened]) -> HashSet<Flush> {
-    let mut times: HashMap<Flush, i64> = HashMap::new();
+fn horizon(tables: &[Opened]) -> HashSet<FlushId> {
+    let mut times: HashMap<FlushId, i64> = HashMap::new();
     for opened in tables.iter().filter(|opened| opened.table.has_series()) {
         for file in &opened.files {
             let Origin::Flush { writer, position } = file.origin else { continue };
@@ -384,7 +384,7 @@ fn horizon(tables: &[Opened]) -> HashSet<Flush> {
             *known = time.max(*known);
         }
     }
-    let mut newest: Vec<(i64, u64, Flush)> = times.into_iter().map(|(flush, time)| (time, flush.1, flush)).collect();
+    let mut newest: Vec<(i64, u64, FlushId)> = times.into_iter().map(|(flush, time)| (time, flush.1, flush)).collect();
     newest.sort_unstable();
     newest.into_iter().rev().take(MIN_GENERATIONS).map(|(.., flush)| flush).collect()
 }

@@ -10,6 +10,7 @@ mod date;
 pub mod environment;
 mod error_text;
 pub mod failpoint;
+mod flush_id;
 mod histogram;
 mod label_name;
 mod labels_text;
@@ -26,6 +27,7 @@ mod writer_id;
 
 pub use date::{DAY_MS, Date};
 pub use error_text::chain;
+pub use flush_id::FlushId;
 pub use histogram::{Counts, Histogram, ResetHint, Span};
 pub use label_name::METRIC_NAME;
 pub use labels_text::{MalformedLabels, compare_escaped, labels_text, parse_labels_text, push_escaped, series_id};

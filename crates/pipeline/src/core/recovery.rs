@@ -13,14 +13,14 @@ use promarchive_archive::log::LogError;
 use promarchive_archive::schema::Table;
 use promarchive_archive::store::StoredFile;
 use promarchive_model::failpoint::{self, FailPoint, Sabotage};
-use promarchive_model::{Date, MalformedLabels, WriterId};
+use promarchive_model::{Date, FlushId, MalformedLabels, WriterId};
 use promarchive_wal::{Disk, Options, Position, Record, Recovery, Wal, WalError};
 use promarchive_wire::decompress;
 
 use super::recent_rows::{read_horizon, read_metadata};
 use super::{Core, Environment};
 use crate::flush::{FlushError, MOST_DAYS};
-use crate::memtable::{FlushId, Horizon, Index, MetadataIndex, Unusable};
+use crate::memtable::{Horizon, Index, MetadataIndex, Unusable};
 
 /// A WAL record's body was accepted once, under limits that may have changed: this bounds what is believed of its length.
 const MAX_DECODED_BYTES: usize = 1 << 30;

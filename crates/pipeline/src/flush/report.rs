@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use promarchive_model::Date;
+use promarchive_model::{Date, FlushId};
 use serde::Serialize;
-
-use crate::memtable::FlushId;
 
 /// What one flush put into one table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -21,7 +21,7 @@ mod view;
 
 pub use batch::{Batch, ExemplarRow};
 pub use buffer::Memtable;
-pub use horizon::{Cost, FlushId, Generation, Horizon, Surplus};
+pub use horizon::{Cost, Generation, Horizon, Surplus};
 pub use metadata::MetadataIndex;
 pub use order::file_order;
 pub use request::{IndexAccess, Request, RequestKind, Unusable};

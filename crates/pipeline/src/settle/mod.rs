@@ -19,12 +19,12 @@ use std::collections::{BTreeMap, HashSet};
 
 pub use plan::{FilePlan, Plan};
 use promarchive_archive::schema::Table;
-use promarchive_model::{Date, Histogram, HistogramRank, MetadataRow, histogram_rank};
+use promarchive_model::{Date, FlushId, Histogram, HistogramRank, MetadataRow, histogram_rank};
 pub use superseding::Superseding;
 pub use winners::Winners;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::memtable::{ExemplarRow, FlushId, Generation, Horizon, Memtable, SeriesRef, SortedRun};
+use crate::memtable::{ExemplarRow, Generation, Horizon, Memtable, SeriesRef, SortedRun};
 
 /// A histogram with its rank.
 type Ranked<'a> = (HistogramRank, &'a Histogram);

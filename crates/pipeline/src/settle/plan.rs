@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use promarchive_archive::file::{EncodeError, EncodedFile, FileEncoder, Origin};
 use promarchive_archive::schema::{LabelColumns, Raw, Table};
-use promarchive_model::{Date, Histogram};
+use promarchive_model::{Date, FlushId, Histogram};
 
 use super::Settled;
-use crate::memtable::{ExemplarRow, FlushId, Labels, SeriesRef, SeriesView, SortedRun, file_order};
+use crate::memtable::{ExemplarRow, Labels, SeriesRef, SeriesView, SortedRun, file_order};
 
 /// Settled rows with the labels of their series, in the order of files.
 #[derive(Debug)]

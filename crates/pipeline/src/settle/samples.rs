@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 
-use promarchive_model::{Date, Sample, sample_rank};
+use promarchive_model::{Date, FlushId, Sample, sample_rank};
 
 use super::Settled;
 use super::in_order::{find, for_each_in_order};
-use crate::memtable::{FlushId, Horizon, SampleRun, Samples, SeriesRef, SortedRun};
+use crate::memtable::{Horizon, SampleRun, Samples, SeriesRef, SortedRun};
 
 impl Settled {
     /// Settles the samples of one series. A run that is in order, of one day, and apart from what was written is shared as it is.

@@ -10,11 +10,11 @@ use promarchive_archive::log::DataFile;
 use promarchive_archive::merge::{RewriteError, Rewriter};
 use promarchive_archive::schema::{LabelColumns, Table};
 use promarchive_archive::store::StoredFile;
-use promarchive_model::{Date, Histogram, Sample};
+use promarchive_model::{Date, FlushId, Histogram, Sample};
 
 use super::Superseding;
 use super::plan::{Plan, day_of_run, of_day, rows_of};
-use crate::memtable::{FlushId, Labels, SeriesRef, SortedRun};
+use crate::memtable::{Labels, SeriesRef, SortedRun};
 
 /// Rows that are laid beside a file at once.
 const PIECE_ROWS: usize = 64 * 1024;

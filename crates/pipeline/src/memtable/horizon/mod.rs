@@ -10,15 +10,12 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use promarchive_archive::commit::MIN_GENERATIONS;
-use promarchive_model::{HistogramRank, WriterId};
+use promarchive_model::{FlushId, HistogramRank};
 
 pub use shrink::{Cost, Surplus};
 
 use super::run::SortedRun;
 use super::series::SeriesRef;
-
-/// Which flush: whose WAL, and up to which position. The names of the files that it wrote say the same.
-pub type FlushId = (WriterId, u64);
 
 /// The rows of one flush.
 #[derive(Clone, Debug)]

@@ -13,9 +13,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use promarchive_archive::commit::MIN_GENERATIONS;
-use promarchive_model::HistogramRank;
+use promarchive_model::{FlushId, HistogramRank};
 
-use super::{FlushId, Generation, Horizon, Kept};
+use super::{Generation, Horizon, Kept};
 use crate::memtable::run::SortedRun;
 use crate::memtable::series::{SenderRef, SeriesRef};
 

@@ -6,11 +6,11 @@ use std::ops::RangeInclusive;
 use promarchive_archive::file::{EncodedFile, FileEncoder, Origin};
 use promarchive_archive::log::DataFile;
 use promarchive_archive::schema::Table;
-use promarchive_model::{Date, MetadataRow, SeriesLabels, WriterId, parse_labels_text};
+use promarchive_model::{Date, FlushId, MetadataRow, SeriesLabels, WriterId, parse_labels_text};
 use promarchive_wire::MetricKind;
 
 use super::rows::{Content, Key};
-use super::tables::{Flush, label_columns};
+use super::tables::label_columns;
 
 /// Files of one table and one day that can be merged, and what the merged file says of its origin.
 pub(super) struct Merge {
@@ -51,8 +51,8 @@ pub(super) fn merges(files: &[DataFile]) -> Vec<Merge> {
 
 fn merges_of(date: Date, files: &[&DataFile]) -> Vec<Merge> {
     let ends = |file: &DataFile| ranges(&file.origin).into_iter().map(|(writer, range)| (writer, *range.end()));
-    let flushes: BTreeSet<Flush> = files.iter().flat_map(|file| ends(file)).collect();
-    let up_to = |last: Flush| {
+    let flushes: BTreeSet<FlushId> = files.iter().flat_map(|file| ends(file)).collect();
+    let up_to = |last: FlushId| {
         // A file with a later flush, too, is left out, and so is what would stand on both sides of it.
         let is_whole = |file: &&&DataFile| ends(file).all(|flush| flush <= last);
         let merged: Vec<DataFile> = files.iter().filter(is_whole).map(|file| (**file).clone()).collect();
@@ -77,10 +77,10 @@ fn merged_origin(files: &[DataFile]) -> Origin {
 
 /// Rows by key, each with the flush that wrote it. Of several contents of a key the greatest stays.
 #[derive(Default)]
-pub(super) struct Merged(BTreeMap<Key, (Flush, Content)>);
+pub(super) struct Merged(BTreeMap<Key, (FlushId, Content)>);
 
 impl Merged {
-    pub(super) fn add(&mut self, key: Key, flush: Flush, content: Content) {
+    pub(super) fn add(&mut self, key: Key, flush: FlushId, content: Content) {
         match self.0.get_mut(&key) {
             Some(there) if there.1.order(&content).is_lt() => *there = (flush, content),
             Some(_) => {}
@@ -89,7 +89,7 @@ impl Merged {
     }
 
     /// The flush of each row.
-    pub(super) fn flushes(&self) -> BTreeMap<Key, Flush> {
+    pub(super) fn flushes(&self) -> BTreeMap<Key, FlushId> {
         self.0.iter().map(|(key, (flush, _))| (key.clone(), *flush)).collect()
     }
 

@@ -4,10 +4,11 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use promarchive_archive::commit::MIN_GENERATIONS;
+use promarchive_model::FlushId;
 
 use super::ensure;
 use super::rows::{Content, Key};
-use super::tables::{Contents, Flush};
+use super::tables::Contents;
 
 /// A moment in a history, as it counts for the horizon.
 #[derive(Clone, Copy)]
@@ -36,7 +37,7 @@ struct Sending {
 /// A flush of which rows are in the tables.
 #[derive(Debug)]
 struct Seen {
-    flush: Flush,
+    flush: FlushId,
     /// When its first rows were put.
     time: i64,
 }
@@ -170,7 +171,7 @@ impl Model {
     }
 
     /// A key may stand twice only because a row was sent again when the flush that had written the first was beyond the horizon.
-    fn check_once(&self, key: &Key, rows: &[(Flush, Content)], sendings: &[Sending]) -> Result<(), String> {
+    fn check_once(&self, key: &Key, rows: &[(FlushId, Content)], sendings: &[Sending]) -> Result<(), String> {
         if self.excused.contains(key) {
             return Ok(());
         }
@@ -180,7 +181,7 @@ impl Model {
             ensure!(rows.len() == 1 || parked, "twice: {key:?} {rows:?}");
             return Ok(());
         }
-        let index = |flush: &Flush| self.flushes.iter().position(|known| known.flush == *flush).unwrap_or_default();
+        let index = |flush: &FlushId| self.flushes.iter().position(|known| known.flush == *flush).unwrap_or_default();
         let mut flushes: Vec<usize> = rows.iter().map(|(flush, _)| index(flush)).collect();
         flushes.sort_unstable();
         for pair in flushes.windows(2) {

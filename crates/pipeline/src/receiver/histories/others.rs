@@ -6,12 +6,12 @@ use promarchive_archive::commit::{Committed, commit};
 use promarchive_archive::file::Origin;
 use promarchive_archive::log::{Commit, CommitKind, DataFile};
 use promarchive_archive::schema::Table;
-use promarchive_model::Date;
 use promarchive_model::environment::Entropy;
+use promarchive_model::{Date, FlushId};
 
 use super::ensure;
 use super::merging::{Merge, Merged, merges};
-use super::tables::{Flush, Parts};
+use super::tables::Parts;
 use super::world::World;
 
 /// A change of one table.
@@ -70,7 +70,7 @@ impl World {
 
     /// The rows of files as one file, and where they come from.
     fn merged(&mut self, table: Table, files: &[DataFile]) -> Result<(Merged, Parts), String> {
-        let (mut merged, mut flushes) = (Merged::default(), BTreeMap::<Flush, i64>::new());
+        let (mut merged, mut flushes) = (Merged::default(), BTreeMap::<FlushId, i64>::new());
         for file in files {
             let bytes = self.bytes(table, file)?;
             let rows = self.reader.rows(table, file, bytes)?;

@@ -12,7 +12,7 @@ use promarchive_archive::file::decode::{
 use promarchive_archive::file::{DataFilePath, Origin};
 use promarchive_archive::log::DataFile;
 use promarchive_archive::schema::{LabelColumns, Raw, Table};
-use promarchive_model::{Date, WriterId, parse_labels_text};
+use promarchive_model::{Date, FlushId, parse_labels_text};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::ensure;
@@ -25,23 +25,21 @@ pub(super) fn label_columns() -> LabelColumns {
     LabelColumns::new(LABEL_COLUMNS.map(str::to_owned).to_vec()).unwrap()
 }
 
-/// Which flush wrote a row.
-pub(super) type Flush = (WriterId, u64);
 pub(super) type Rows = Vec<(Key, Content)>;
 
 /// All rows that the tables hold.
 #[derive(Default)]
 pub(super) struct Contents {
-    pub(super) rows: BTreeMap<Key, Vec<(Flush, Content)>>,
+    pub(super) rows: BTreeMap<Key, Vec<(FlushId, Content)>>,
     /// The flushes that wrote rows of series, and when the first of them were committed.
-    pub(super) flushes: BTreeMap<Flush, i64>,
+    pub(super) flushes: BTreeMap<FlushId, i64>,
 }
 
 /// What is known of a file whose rows come from several flushes, or that another program has put instead of ours.
 pub(super) struct Parts {
-    pub(super) rows: BTreeMap<Key, Flush>,
+    pub(super) rows: BTreeMap<Key, FlushId>,
     /// All its flushes, and when the first rows of each were committed.
-    pub(super) flushes: BTreeMap<Flush, i64>,
+    pub(super) flushes: BTreeMap<FlushId, i64>,
 }
 
 /// What the file says of itself, by which those are known. A file that is written again for superseded rows says the same.
@@ -104,7 +102,7 @@ impl Reader {
         table: Table,
         file: &DataFile,
         rows: &'a Rows,
-    ) -> Result<Vec<(&'a Key, Flush, &'a Content)>, String> {
+    ) -> Result<Vec<(&'a Key, FlushId, &'a Content)>, String> {
         let newest = file.origin.flushes().first().copied();
         if let Origin::Flush { writer, position } = file.origin {
             let named = DataFilePath::parse(&file.path).map(|path| (path.writer, path.position));
@@ -120,7 +118,7 @@ impl Reader {
     }
 
     /// The flushes that have rows in a file, and when the first of each were committed.
-    pub(super) fn flushes(&self, table: Table, file: &DataFile) -> BTreeMap<Flush, i64> {
+    pub(super) fn flushes(&self, table: Table, file: &DataFile) -> BTreeMap<FlushId, i64> {
         match self.parts.get(&key_of(table, file)) {
             Some(parts) => parts.flushes.clone(),
             None => file.origin.flushes().into_iter().map(|flush| (flush, file.modification_time)).collect(),

@@ -3,11 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
-use promarchive_model::{Sample, WriterId, sample_rank};
+use promarchive_model::{FlushId, Sample, WriterId, sample_rank};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
-use crate::memtable::{FlushId, Generation, Horizon, SampleRun, SortedRun};
+use crate::memtable::{Generation, Horizon, SampleRun, SortedRun};
 use crate::settle::Settled;
 
 const DAY_MS: i64 = 86_400_000;

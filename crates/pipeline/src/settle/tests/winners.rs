@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use promarchive_archive::file::Origin;
 use promarchive_archive::schema::Table;
-use promarchive_model::{Date, WriterId};
+use promarchive_model::{Date, FlushId, WriterId};
 
 use super::{Rows, columns, decode, planned, series, stored};
-use crate::memtable::{FlushId, Horizon, Index};
+use crate::memtable::{Horizon, Index};
 use crate::settle::Winners;
 
 const FLUSHES: [FlushId; 2] = [(WriterId::from_u128(1), 1), (WriterId::from_u128(1), 2)];
