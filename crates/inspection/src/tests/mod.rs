@@ -194,9 +194,9 @@ async fn receiver(directory: &TempDir, wal: &str, clock: &Arc<StoppedClock>) -> 
 fn send(core: &Core, request: &v1::WriteRequest) {
     let decoded = request.encode_to_vec();
     let body = snap::raw::Encoder::new().compress_vec(&decoded).unwrap();
-    let accepted = core.accept(Protocol::V1, body.into(), &decoded, Terms::until(i64::MAX), &()).unwrap();
-    assert!(accepted.batch.refusals.is_empty(), "{:?}", accepted.batch.refusals);
-    core.commit_group(&mut [accepted]).unwrap();
+    let resolved = core.resolve(Protocol::V1, body.into(), &decoded, Terms::until(i64::MAX), &()).unwrap();
+    assert!(resolved.batch.refusals.is_empty(), "{:?}", resolved.batch.refusals);
+    core.commit_group(&mut [resolved]).unwrap();
 }
 
 fn labels(pairs: &[(&str, &str)]) -> Vec<v1::Label> {

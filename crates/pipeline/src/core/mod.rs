@@ -2,9 +2,9 @@
 //! from a seed.
 //!
 //! ```text
-//! accept ──► commit_group ──► flush
-//! resolve    WAL, synced;     freeze, settle, files, commits; then horizon, series, WAL are trimmed
-//!            then memtable
+//! resolve ──► commit_group ──► flush
+//! series      WAL, synced;     freeze, settle, files, commits; then horizon, series, WAL are trimmed
+//!             then memtable
 //! ```
 //!
 //! The rules that make it exactly once (`docs/explanation/commit-protocol.md`): the memtable holds only records that the WAL holds,
@@ -81,7 +81,7 @@ impl Terms {
 
 /// A request that is resolved and not durable yet.
 #[derive(Debug)]
-pub struct Accepted {
+pub struct Resolved {
     /// In which protocol.
     pub protocol: Protocol,
     /// When it arrived, milliseconds since the epoch.
@@ -278,14 +278,14 @@ impl Core {
     }
 
     /// Resolves a request. `decoded` is the body decompressed; `growth` is told how the index grows.
-    pub fn accept(
+    pub fn resolve(
         &self,
         protocol: Protocol,
         body: Bytes,
         decoded: &[u8],
         terms: Terms,
         growth: &impl Growth,
-    ) -> Result<Accepted, Unusable> {
+    ) -> Result<Resolved, Unusable> {
         let received_at = self.environment.clock.now_ms();
         self.latest.fetch_max(received_at, Ordering::Relaxed);
         let (bounds, label, kind) = (terms.bounds(), terms.label(), RequestKind::Arriving);
@@ -296,7 +296,7 @@ impl Core {
             let replica = batch.label_in_common(&index.series, REPLICA_LABEL).unwrap_or_default().into();
             Delivered { first, newest, replica }
         });
-        Ok(Accepted { protocol, received_at, terms, body, batch, delivered })
+        Ok(Resolved { protocol, received_at, terms, body, batch, delivered })
     }
 
     /// Whether rows of these days, which are far from today, had better wait for the next flush, which has enough of such. `now` is the time to
@@ -308,23 +308,23 @@ impl Core {
     }
 
     /// Makes a group durable, then buffers its rows. Called by one thread at a time. After an error nothing of the group may be acknowledged.
-    pub fn commit_group(&self, group: &mut [Accepted]) -> Result<RangeInclusive<Position>, CommitGroupError> {
+    pub fn commit_group(&self, group: &mut [Resolved]) -> Result<RangeInclusive<Position>, CommitGroupError> {
         let records: Vec<Record<'_>> = group
             .iter()
-            .map(|accepted| Record {
-                protocol: accepted.protocol,
-                received_at: accepted.received_at,
-                accept_from: accepted.terms.accept_from,
-                accept_until: accepted.terms.accept_until,
-                label: accepted.terms.label(),
-                body: &accepted.body,
+            .map(|resolved| Record {
+                protocol: resolved.protocol,
+                received_at: resolved.received_at,
+                accept_from: resolved.terms.accept_from,
+                accept_until: resolved.terms.accept_until,
+                label: resolved.terms.label(),
+                body: &resolved.body,
             })
             .collect();
         let positions = self.with_wal(|wal| wal.append_group(&records)).ok_or(CommitGroupError::Replaying)??;
         drop(records);
         let now = self.monotonic_ms();
-        for (position, accepted) in (positions.start().get()..).zip(group) {
-            self.apply(position, now, &mut accepted.batch);
+        for (position, resolved) in (positions.start().get()..).zip(group) {
+            self.apply(position, now, &mut resolved.batch);
         }
         Ok(positions)
     }

@@ -266,8 +266,8 @@ mod tests {
         });
         let decoded = v1::WriteRequest { timeseries: series.collect(), ..Default::default() }.encode_to_vec();
         let body = snap::raw::Encoder::new().compress_vec(&decoded).unwrap();
-        let accepted = core.accept(Protocol::V1, body.into(), &decoded, Terms::until(i64::MAX), &()).unwrap();
-        core.commit_group(&mut [accepted]).unwrap();
+        let resolved = core.resolve(Protocol::V1, body.into(), &decoded, Terms::until(i64::MAX), &()).unwrap();
+        core.commit_group(&mut [resolved]).unwrap();
         core.flush().await.unwrap();
     }
 

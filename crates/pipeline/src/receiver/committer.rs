@@ -11,7 +11,7 @@ use super::fair::Exit;
 use super::health::{Health, Part};
 use super::metrics::{Metrics, PositionLabel};
 use super::tryout::Tryout;
-use crate::core::{Accepted, CommitGroupError, Core};
+use crate::core::{CommitGroupError, Core, Resolved};
 
 /// Requests in a group, at most.
 const GROUP_REQUESTS: usize = 1024;
@@ -24,7 +24,7 @@ const SABOTAGE_LAG: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(super) struct Waiting {
     /// The request.
-    pub accepted: Accepted,
+    pub resolved: Resolved,
     /// Who waits.
     pub reply: oneshot::Sender<Result<(), String>>,
 }
@@ -50,13 +50,13 @@ impl Committer {
         let mut group = Vec::new();
         let mut replies = Vec::new();
         while let Some(first) = waiting.wait() {
-            let mut bytes = first.accepted.body.len();
-            group.push(first.accepted);
+            let mut bytes = first.resolved.body.len();
+            group.push(first.resolved);
             replies.push(first.reply);
             while group.len() < GROUP_REQUESTS && bytes < GROUP_BYTES {
                 let Some(next) = waiting.next() else { break };
-                bytes += next.accepted.body.len();
-                group.push(next.accepted);
+                bytes += next.resolved.body.len();
+                group.push(next.resolved);
                 replies.push(next.reply);
             }
             if failpoint::sabotaged(Sabotage::AckBeforeWrite) {
@@ -73,7 +73,7 @@ impl Committer {
         }
     }
 
-    fn commit(&self, group: &mut [Accepted], bytes: u64) -> Result<(), String> {
+    fn commit(&self, group: &mut [Resolved], bytes: u64) -> Result<(), String> {
         let started = Instant::now();
         let committed = self.core.commit_group(group);
         let exemplar = committed.as_ref().ok().map(|positions| PositionLabel { position: positions.end().get() });

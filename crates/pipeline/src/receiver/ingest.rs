@@ -25,7 +25,7 @@ use super::odd_times::{self, Warnings};
 use crate::core::Delivered;
 pub(super) use crate::core::FlushReport;
 use crate::core::distant_days;
-use crate::core::{Accepted, Core, Terms};
+use crate::core::{Core, Resolved, Terms};
 use crate::flush::MOST_DAYS;
 use crate::memtable::{Batch, Unusable};
 
@@ -197,10 +197,10 @@ impl Ingest {
         mut charge: Charge,
     ) -> Result<Written, WriteError> {
         let (open, channels) = self.channels().map_err(Self::unavailable)?;
-        let accepted = self.accept(open, &sender, protocol, body).await?;
+        let resolved = self.decode(open, &sender, protocol, body).await?;
         // What it was decoded from is dropped: who waits from here on must not keep others from being decoded.
-        charge.shrink_to(accepted.batch.heap_bytes());
-        let distant = distant_days(&accepted.batch, accepted.received_at);
+        charge.shrink_to(resolved.batch.heap_bytes());
+        let distant = distant_days(&resolved.batch, resolved.received_at);
         if distant.len() > MOST_DAYS {
             let days = distant.len();
             return Err(WriteError::Undecodable(format!(
@@ -208,17 +208,17 @@ impl Ingest {
                  {MOST_DAYS} are allowed: send fewer days per request"
             )));
         }
-        self.check_times(open, &sender, &accepted.batch)?;
-        let written = self.written(protocol, &accepted);
-        if accepted.batch.is_empty() {
+        self.check_times(open, &sender, &resolved.batch)?;
+        let written = self.written(protocol, &resolved);
+        if resolved.batch.is_empty() {
             return Ok(written);
         }
-        wait_for_room(open, || self.check_days(open, &sender, &distant, accepted.received_at)).await?;
-        let (wal, rows) = (accepted.body.len() as u64, accepted.batch.heap_bytes() as u64);
+        wait_for_room(open, || self.check_days(open, &sender, &distant, resolved.received_at)).await?;
+        let (wal, rows) = (resolved.body.len() as u64, resolved.batch.heap_bytes() as u64);
         self.shared.taken.holdings().add(&sender, Holding { wal, rows, series: 0 });
         let (reply, done) = oneshot::channel();
         let stopping = || Self::unavailable(STOPPING);
-        channels.waiting.put(&sender, Waiting { accepted, reply }).map_err(|not_taken| match not_taken {
+        channels.waiting.put(&sender, Waiting { resolved, reply }).map_err(|not_taken| match not_taken {
             NotTaken::Full => Self::unavailable("too many requests of this sender are waiting for the WAL"),
             NotTaken::Closed => stopping(),
         })?;
@@ -284,36 +284,36 @@ impl Ingest {
         })
     }
 
-    /// Works on a request, once its sender has a permit for it: those that wait do not stand before the requests of others.
-    async fn accept(
+    /// Decodes a request, once its sender has a permit for it: those that wait do not stand before the requests of others.
+    async fn decode(
         &self,
         open: &Open,
         sender: &Sender,
         protocol: Protocol,
         body: Bytes,
-    ) -> Result<Accepted, WriteError> {
+    ) -> Result<Resolved, WriteError> {
         let decoded = snap::raw::decompress_len(&body).unwrap_or(0);
         let permit = self.shared.workers.take(sender, 1, PATIENCE).await;
         let permit = permit.ok_or_else(|| Self::unavailable("too many requests of this sender are in progress"))?;
         if body.len() < LARGE_BODY && decoded < LARGE_DECODED {
-            return self.accept_now(&open.core, sender, protocol, body);
+            return self.decode_now(&open.core, sender, protocol, body);
         }
         let (handle, core, sender) = (self.clone(), open.core.clone(), sender.clone());
         let work = tokio::task::spawn_blocking(move || {
-            let accepted = handle.accept_now(&core, &sender, protocol, body);
+            let resolved = handle.decode_now(&core, &sender, protocol, body);
             drop(permit);
-            accepted
+            resolved
         });
         work.await.map_err(|e| Self::unavailable(e.to_string()))?
     }
 
-    fn accept_now(
+    fn decode_now(
         &self,
         core: &Core,
         sender: &Sender,
         protocol: Protocol,
         body: Bytes,
-    ) -> Result<Accepted, WriteError> {
+    ) -> Result<Resolved, WriteError> {
         let refuse = |error: DecodeError| match error {
             DecodeError::TooLarge { .. } => WriteError::TooLarge(error.to_string()),
             _ => WriteError::Undecodable(error.to_string()),
@@ -321,7 +321,7 @@ impl Ingest {
         let mut decoded = Vec::new();
         decompress(&body, self.shared.limits.decoded_bytes, &mut decoded).map_err(refuse)?;
         let growth = Accounted::new(core, &self.shared.taken, sender, self.shared.limits.memory_bytes);
-        core.accept(protocol, body, &decoded, self.terms(core, sender), &growth).map_err(|unusable| match unusable {
+        core.resolve(protocol, body, &decoded, self.terms(core, sender), &growth).map_err(|unusable| match unusable {
             Unusable::Wrong(error) => refuse(error),
             Unusable::NoRoom => WriteError::Unavailable {
                 reason:
@@ -347,8 +347,8 @@ impl Ingest {
     }
 
     /// What will have been written once it is durable; counted.
-    fn written(&self, protocol: Protocol, accepted: &Accepted) -> Written {
-        let (metrics, batch) = (&self.shared.metrics, &accepted.batch);
+    fn written(&self, protocol: Protocol, resolved: &Resolved) -> Written {
+        let (metrics, batch) = (&self.shared.metrics, &resolved.batch);
         let label = ProtocolLabel { protocol: if protocol == Protocol::V1 { "v1" } else { "v2" } };
         let [samples, histograms, exemplars, metadata] =
             [batch.samples.len(), batch.histograms.len(), batch.exemplars.len(), batch.metadata.len()]
@@ -364,7 +364,7 @@ impl Ingest {
             let total = batch.refusals.total() + samples + histograms + exemplars + metadata;
             batch.refusals.one_line(total, "entries")
         });
-        Written { samples, histograms, exemplars, refused, delivered: accepted.delivered.clone() }
+        Written { samples, histograms, exemplars, refused, delivered: resolved.delivered.clone() }
     }
 
     /// Everything acknowledged so far is committed when it answers.

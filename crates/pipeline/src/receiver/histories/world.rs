@@ -22,7 +22,7 @@ use super::others::Others;
 use super::request::{Request, START};
 use super::tables::{Contents, Reader, label_columns};
 use crate::core::recovery::{self, OpenOptions};
-use crate::core::{Accepted, CommitGroupError, Core, Environment, FlushReport, Growth};
+use crate::core::{CommitGroupError, Core, Environment, FlushReport, Growth, Resolved};
 use crate::flush::FlushError;
 use crate::memtable::{SenderRef, Unusable};
 use crate::receiver::archive_note;
@@ -307,7 +307,7 @@ impl World {
         let core = self.core()?;
         let mut group = Vec::new();
         for request in requests {
-            group.push(accept(&core, request, self.clock.now_ms())?);
+            group.push(resolve(&core, request, self.clock.now_ms())?);
         }
         let taken = self.flushes_taken();
         let serial = self.note(requests, taken..=taken);
@@ -375,8 +375,8 @@ impl World {
         let now = self.clock.now_ms();
         let meanwhile = async {
             let request = step.meanwhile.as_ref()?;
-            let accepted = accept(&core, request, now);
-            Some(accepted.map(|accepted| core.commit_group(&mut [accepted])))
+            let resolved = resolve(&core, request, now);
+            Some(resolved.map(|resolved| core.commit_group(&mut [resolved])))
         };
         let (flushed, written): (Result<FlushReport, FlushError>, _) =
             self.runtime.block_on(async { futures::join!(core.flush(), meanwhile) });
@@ -501,16 +501,22 @@ impl Growth for OneOfThree {
     }
 }
 
-fn accept(core: &Core, request: &Request, now: i64) -> Result<Accepted, String> {
+fn resolve(core: &Core, request: &Request, now: i64) -> Result<Resolved, String> {
     let body = request.body();
-    let accepted = core
-        .accept(request.protocol, compressed(&body).into(), &body, request.terms(now + DAY_MS), &OneOfThree(body.len()))
+    let resolved = core
+        .resolve(
+            request.protocol,
+            compressed(&body).into(),
+            &body,
+            request.terms(now + DAY_MS),
+            &OneOfThree(body.len()),
+        )
         .map_err(|e| e.to_string())?;
     let refused = request.rows(now).1;
     ensure!(
-        accepted.batch.refusals.total() == refused,
+        resolved.batch.refusals.total() == refused,
         "{refused} to refuse: {}",
-        accepted.batch.refusals.one_line(0, "rows")
+        resolved.batch.refusals.one_line(0, "rows")
     );
-    Ok(accepted)
+    Ok(resolved)
 }

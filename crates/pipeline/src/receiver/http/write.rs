@@ -46,7 +46,7 @@ pub(super) async fn write<T: WriteTarget>(
             return answer_early(request, DISCARD_BYTES, line(StatusCode::UNSUPPORTED_MEDIA_TYPE, &fault));
         }
     };
-    let outcome = accept(&app, source, protocol, request, started).await;
+    let outcome = handle(&app, source, protocol, request, started).await;
     respond(protocol, outcome)
 }
 
@@ -75,7 +75,7 @@ fn busy(busy: &Busy) -> Outcome {
 }
 
 #[expect(clippy::disallowed_methods, reason = "its end is waited for here")]
-async fn accept<T: WriteTarget>(
+async fn handle<T: WriteTarget>(
     app: &Arc<App<T>>,
     source: Source,
     protocol: Protocol,

@@ -317,11 +317,11 @@ impl World {
         for request in requests {
             let (rows, refused) = request.rows(now);
             let body = request.body();
-            let accepted =
-                core.accept(request.protocol, compressed(&body).into(), &body, request.terms(ACCEPT_UNTIL), &());
-            let accepted = accepted.map_err(|e| e.to_string())?;
-            ensure!(accepted.batch.refusals.total() == refused, "{refused} rows to refuse");
-            group.push(accepted);
+            let resolved =
+                core.resolve(request.protocol, compressed(&body).into(), &body, request.terms(ACCEPT_UNTIL), &());
+            let resolved = resolved.map_err(|e| e.to_string())?;
+            ensure!(resolved.batch.refusals.total() == refused, "{refused} rows to refuse");
+            group.push(resolved);
             self.ledger.send(rows, number);
         }
         let written = core.commit_group(&mut group);
