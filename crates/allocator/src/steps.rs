@@ -23,17 +23,17 @@ thread_local! {
 struct Slot {
     is_taken: AtomicBool,
     held: AtomicIsize,
-    text: Mutex<Text>,
+    text: Mutex<StepText>,
 }
 
-struct Text {
+struct StepText {
     bytes: [u8; TEXT_BYTES],
     length: usize,
 }
 
 impl Slot {
     const fn new() -> Self {
-        let text = Text { bytes: [0; TEXT_BYTES], length: 0 };
+        let text = StepText { bytes: [0; TEXT_BYTES], length: 0 };
         Self { is_taken: AtomicBool::new(false), held: AtomicIsize::new(0), text: Mutex::new(text) }
     }
 

@@ -16,7 +16,7 @@ use crate::file::Origin;
 ///
 /// The subject of the record is the writer, whose WAL the receiver has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Text", into = "Text")]
+#[serde(try_from = "Json", into = "Json")]
 pub struct Horizon {
     /// Of each writer, from which position on its flushes may be written again. Flushes to come are among them.
     pub from: BTreeMap<WriterId, u64>,
@@ -43,26 +43,26 @@ impl Horizon {
 
 /// The record as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Text {
+struct Json {
     from: BTreeMap<String, u64>,
     expires: i64,
 }
 
-impl From<Horizon> for Text {
+impl From<Horizon> for Json {
     fn from(horizon: Horizon) -> Self {
         let from = horizon.from.into_iter().map(|(writer, position)| (writer.to_string(), position)).collect();
         Self { from, expires: horizon.expires }
     }
 }
 
-impl TryFrom<Text> for Horizon {
+impl TryFrom<Json> for Horizon {
     type Error = String;
 
-    fn try_from(text: Text) -> Result<Self, String> {
+    fn try_from(json: Json) -> Result<Self, String> {
         let writer =
             |text: String| text.parse::<WriterId>().map_err(|e| format!("{text:?} is not a valid writer id: {e}"));
-        let from = text.from.into_iter().map(|(name, position)| Ok((writer(name)?, position)));
-        Ok(Self { from: from.collect::<Result<_, String>>()?, expires: text.expires })
+        let from = json.from.into_iter().map(|(name, position)| Ok((writer(name)?, position)));
+        Ok(Self { from: from.collect::<Result<_, String>>()?, expires: json.expires })
     }
 }
 

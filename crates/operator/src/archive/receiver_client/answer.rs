@@ -40,14 +40,14 @@ pub(super) fn read(body: impl Read, most: usize) -> Result<Deliveries, String> {
 struct Guarded<R> {
     body: R,
     left: usize,
-    text: Option<Text>,
+    text: Option<OpenText>,
     /// Lists and objects that are open.
     depth: usize,
 }
 
 /// A text that has begun.
 #[derive(Clone, Copy)]
-struct Text {
+struct OpenText {
     bytes: usize,
     is_escaped: bool,
 }
@@ -66,13 +66,13 @@ impl<R: Read> Read for Guarded<R> {
                 return Err(io::Error::other("the response has too many nested levels"));
             }
             self.text = match (self.text, byte) {
-                (None, b'"') => Some(Text { bytes: 0, is_escaped: false }),
-                (None, _) | (Some(Text { is_escaped: false, .. }), b'"') => None,
-                (Some(Text { bytes, .. }), _) if bytes >= LONGEST_READ_TEXT_BYTES => {
+                (None, b'"') => Some(OpenText { bytes: 0, is_escaped: false }),
+                (None, _) | (Some(OpenText { is_escaped: false, .. }), b'"') => None,
+                (Some(OpenText { bytes, .. }), _) if bytes >= LONGEST_READ_TEXT_BYTES => {
                     return Err(io::Error::other("a string in the response is too long"));
                 }
-                (Some(Text { bytes, is_escaped }), byte) => {
-                    Some(Text { bytes: bytes + 1, is_escaped: !is_escaped && *byte == b'\\' })
+                (Some(OpenText { bytes, is_escaped }), byte) => {
+                    Some(OpenText { bytes: bytes + 1, is_escaped: !is_escaped && *byte == b'\\' })
                 }
             };
         }
