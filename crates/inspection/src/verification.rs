@@ -36,7 +36,7 @@ pub struct TableVerification {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Those whose writer left no checksum: that their bytes are as they were written cannot be told.
+    /// Those that were written without a checksum: that their bytes are as they were written cannot be told.
     pub files_without_checksum: u64,
     /// Rows that could be read.
     pub rows: u64,

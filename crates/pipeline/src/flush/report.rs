@@ -23,7 +23,7 @@ pub struct TableReport {
     /// The table's version with them; absent when nothing was to be committed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
-    /// Times that another writer was faster.
+    /// Times that another program was faster with a commit.
     #[serde(skip)]
     pub races: u32,
     /// Files that are not in the table any more: others have taken their rows.

@@ -166,7 +166,7 @@ impl Flusher {
             let label = TableLabel { table };
             metrics.flush_rows.get_or_create(&label).inc_by(sum.rows);
             metrics.flush_file_bytes.get_or_create(&label).inc_by(sum.bytes);
-            metrics.commit_conflicts.inc_by(u64::from(sum.races));
+            metrics.commit_races.inc_by(u64::from(sum.races));
             metrics.unmerged_rows.inc_by(sum.unmerged);
             let change = |come: u64, gone: u64| i64::try_from(i128::from(come) - i128::from(gone)).unwrap_or(0);
             let (files, bytes) = (change(sum.files, sum.removed_files), change(sum.bytes, sum.removed_bytes));

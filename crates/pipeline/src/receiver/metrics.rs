@@ -105,8 +105,8 @@ pub(super) struct Metrics {
     pub flush_file_bytes: Family<TableLabel, Counter>,
     /// Commits.
     pub commits: Family<TableLabel, Counter>,
-    /// Commits that another writer was ahead of.
-    pub commit_conflicts: Counter,
+    /// Commits that lost a race: another program was ahead.
+    pub commit_races: Counter,
     /// Rows received again with the same content.
     pub duplicates: Counter,
     /// Rows received again with another content.
@@ -235,7 +235,7 @@ impl Metrics {
             flush_rows: r.add("flush_rows", "Rows written by flushes", Family::default()),
             flush_file_bytes: r.add("flush_file_bytes", "Bytes of files written by flushes", Family::default()),
             commits: r.add("commits", "Number of commits to a table", Family::default()),
-            commit_conflicts: r.add("commit_conflicts", "Commits repeated because another writer committed first", Counter::default()),
+            commit_races: r.add("commit_conflicts", "Commits repeated because another writer committed first", Counter::default()),
             duplicates: r.add(
                 "duplicates",
                 "Rows received again with the same values and merged",

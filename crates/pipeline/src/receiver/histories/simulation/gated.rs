@@ -40,7 +40,7 @@ impl GatedLog {
     fn shown(&self, snapshot: Arc<dyn Snapshot>) -> Arc<dyn Snapshot> {
         let forgets = match self.lie {
             // What is read to open is read first; what follows is told the truth.
-            Lie::Conflicts | Lie::Positions => self.forgets.swap(false, Ordering::SeqCst),
+            Lie::Races | Lie::Positions => self.forgets.swap(false, Ordering::SeqCst),
             _ => self.forgets.load(Ordering::SeqCst),
         };
         let forgetful = |inner| ForgetfulSnapshot { inner, forgets: Arc::new(AtomicBool::new(true)) };
@@ -74,7 +74,7 @@ impl TableLog for GatedLog {
             Verdict::Well | Verdict::Lags(_) => {}
         }
         let put = self.log.put(version, commit).await;
-        if self.lie == Lie::Conflicts && matches!(put, Ok(Put::Taken)) {
+        if self.lie == Lie::Races && matches!(put, Ok(Put::Taken)) {
             self.forgets.store(true, Ordering::SeqCst);
         }
         put

@@ -1,4 +1,4 @@
-//! Several writers on the same tables in one history: two receivers with a WAL each, a writer that replaces files, a foreign program.
+//! Several programs on the same tables in one history: two receivers with a WAL each, a program that replaces files, a foreign program.
 //!
 //! A history is what its seed says. Whoever wants something of a log or a store waits at a gate, one of them is let go on, and how its
 //! operation ends is decided there: well, with an error before or after it has happened, with an error and later all the same, from a
@@ -39,7 +39,7 @@ enum Lie {
     /// Positions follow the WAL alone, and a purged one remembers nothing.
     Positions,
     /// A version that is taken is taken for somebody else's.
-    Conflicts,
+    Races,
     /// The rewriter does not look at what is active when it commits.
     StaleRewrite,
 }
@@ -133,8 +133,8 @@ fn the_simulation_notices_what_is_done_wrong() {
 /// It takes a commit that landed and was reported failed, and two listings in a row that lag.
 #[test]
 #[ignore = "takes thousands of histories: make crash"]
-fn the_simulation_notices_a_conflict_that_is_believed() {
-    let found = found_after(Lie::Conflicts, "twice", 20_000);
+fn the_simulation_notices_a_lost_race_that_is_believed() {
+    let found = found_after(Lie::Races, "twice", 20_000);
     eprintln!("after {found:?} histories");
     assert!(found.is_some());
 }

@@ -1,4 +1,4 @@
-//! A writer beside the receivers that replaces files by equal ones, and merges those of a day, as a compaction would: it must lose races
+//! A program beside the receivers that replaces files by equal ones, and merges those of a day, as a compaction would: it must lose races
 //! without harm.
 
 use std::sync::Arc;
