@@ -30,7 +30,6 @@ use super::moment::Moment;
 use super::series_count::{SeriesCount, count_file};
 use super::{Progress, phase, reading, total};
 
-/// Files read at a time.
 const FILES_AT_A_TIME: usize = 4;
 /// Metrics named in the report.
 const TOP_METRICS: usize = 10;

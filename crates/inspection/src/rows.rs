@@ -105,7 +105,6 @@ impl<'a> RowChecks<'a> {
         !self.failures.contains_key(&Check::RowOrder)
     }
 
-    /// Ends a row group, and returns its bounds.
     pub(super) fn end_group(&mut self) -> Bounds {
         std::mem::take(&mut self.group)
     }
@@ -127,7 +126,6 @@ impl<'a> RowChecks<'a> {
         }
     }
 
-    /// Checks the rows of a batch.
     pub(super) fn batch(&mut self, batch: &RecordBatch) -> Result<(), DecodeFileError> {
         let columns = KeyColumns::of(batch, self.table, self.label_columns)?;
         let first = self.row;

@@ -8,7 +8,6 @@
 pub(super) struct Run {
     /// Index in the dictionary.
     pub(super) index: u32,
-    /// Rows.
     pub(super) rows: u64,
 }
 

@@ -30,14 +30,7 @@ pub(super) enum CountError {
     Page(#[from] Malformed),
     /// Not as this program writes it.
     #[error("column {column} of row group {row_group}: {problem}")]
-    Column {
-        /// Which.
-        column: &'static str,
-        /// In which row group.
-        row_group: usize,
-        /// What about it.
-        problem: &'static str,
-    },
+    Column { column: &'static str, row_group: usize, problem: &'static str },
 }
 
 /// What one file holds.
@@ -57,7 +50,6 @@ pub(super) struct SeriesCount {
 }
 
 impl SeriesCount {
-    /// Adds a file.
     pub(super) fn add(&mut self, file: FileCount) {
         for (metric, rows, ids) in file.metrics {
             let counts = self.metrics.entry(metric).or_default();

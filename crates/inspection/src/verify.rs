@@ -27,7 +27,6 @@ use super::log_check::{LogState, check_log};
 use super::verification::{Leftover, TableVerification, Verification};
 use super::{Progress, control_records, phase, reading, total, unlisted, wal_tail};
 
-/// Files read at a time.
 const FILES_AT_A_TIME: usize = 2;
 
 /// What to verify beside the tables.

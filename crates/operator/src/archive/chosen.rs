@@ -16,7 +16,6 @@ use crate::senders::prometheus::Prometheus;
 /// A Prometheus that sends to an archive, is to do so, or did. It consents.
 #[derive(Clone, Debug)]
 pub(crate) struct Sender<'a> {
-    /// The object.
     pub prometheus: Prometheus,
     /// By which item it is chosen; none: it has an entry of the archive's and is not chosen any more.
     pub selection: Option<&'a Selection>,

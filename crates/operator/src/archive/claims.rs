@@ -27,7 +27,6 @@ pub(crate) enum Refusal {
 /// An archive of the same namespace, and the claim that it has to do with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Contender {
-    /// Its name.
     pub archive: ArchiveName,
     /// When it was made.
     pub created: Option<Timestamp>,

@@ -36,11 +36,9 @@ pub(crate) struct Context {
     pub caches: Caches,
     /// Asks for what is to be taken out because consent was taken back.
     pub withdrawals: Trigger<ArchiveName>,
-    /// About all receivers.
     pub defaults: ReceiverDefaults,
     /// How long two entries run side by side, at least.
     pub overlap: Timespan,
-    /// To the receivers.
     pub receivers: ReceiverClient,
     /// Events on archives.
     pub events: Events,

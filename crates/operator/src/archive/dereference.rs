@@ -51,7 +51,6 @@ pub(crate) struct Found<'a> {
     pub with_entry: BTreeSet<PrometheusName>,
     /// Names as senders of every Prometheus that does not consent.
     pub refused: HashSet<String>,
-    /// Pods of each.
     pub pods: BTreeMap<PrometheusName, Vec<Pod>>,
     /// What is asked for by name and not there, or does not consent, each as a message.
     pub missing: Vec<String>,
@@ -106,13 +105,11 @@ impl Found<'_> {
         }
     }
 
-    /// Pods of a sender.
     pub(crate) fn pods_of(&self, sender: &PrometheusName) -> &[Pod] {
         self.pods.get(sender).map(Vec::as_slice).unwrap_or_default()
     }
 }
 
-/// Gathers it.
 pub(crate) async fn dereference<'a>(
     context: &Context,
     archive: &'a Archive,

@@ -51,7 +51,6 @@ pub(crate) enum ReceiverError {
     /// No answer.
     #[error("{host}: {reason}")]
     Unreachable {
-        /// Its name.
         host: String,
         /// Why, with causes.
         reason: String,
@@ -59,7 +58,6 @@ pub(crate) enum ReceiverError {
     /// Another answer.
     #[error("{host} answers {path} with status {status}; see the receiver's log for the reason")]
     Refused {
-        /// Its name.
         host: String,
         /// What was asked.
         path: &'static str,
@@ -76,7 +74,6 @@ pub(crate) struct Answer {
     _permit: Option<Held>,
 }
 
-/// Asks receivers.
 #[derive(Debug)]
 pub(crate) struct ReceiverClient {
     long_answers: Room<String>,

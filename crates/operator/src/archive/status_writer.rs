@@ -15,7 +15,6 @@ use crate::kubernetes::events::changes;
 use crate::names::{ArchiveName, patch_params};
 use crate::process::metrics::METRICS;
 
-/// Writes what was found.
 pub(crate) async fn write(context: &Context, object: &DynamicObject, found: &Findings) -> Result<(), LookError> {
     // A status of another version may have anything in it.
     let before = object.data.get("status").cloned().unwrap_or_default();

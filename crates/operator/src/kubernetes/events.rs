@@ -18,7 +18,6 @@ const LONGEST_NOTE: usize = 900;
 /// A recorder remembers every Event for six minutes. After so many it is replaced: some Events are then counted anew.
 const REMEMBERED: usize = 256;
 
-/// Writes Events.
 pub(crate) struct Events {
     client: Client,
     /// What writes them, and how many it has written.

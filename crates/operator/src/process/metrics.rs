@@ -17,11 +17,9 @@ use crate::names::ArchiveName;
 /// How the reconciliation of an archive ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Reconciled {
-    /// Its result.
     pub result: ReconcileResult,
 }
 
-/// Result of a reconciliation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ReconcileResult {
     /// Done.
@@ -88,7 +86,6 @@ impl Readiness {
     }
 }
 
-/// All metrics.
 pub(crate) struct Metrics {
     registry: Registry,
     leads: Gauge<i64, AtomicI64>,
@@ -101,7 +98,6 @@ pub(crate) struct Metrics {
     pub reconcile_seconds: Histogram,
     /// Patches of `spec.remoteWrite` that were done.
     pub patches: Counter<u64, AtomicU64>,
-    /// Patches that were refused.
     pub patches_refused: Counter<u64, AtomicU64>,
     /// Admission policies: 1 for one that is in force.
     pub policies: Family<PolicyLabel, Gauge<i64, AtomicI64>>,

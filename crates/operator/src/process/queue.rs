@@ -72,7 +72,6 @@ impl<K: Key> Trigger<K> {
     }
 }
 
-/// What was asked for.
 #[derive(Debug)]
 pub(crate) struct Asked<K> {
     receiver: UnboundedReceiver<()>,

@@ -57,7 +57,6 @@ impl Consents {
         sorted
     }
 
-    /// All of them.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Prometheus> {
         self.given.iter().chain(&self.withheld).chain(&self.unknown)
     }

@@ -17,17 +17,13 @@ const OPENSHIFT_NAMESPACES: [&str; 2] = ["openshift-monitoring", "openshift-user
 /// A Prometheus or PrometheusAgent object.
 #[derive(Clone, Debug)]
 pub(crate) struct Prometheus {
-    /// Its kind.
     pub kind: PrometheusKind,
-    /// Its namespace.
     pub namespace: String,
-    /// Its name.
     pub name: String,
     object: Arc<DynamicObject>,
 }
 
 impl Prometheus {
-    /// Of this object.
     pub(crate) fn new(kind: PrometheusKind, object: Arc<DynamicObject>) -> Self {
         Self { kind, namespace: object.namespace().unwrap_or_default(), name: object.name_any(), object }
     }
@@ -37,7 +33,6 @@ impl Prometheus {
         PrometheusName { kind: self.kind, namespace: self.namespace.clone(), name: self.name.clone() }
     }
 
-    /// Its uid.
     pub(crate) fn uid(&self) -> String {
         self.object.uid().unwrap_or_default()
     }
@@ -47,12 +42,10 @@ impl Prometheus {
         self.object.resource_version().unwrap_or_default()
     }
 
-    /// Its labels.
     pub(crate) fn labels(&self) -> &BTreeMap<String, String> {
         self.object.labels()
     }
 
-    /// Its `spec`.
     pub(crate) fn spec(&self) -> &Value {
         self.object.data.get("spec").unwrap_or(&Value::Null)
     }

@@ -38,7 +38,6 @@ pub(crate) struct Case {
     pub(crate) name: String,
     /// `spec.remoteWrite`; `None` if there is none.
     pub(crate) found: Option<Vec<Value>>,
-    /// The wanted entry.
     pub(crate) wanted: Option<Entry>,
     /// Names of the entries that may retire.
     pub(crate) may_retire: Vec<String>,

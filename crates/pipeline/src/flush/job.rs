@@ -90,7 +90,6 @@ pub(crate) struct Job<'a> {
     pub position: u64,
     /// The writer's last position in each table when the rows were chosen.
     pub last: BTreeMap<Table, u64>,
-    /// Time.
     pub clock: &'a dyn Clock,
     /// For names.
     pub entropy: &'a dyn Entropy,

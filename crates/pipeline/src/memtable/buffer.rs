@@ -180,7 +180,6 @@ impl Days {
     }
 }
 
-/// Bytes that a histogram takes.
 pub(super) fn histogram_bytes(histogram: &Histogram) -> usize {
     let counts = match &histogram.counts {
         Counts::Integer { positive, negative, .. } => positive.capacity() + negative.capacity(),
@@ -191,7 +190,6 @@ pub(super) fn histogram_bytes(histogram: &Histogram) -> usize {
         + (histogram.positive_spans.capacity() + histogram.negative_spans.capacity()) * size_of::<Span>()
 }
 
-/// Bytes that an exemplar takes.
 pub(super) fn exemplar_bytes(row: &ExemplarRow) -> usize {
     size_of::<ExemplarRow>() + row.labels.capacity()
 }

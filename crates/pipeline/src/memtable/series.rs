@@ -208,18 +208,15 @@ impl SeriesIndex {
         self.series.get(series as usize).and_then(Option::as_ref).map_or(&[], |series| &series.labels)
     }
 
-    /// The symbol of a series' metric.
     pub(super) fn metric(&self, series: SeriesRef) -> Option<Symbol> {
         self.labels(series).first().copied()
     }
 
-    /// The value of a label of a series.
     pub(super) fn value(&self, series: SeriesRef, name: Symbol) -> Option<Symbol> {
         let (pairs, _) = self.labels(series).get(1..)?.as_chunks::<2>();
         pairs.iter().find(|[label, _]| *label == name).map(|[_, value]| *value)
     }
 
-    /// The text of a symbol.
     pub(super) fn text(&self, symbol: Symbol) -> &str {
         self.symbols.text(symbol)
     }

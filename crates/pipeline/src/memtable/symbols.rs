@@ -120,7 +120,6 @@ impl Symbols {
         self.entries.iter().map(|entry| entry.text.clone())
     }
 
-    /// Bytes of all texts.
     pub(super) fn text_bytes(&self) -> usize {
         self.text_bytes
     }

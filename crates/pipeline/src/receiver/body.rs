@@ -28,7 +28,6 @@ pub(super) enum BodyError {
     /// The budget for bodies is used up.
     #[error(transparent)]
     Busy(#[from] Busy),
-    /// No memory.
     #[error("there is not enough memory for a request body of {bytes} bytes")]
     NoMemory {
         /// What was to be held, in bytes.

@@ -23,23 +23,19 @@ const SABOTAGE_LAG: Duration = Duration::from_millis(20);
 /// A request that waits to be durable.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    /// The request.
     pub resolved: Resolved,
     /// Who waits.
     pub reply: oneshot::Sender<Result<(), String>>,
 }
 
-/// What a committer works with.
 pub(super) struct Committer {
     /// Where the rows go.
     pub core: Arc<Core>,
     /// Space for a flush on a full disk.
     pub reserve: Arc<Reserve>,
-    /// What works.
     pub health: Arc<Health>,
     /// Told how much could not be written.
     pub tryout: Arc<Tryout>,
-    /// Figures.
     pub metrics: Arc<Metrics>,
 }
 

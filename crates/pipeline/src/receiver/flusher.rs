@@ -26,15 +26,11 @@ pub(super) type FlushRequest = oneshot::Sender<Result<FlushReport, String>>;
 
 /// Flushes when the policy says so or somebody asks.
 pub(super) struct Flusher {
-    /// What is flushed.
     pub core: Arc<Core>,
-    /// When.
     pub policy: Policy,
     /// Memory at which everything that can be given back is, in bytes.
     pub memory_limit: u64,
-    /// What works.
     pub health: Arc<Health>,
-    /// Figures.
     pub metrics: Arc<Metrics>,
     /// Space for a flush on a full disk.
     pub reserve: Arc<Reserve>,
@@ -42,7 +38,6 @@ pub(super) struct Flusher {
     pub flushed: Arc<Notify>,
     /// What senders have taken that a flush gives back.
     pub taken: Arc<Taken>,
-    /// Time.
     pub(crate) clock: Arc<dyn Clock>,
     /// Tries the WAL's disk while the WAL is at fault.
     pub tryout: Arc<Tryout>,

@@ -16,7 +16,6 @@ const LONGEST_NAME: usize = 100;
 #[derive(Debug, PartialEq, Eq)]
 struct ForeignFiles {
     table: &'static str,
-    /// One of them.
     example: String,
     /// How many there are beside it.
     others: usize,

@@ -28,7 +28,6 @@ pub(super) fn limits(settings: &HttpSettings, open_files: Option<u64>) -> Limits
     }
 }
 
-/// All slots.
 pub(super) struct SlotTable {
     slots: Mutex<Slots<Arc<Notify>>>,
     displaced: Counter,

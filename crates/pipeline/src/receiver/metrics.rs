@@ -47,7 +47,6 @@ pub(super) struct Metrics {
     pub disk_free_bytes: Gauge,
     /// Bytes of the files in the newest version of each table.
     pub archive_bytes: Family<TableLabel, Gauge>,
-    /// Those files.
     pub archive_files: Family<TableLabel, Gauge>,
     /// HTTP requests answered.
     pub http_requests: Family<HttpLabels, Counter>,
@@ -71,11 +70,8 @@ pub(super) struct Metrics {
     pub received_bytes: Counter,
     /// Float samples received, kept or refused.
     pub samples_received: Family<ProtocolLabel, Counter>,
-    /// Native histograms received.
     pub histograms_received: Family<ProtocolLabel, Counter>,
-    /// Exemplars received.
     pub exemplars_received: Family<ProtocolLabel, Counter>,
-    /// Metadata entries received.
     pub metadata_received: Family<ProtocolLabel, Counter>,
     /// What was refused by name.
     pub refused: Family<ReasonLabel, Counter>,
@@ -89,21 +85,14 @@ pub(super) struct Metrics {
     pub memory_bytes: Gauge,
     /// Bytes of the WAL on disk.
     pub wal_bytes: Gauge,
-    /// Syncs of the WAL.
     pub wal_syncs: Counter,
     /// Time to make one group of requests durable.
     pub wal_sync_duration_seconds: HistogramWithExemplars<PositionLabel>,
-    /// Appends to the WAL that failed.
     pub wal_append_failures: Counter,
-    /// Flushes.
     pub flushes: Family<ResultLabel, Counter>,
-    /// Time of one flush.
     pub flush_duration_seconds: Histogram,
-    /// Rows flushed.
     pub flush_rows: Family<TableLabel, Counter>,
-    /// Bytes of the files flushed.
     pub flush_file_bytes: Family<TableLabel, Counter>,
-    /// Commits.
     pub commits: Family<TableLabel, Counter>,
     /// Commits that lost a race: another program was ahead.
     pub commit_races: Counter,

@@ -23,11 +23,9 @@ use std::net::{IpAddr, Ipv6Addr};
 pub(super) struct Limits {
     /// In all, without those for probes.
     pub(super) all: usize,
-    /// Of one address.
     pub(super) per_address: usize,
     /// In a TLS handshake.
     pub(super) handshakes: usize,
-    /// For probes.
     pub(super) probes: usize,
 }
 
@@ -42,12 +40,10 @@ pub(super) enum Stage {
     Busy,
 }
 
-/// What a slot is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// Any request.
     Any,
-    /// One probe.
     Probe,
 }
 

@@ -104,7 +104,6 @@ impl Supervisor {
         }
     }
 
-    /// Starts a task.
     #[expect(clippy::disallowed_methods, reason = "this is where tasks start")]
     pub(super) fn task<T: Send + 'static>(
         &self,

@@ -26,7 +26,6 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::memtable::{ExemplarRow, Generation, Horizon, Memtable, SeriesRef, SortedRun};
 
-/// A histogram with its rank.
 type Ranked<'a> = (HistogramRank, &'a Histogram);
 
 /// Rows to write, sorted by series, then by time.

@@ -30,7 +30,6 @@ const SHARDS_APART: Duration = Duration::from_secs(10);
 
 /// What a sender's object is to have of this archive.
 enum Wish {
-    /// This entry.
     Entry(Box<Entry>),
     /// None; what is there goes when nothing can be lost.
     Nothing,
@@ -40,7 +39,6 @@ enum Wish {
     Refused(String),
 }
 
-/// The name of a sender.
 pub(crate) fn name_of(sender: &Sender<'_>) -> PrometheusName {
     sender.prometheus.full_name()
 }

@@ -58,7 +58,6 @@ pub(crate) struct Known<'a> {
     pub request: &'a str,
     /// The certificates by which the receiver was last known, if it answered.
     pub answered: Option<&'a str>,
-    /// The time.
     pub now: OffsetDateTime,
 }
 

@@ -20,7 +20,6 @@ pub(super) struct Pair {
     pub(super) key: String,
 }
 
-/// A new authority of `archive`.
 pub(super) fn new_authority(archive: &ArchiveName, now: OffsetDateTime) -> Result<Pair, rcgen::Error> {
     let key = KeyPair::generate()?;
     let mut params = authority(archive);

@@ -35,7 +35,6 @@ impl Faults {
 /// What was found about the volume.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Volume<'a> {
-    /// Its claim.
     pub claim: Option<&'a DynamicObject>,
     /// Why the receiver may not mount it.
     pub refusal: Option<&'a Refusal>,

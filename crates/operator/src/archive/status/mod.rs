@@ -47,11 +47,8 @@ impl Finding {
 pub(crate) struct PrometheusFinding {
     /// All but the time of the change.
     pub kind: promarchive_api::metrics_archive::PrometheusKind,
-    /// Its namespace.
     pub namespace: String,
-    /// Its name.
     pub name: String,
-    /// Its uid.
     pub uid: String,
     /// Its entry, if it has one of ours.
     pub entry: Option<String>,
@@ -70,7 +67,6 @@ pub(crate) struct Findings {
     pub blocked: Option<Finding>,
     /// About the volume.
     pub storage: Finding,
-    /// About the receiver.
     pub receiver: Finding,
     /// About the entries.
     pub configured: Finding,
@@ -78,7 +74,6 @@ pub(crate) struct Findings {
     pub receiving: Finding,
     /// Where the tables are.
     pub store: Option<String>,
-    /// Each Prometheus.
     pub prometheuses: Vec<PrometheusFinding>,
 }
 

@@ -14,7 +14,6 @@ const DEEPEST: usize = 64;
 /// What is copied.
 #[derive(Debug)]
 pub(super) enum Rule {
-    /// Everything.
     All,
     /// `true` for whatever is there; null stays null.
     Presence,
@@ -30,7 +29,6 @@ pub(super) enum Rule {
     Keys,
 }
 
-/// What was copied.
 #[derive(Debug)]
 pub(super) struct Copied {
     text: Vec<u8>,

@@ -9,7 +9,6 @@ use super::copy::ShortText;
 use super::kept::{Read, Reading};
 use super::source::Source;
 
-/// One page of a list.
 #[derive(Debug, Default)]
 pub(super) struct Page {
     pub(super) items: Vec<Read>,
@@ -18,7 +17,6 @@ pub(super) struct Page {
     pub(super) token: String,
 }
 
-/// Reads a page.
 pub(super) struct ReadingPage(pub(super) Source);
 
 impl<'de> DeserializeSeed<'de> for ReadingPage {

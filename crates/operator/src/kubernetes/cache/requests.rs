@@ -96,7 +96,6 @@ impl Requests {
         self.read(request, Reading(source)).await.map(drop)
     }
 
-    /// A page of a list.
     pub(super) async fn page(&self, source: Source, namespace: &str, params: &ListParams) -> kube::Result<Page> {
         let request = self.path(source, namespace).list(params).map_err(Error::BuildRequest)?;
         self.stream(request, ReadingPage(source), LONGEST_LIST).await

@@ -12,7 +12,6 @@ const SLOTS: usize = 256;
 /// Of these, from one address. The probes of a node and a few that scrape need less.
 const OF_ONE_ADDRESS: usize = 32;
 
-/// All slots.
 #[derive(Clone, Debug)]
 pub(super) struct Slots {
     taken: Arc<Mutex<Taken>>,

@@ -107,7 +107,6 @@ impl Holdings {
 /// Whether a sender may fill more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refill {
-    /// It may.
     Allowed,
     /// Nobody may.
     Full,

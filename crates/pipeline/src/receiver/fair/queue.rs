@@ -93,7 +93,6 @@ pub(crate) fn queue<T>(most: usize) -> (Entrance<T>, Exit<T>) {
 }
 
 impl<T> Entrance<T> {
-    /// Puts an item in.
     pub(crate) fn put(&self, sender: &Sender, item: T) -> Result<(), NotTaken> {
         let Self(queue) = self;
         let mut state = queue.state();

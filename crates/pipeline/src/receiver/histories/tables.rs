@@ -84,7 +84,6 @@ impl Reader {
         Ok(())
     }
 
-    /// The rows of a file.
     pub(super) fn rows(&mut self, table: Table, file: &DataFile, bytes: Bytes) -> Result<Arc<Rows>, String> {
         let key = (table, file.path.clone());
         if let Some(rows) = self.known.get(&key) {

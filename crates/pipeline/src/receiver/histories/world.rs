@@ -52,7 +52,6 @@ pub(super) enum Lie {
     Positions,
 }
 
-/// One step of a history.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     /// A group of new requests.
@@ -101,7 +100,6 @@ pub(super) struct Restart {
 /// How a group went in.
 type Positions = Result<RangeInclusive<Position>, CommitGroupError>;
 
-/// WAL directories.
 pub(super) const WALS: usize = 2;
 
 #[derive(Debug)]

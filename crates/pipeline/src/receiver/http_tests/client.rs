@@ -8,7 +8,6 @@ use tokio::net::TcpStream;
 pub(super) const V1: &str = "Content-Type: application/x-protobuf\r\n";
 pub(super) const V2: &str = "Content-Type: application/x-protobuf;proto=io.prometheus.write.v2.Request\r\n";
 
-/// One answer.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,

@@ -36,7 +36,6 @@ const NAMED: &[&str] = &[
     "xdigit",
 ];
 
-/// Checks an expression.
 pub(super) fn check(expression: &str) -> Result<Expression, Fault> {
     // The first comparison keeps the second one from reading a text of whatever length.
     if expression.len() > 4 * LONGEST || expression.chars().count() > LONGEST {
