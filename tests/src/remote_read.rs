@@ -9,7 +9,7 @@ use reqwest::blocking::Client;
 
 use crate::chunk::{decode_xor, decode_xor2};
 use crate::protobuf::Message;
-use crate::tables::{ByPlace, Labels};
+use crate::tables::{ByKey, Labels};
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct ReadResponse {
@@ -75,7 +75,7 @@ fn labels(labels: &[v1::Label]) -> Labels {
 /// The answer of type SAMPLES: float samples and native histograms.
 ///
 /// Prometheus encodes it with the same protobuf code as remote write, which leaves out a −0 as if it were 0.
-pub fn samples(client: &Client, url: &str) -> (ByPlace<Sample>, ByPlace<Histogram>) {
+pub fn samples(client: &Client, url: &str) -> (ByKey<Sample>, ByKey<Histogram>) {
     let body = snap::raw::Decoder::new().decompress_vec(&read(client, url, SAMPLES)).unwrap();
     let response = ReadResponse::decode(body.as_slice()).unwrap();
     let (mut samples, mut histograms) = (BTreeMap::new(), BTreeMap::new());
@@ -86,8 +86,8 @@ pub fn samples(client: &Client, url: &str) -> (ByPlace<Sample>, ByPlace<Histogra
             assert_eq!(samples.insert((labels.clone(), timestamp), sample), None, "twice in the TSDB");
         }
         for histogram in &series.histograms {
-            let place = (labels.clone(), histogram.timestamp);
-            assert_eq!(histograms.insert(place, self::histogram(histogram)), None, "twice in the TSDB");
+            let key = (labels.clone(), histogram.timestamp);
+            assert_eq!(histograms.insert(key, self::histogram(histogram)), None, "twice in the TSDB");
         }
     }
     (samples, histograms)
@@ -95,7 +95,7 @@ pub fn samples(client: &Client, url: &str) -> (ByPlace<Sample>, ByPlace<Histogra
 
 /// The answer of type STREAMED_XOR_CHUNKS: float samples bit by bit, with start timestamps if the TSDB has them. Chunks of histograms are
 /// left out.
-pub fn chunks(client: &Client, url: &str) -> ByPlace<Sample> {
+pub fn chunks(client: &Client, url: &str) -> ByKey<Sample> {
     let body = read(client, url, STREAMED_XOR_CHUNKS);
     let mut rest = body.as_slice();
     let mut samples = BTreeMap::new();
@@ -114,8 +114,8 @@ pub fn chunks(client: &Client, url: &str) -> ByPlace<Sample> {
                     other => panic!("chunk encoding {other}"),
                 };
                 for sample in decoded {
-                    let place = (labels.clone(), sample.timestamp);
-                    assert_eq!(samples.insert(place, sample), None, "twice in the TSDB");
+                    let key = (labels.clone(), sample.timestamp);
+                    assert_eq!(samples.insert(key, sample), None, "twice in the TSDB");
                 }
             }
         }

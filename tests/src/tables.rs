@@ -17,15 +17,15 @@ use crate::request::{Exemplar, Request, Series};
 pub type Labels = BTreeMap<String, String>;
 
 /// Rows by series and timestamp (milliseconds since the epoch).
-pub type ByPlace<T> = BTreeMap<(Labels, i64), T>;
+pub type ByKey<T> = BTreeMap<(Labels, i64), T>;
 
-/// The rows of an archive; of the places that hold one row, each once.
+/// The rows of an archive; a key has one row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tables {
     /// Float samples and stale markers.
-    pub samples: ByPlace<Sample>,
+    pub samples: ByKey<Sample>,
     /// Native histograms.
-    pub histograms: ByPlace<Histogram>,
+    pub histograms: ByKey<Histogram>,
     /// With their series.
     pub exemplars: BTreeSet<(Labels, Exemplar)>,
     /// Metric, type, unit and help.
@@ -38,9 +38,9 @@ impl Tables {
         let mut tables = Self { samples: read_samples(reader, archive), ..Self::default() };
         for row in rows(reader, archive, "histograms") {
             let (labels, histogram) = (row.labels(), row.histogram());
-            let place = (labels, histogram.timestamp);
-            assert!(!tables.histograms.contains_key(&place), "twice: {place:?}");
-            tables.histograms.insert(place, histogram);
+            let key = (labels, histogram.timestamp);
+            assert!(!tables.histograms.contains_key(&key), "twice: {key:?}");
+            tables.histograms.insert(key, histogram);
         }
         for row in rows(reader, archive, "exemplars") {
             let labels = parse_labels(row.text("exemplar_labels")).into_iter().collect();
@@ -120,7 +120,7 @@ impl Tables {
     }
 }
 
-/// Of two samples in one place a value stays before a stale marker; of two values the larger in IEEE 754's `totalOrder`; of two equal ones
+/// Of two samples with one key a value stays before a stale marker; of two values the larger in IEEE 754's `totalOrder`; of two equal ones
 /// the later start timestamp.
 trait Rank {
     fn max_by(self, other: Self) -> Self;
@@ -171,7 +171,7 @@ pub fn set_differences<T: Ord + Debug>(what: &str, wanted: &BTreeSet<T>, found: 
 }
 
 /// The table `samples`. A row that stands twice is an error.
-pub fn read_samples(reader: Reader, archive: &Path) -> ByPlace<Sample> {
+pub fn read_samples(reader: Reader, archive: &Path) -> ByKey<Sample> {
     let mut samples = BTreeMap::new();
     // Parsing the same labels for each of a million rows takes most of the time otherwise.
     let mut known: BTreeMap<(String, String), Labels> = BTreeMap::new();
@@ -186,9 +186,9 @@ pub fn read_samples(reader: Reader, archive: &Path) -> ByPlace<Sample> {
             value: value.unwrap_or(STALE_NAN),
             start_timestamp: row.long("start_ms").unwrap_or(0),
         };
-        let place = (labels, sample.timestamp);
-        assert!(!samples.contains_key(&place), "twice: {place:?}");
-        samples.insert(place, sample);
+        let key = (labels, sample.timestamp);
+        assert!(!samples.contains_key(&key), "twice: {key:?}");
+        samples.insert(key, sample);
     }
     samples
 }

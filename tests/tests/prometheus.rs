@@ -12,7 +12,7 @@ use promarchive_tests::prometheus::{NodeExporter, Prometheus};
 use promarchive_tests::readers::Reader;
 use promarchive_tests::remote_read;
 use promarchive_tests::request::Exemplar;
-use promarchive_tests::tables::{ByPlace, Labels, Tables, map_differences, set_differences};
+use promarchive_tests::tables::{ByKey, Labels, Tables, map_differences, set_differences};
 use serde_json::Value;
 
 /// How long Prometheus scrapes, every second.
@@ -186,7 +186,7 @@ fn buckets(spans: &[Span], counts: &[u64]) -> BTreeMap<i64, u64> {
     indices.into_iter().zip(counts.iter().copied()).filter(|(_, count)| *count != 0).collect()
 }
 
-fn said_all(histograms: &ByPlace<Histogram>) -> ByPlace<Said> {
+fn said_all(histograms: &ByKey<Histogram>) -> ByKey<Said> {
     histograms.iter().map(|(place, histogram)| (place.clone(), said(histogram))).collect()
 }
 
@@ -225,8 +225,8 @@ fn assert_none(differences: &[String]) {
 struct Run {
     protocol: Protocol,
     /// Float samples as the TSDB's chunks have them.
-    chunks: ByPlace<Sample>,
-    histograms: ByPlace<Histogram>,
+    chunks: ByKey<Sample>,
+    histograms: ByKey<Histogram>,
     exemplars: BTreeSet<(Labels, Exemplar)>,
     metadata: BTreeSet<[String; 4]>,
     tables: Tables,
@@ -274,7 +274,7 @@ fn run(protocol: Protocol) -> Run {
 }
 
 /// The two kinds of answer of remote read hold the same, but for what protobuf leaves out.
-fn assert_same_answers(samples: &ByPlace<Sample>, chunks: &ByPlace<Sample>) {
+fn assert_same_answers(samples: &ByKey<Sample>, chunks: &ByKey<Sample>) {
     let plain = |(place, sample): (&(Labels, i64), &Sample)| {
         let value = if sample.value == NEGATIVE_ZERO { 0 } else { sample.value };
         (place.clone(), value)

@@ -38,14 +38,14 @@ impl Drop for Neighbours {
     }
 }
 
-/// Changes numbers all over its memory, each place told by the number in the last one.
+/// Changes numbers all over its memory, each index told by the number in the last one.
 fn work(stop: &AtomicBool) {
     let mut numbers = vec![1_u64; BYTES / size_of::<u64>()];
     let mut at = 0_u64;
     while !stop.load(Ordering::Relaxed) {
         for _ in 0..STEPS {
-            let place = at as usize % numbers.len();
-            if let Some(number) = numbers.get_mut(place) {
+            let index = at as usize % numbers.len();
+            if let Some(number) = numbers.get_mut(index) {
                 *number = number.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
                 at = at.wrapping_add(*number >> 20);
             }

@@ -110,18 +110,18 @@ impl Receiver {
 
     /// Bytes of what is kept for good, write-ahead logs left out; after the program has ended.
     pub fn kept_bytes(&self, directory: &Path) -> Result<u64> {
-        let place = match self.kind {
+        let path = match self.kind {
             Kind::Promarchive => directory.join("archive"),
             Kind::Prometheus => directory.join("tsdb/snapshots"),
             Kind::VictoriaMetrics => directory.join("data"),
         };
-        Ok(bytes_under(&place)?)
+        Ok(bytes_under(&path)?)
     }
 }
 
-fn bytes_under(place: &Path) -> io::Result<u64> {
+fn bytes_under(path: &Path) -> io::Result<u64> {
     let mut bytes = 0;
-    for entry in fs::read_dir(place)? {
+    for entry in fs::read_dir(path)? {
         let entry = entry?;
         // Of promarchive: room that it holds for a flush on a full disk.
         if entry.file_name().as_encoded_bytes().starts_with(b".") {

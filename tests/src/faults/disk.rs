@@ -14,7 +14,7 @@ use std::path::Path;
 
 use crate::ledger::Random;
 
-/// A file, by its place in the order in which files were created.
+/// A file, by its index in the order in which files were created.
 type File = usize;
 
 #[derive(Clone, Debug)]
@@ -293,8 +293,8 @@ impl Content {
                 if count > 0 && content.len() < end {
                     content.resize(end, 0);
                 }
-                if let (Some(place), Some(bytes)) = (content.get_mut(*offset..end), bytes.get(..count)) {
-                    place.copy_from_slice(bytes);
+                if let (Some(to), Some(bytes)) = (content.get_mut(*offset..end), bytes.get(..count)) {
+                    to.copy_from_slice(bytes);
                 }
             }
             Self::Truncate { length } if part.is_none() => content.resize(*length, 0),

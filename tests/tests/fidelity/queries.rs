@@ -176,7 +176,7 @@ impl Query {
         let rows = select(reader, archive, "samples", self.filter(reader)).into_iter();
         let rows: Vec<_> =
             rows.flat_map(|(metric, rows)| rows.into_iter().map(move |row| (metric.clone(), row))).collect();
-        let found: BTreeSet<_> = rows.iter().map(|(metric, row)| place(metric, row)).collect();
+        let found: BTreeSet<_> = rows.iter().map(|(metric, row)| key(metric, row)).collect();
         assert_eq!(found.len(), rows.len(), "rows that stand twice");
         let wanted = self.wanted();
         let more: Vec<_> = found.difference(&wanted).collect();
@@ -193,8 +193,8 @@ fn is_nan(timestamp: i128) -> bool {
     number(bits(i64::try_from(timestamp).unwrap_or_default().wrapping_sub(T) / 1000)).is_some_and(f64::is_nan)
 }
 
-/// Of other metrics than the one asked for, the metric takes the place of the instance.
-fn place(metric: &str, row: &crate::value::Row) -> (String, i128) {
+/// Of other metrics than the one asked for, the metric stands for the instance.
+fn key(metric: &str, row: &crate::value::Row) -> (String, i128) {
     let (Value::Text(labels), Value::Integer(timestamp)) = (&row["labels"], &row["timestamp"]) else {
         panic!("{row:?}");
     };

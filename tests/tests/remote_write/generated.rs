@@ -138,14 +138,14 @@ fn requests() -> impl Strategy<Value = Vec<Generated>> {
     vec((vec(series(), 0..30), vec((text(), metadata()), 0..3)), 1..8)
 }
 
-/// Which of two histograms in one place stays is tested elsewhere: only the first is sent.
+/// Which of two histograms with one key stays is tested elsewhere: only the first is sent.
 fn drop_contested(requests: &mut [Generated]) {
-    let mut places = HashSet::new();
+    let mut keys = HashSet::new();
     for (series, _) in requests.iter_mut().flat_map(|(all, _)| all) {
         let mut labels = series.labels.clone();
         labels.retain(|(_, value)| !value.is_empty());
         labels.sort();
-        series.histograms.retain(|histogram| places.insert((labels.clone(), histogram.timestamp)));
+        series.histograms.retain(|histogram| keys.insert((labels.clone(), histogram.timestamp)));
     }
 }
 
