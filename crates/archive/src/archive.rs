@@ -10,19 +10,22 @@ use crate::log::DeltaLog;
 use crate::log::forward::ForwardLog;
 use crate::log::{Definition, LogError, TableLog};
 use crate::schema::{LABEL_COLUMNS_PROPERTY, LabelColumns, LabelColumnsError, SCHEMA_VERSION_PROPERTY, Table};
-use crate::store::{Root, Store};
+use crate::store::{BucketError, Root, Store};
 
 /// Why an archive cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// Not a directory or a `file://` URL.
+    /// Neither a directory nor the URL of one or of a place in a bucket.
     #[error(transparent)]
     Location(#[from] ArchiveLocationError),
+    /// A bucket that cannot be asked.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
     /// A path that the store cannot use.
     #[error("archive {0:?}: {1}")]
     Place(String, String),
     /// There is nothing.
-    #[error("{0}: no archive here (no table of samples); check the path")]
+    #[error("{0}: no archive here (no table of samples); check the path or URL")]
     Missing(String),
     /// A table's log.
     #[error(transparent)]
@@ -65,6 +68,7 @@ impl ArchiveError {
         match self {
             Self::Log(e) => e.is_retryable(),
             Self::Location(_)
+            | Self::Bucket(_)
             | Self::Place(..)
             | Self::Missing(_)
             | Self::SchemaVersion { .. }

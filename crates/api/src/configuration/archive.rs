@@ -9,8 +9,8 @@ use crate::{ArchiveAccess, ArchiveLocation, LabelColumns};
 #[cfg_attr(feature = "command-line", derive(clap::Args))]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct ArchiveConfig {
-    /// Where the tables go: a directory or a file:// URL; made if it does not exist. Needed here or in the file
-    #[cfg_attr(feature = "command-line", arg(long, value_name = "DIRECTORY"))]
+    /// Where the tables go: a directory, made if it does not exist, or a URL such as s3://bucket/archive. Needed here or in the file
+    #[cfg_attr(feature = "command-line", arg(long, value_name = "DIRECTORY|URL"))]
     pub archive: Option<ArchiveLocation>,
     /// Who may read the files of the archive: owner, group or everyone
     /// [default: group, or less if the umask of the process says so]

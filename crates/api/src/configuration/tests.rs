@@ -70,7 +70,7 @@ fn a_wrong_value_has_its_field_and_place() {
         ("memoryLimit: lots\n", "receiver.yaml:1:1: memoryLimit: \"lots\" is not a size"),
         ("memoryLimit: -5\n", "receiver.yaml:1:1: memoryLimit: "),
         ("listen: here\n", "receiver.yaml:1:1: listen: \"here\" is not an address"),
-        ("archive: s3://bucket\n", "receiver.yaml:1:1: archive: \"s3://bucket\": buckets come later"),
+        ("archive: s4://bucket\n", "receiver.yaml:1:1: archive: \"s4://bucket\": no archive can be there"),
         ("unknownTokens: Drop\n", "receiver.yaml:1:1: unknownTokens: \"Drop\" is not what can become"),
         ("archiveAccess: 0644\n", "receiver.yaml:1:1: archiveAccess: "),
         ("archiveAccess: all\n", "receiver.yaml:1:1: archiveAccess: \"all\" does not say who may read"),

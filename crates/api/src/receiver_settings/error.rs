@@ -10,7 +10,7 @@ use crate::bounds::OutOfBounds;
 pub enum SettingsError {
     /// No archive.
     #[error(
-        "no archive is given: use --archive DIRECTORY (environment PROMARCHIVE_ARCHIVE, file `archive`; in YAML a lone ~ is no value)"
+        "no archive is given: use --archive DIRECTORY|URL (environment PROMARCHIVE_ARCHIVE, file `archive`; in YAML a lone ~ is no value)"
     )]
     NoArchive,
     /// The archive's path has no last component to name a WAL after.
@@ -20,6 +20,14 @@ pub enum SettingsError {
     NoPlaceForWal {
         /// The archive as given.
         archive: PathBuf,
+    },
+    /// A bucket has no place beside it on this machine.
+    #[error(
+        "the archive {archive} is in a bucket, and the write-ahead log needs a directory on this machine: name one with --wal (file `wal`)"
+    )]
+    NoWalForBucket {
+        /// The archive as given.
+        archive: String,
     },
     /// A path that the operating system cannot make absolute.
     #[error("{path:?} is no usable path: {reason}")]
@@ -99,7 +107,7 @@ impl SettingsError {
     pub fn settings(&self) -> &[&'static str] {
         match self {
             Self::NoArchive => &[],
-            Self::NoPlaceForWal { .. } => &["archive"],
+            Self::NoPlaceForWal { .. } | Self::NoWalForBucket { .. } => &["archive"],
             Self::Path { .. } | Self::WalInArchive { .. } | Self::ArchiveInWal { .. } => &["wal", "archive"],
             Self::NoPlainPath { setting, .. } => std::slice::from_ref(setting),
             Self::HalfOfTls { given, .. } => std::slice::from_ref(given),

@@ -1,9 +1,11 @@
 //! The objects of an archive: where they stand, and what the place can do.
 //!
-//! A [`Store`] is the only one that knows whether an archive is a directory. What only a directory needs (a sync of names, a lock, space held
+//! A [`Store`] is the only one that knows whether an archive is a directory or in a bucket. What only a directory needs (a sync of names, a lock, space held
 //! back) or only a directory has (staging files, pipes, links) is asked of it, and is nothing where it is not needed.
 
 mod bounded;
+mod bucket;
+mod diagnosis;
 mod directory;
 mod lock;
 pub(crate) mod place;
@@ -11,9 +13,12 @@ mod reserve;
 mod stored_file;
 mod walk;
 
+use std::fmt;
 use std::sync::Arc;
 
 use bounded::Bounded;
+pub use bucket::BucketError;
+use bucket::Variables;
 use bytes::Bytes;
 pub use directory::DurableLocal;
 use futures::TryStreamExt;
@@ -22,7 +27,6 @@ use object_store::path::Path;
 use object_store::{ListResult, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 pub use place::without_parents;
 use promarchive_directory::{DirectoryError, Purpose, SHARED_DIRECTORY};
-use promarchive_model::chain;
 pub use reserve::{RESERVE_FILE, Reserve};
 pub use stored_file::{LoadedRange, StoredFile};
 pub use walk::{Entry, WalkError, staged_name};
@@ -35,29 +39,51 @@ use crate::schema::Table;
 const ARCHIVE: Purpose = Purpose { what: "archive", mode: SHARED_DIRECTORY, hard_links: true };
 
 /// The objects of one archive.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Store {
     location: Location,
+    /// Where a bucket is asked for them.
+    endpoint: Option<String>,
     objects: Arc<dyn ObjectStore>,
 }
 
+/// Without the objects: their client has credentials.
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Store({})", self.location)
+    }
+}
+
 impl Store {
-    /// The store of an archive. Nothing is made or read yet.
+    /// The store of an archive. Nothing is made or read yet. The client of a bucket is made from the environment variables of this process.
     pub fn open(location: Location) -> Result<Self, ArchiveError> {
-        let Some(directory) = location.directory().map(|directory| directory.to_path_buf()) else {
-            return Err(ArchiveError::Place(location.to_string(), "no store of this kind can be opened".into()));
+        let (objects, endpoint): (Arc<dyn ObjectStore>, _) = match (location.directory(), location.bucket()) {
+            (Some(directory), _) => (Arc::new(DurableLocal::new(directory.to_path_buf())), None),
+            (None, Some(bucket)) => {
+                let client = bucket::client(bucket, &Variables::of_process())?;
+                (client.objects, Some(client.endpoint))
+            }
+            (None, None) => {
+                let why = "no store of this kind can be opened".to_owned();
+                return Err(ArchiveError::Place(location.to_string(), why));
+            }
         };
-        Ok(Self::over(location, Arc::new(Bounded(DurableLocal::new(directory)))))
+        Ok(Self { endpoint, ..Self::over(location, Arc::new(Bounded(objects))) })
     }
 
     /// Given objects, as a simulation needs them; they are addressed as the location says.
     pub fn over(location: Location, objects: Arc<dyn ObjectStore>) -> Self {
-        Self { location, objects }
+        Self { location, endpoint: None, objects }
     }
 
     /// Where the archive is.
     pub fn location(&self) -> &Location {
         &self.location
+    }
+
+    /// Where a bucket is asked for its objects; none for what is in no bucket.
+    pub fn endpoint(&self) -> Option<&str> {
+        self.endpoint.as_deref()
     }
 
     /// The objects themselves.
@@ -72,7 +98,7 @@ impl Store {
 
     /// An error of the store about an object.
     pub fn error(&self, path: &Path, error: &object_store::Error) -> LogError {
-        LogError::Store { place: self.name_of(path), cause: chain(error) }
+        LogError::Store { place: self.name_of(path), cause: diagnosis::told(error) }
     }
 
     /// A whole object.
