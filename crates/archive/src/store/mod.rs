@@ -9,6 +9,7 @@ mod diagnosis;
 mod directory;
 mod lock;
 pub(crate) mod place;
+pub mod probe;
 mod reserve;
 mod stored_file;
 mod walk;
@@ -84,6 +85,18 @@ impl Store {
     /// Where a bucket is asked for its objects; none for what is in no bucket.
     pub fn endpoint(&self) -> Option<&str> {
         self.endpoint.as_deref()
+    }
+
+    /// Where the archive is, and where a bucket is asked for it.
+    pub fn whereabouts(&self) -> String {
+        let endpoint = self.endpoint.as_ref().map_or(String::new(), |endpoint| format!(" at {endpoint}"));
+        format!("{}{endpoint}", self.location)
+    }
+
+    /// The same objects, said to be asked for there.
+    #[cfg(test)]
+    pub(crate) fn asked_at(self, endpoint: &str) -> Self {
+        Self { endpoint: Some(endpoint.to_owned()), ..self }
     }
 
     /// The objects themselves.
