@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use promarchive_api::STARTING;
 use promarchive_api::receiver_settings::{Settings, SettingsError, check_apart};
+use promarchive_archive::store::probe::ProbeError;
 use promarchive_archive::store::{ArchiveLock, Store, without_parents};
-use promarchive_archive::{Archive, ArchiveError, Location};
+use promarchive_archive::{Archive, ArchiveError, Location, prove_store};
 use promarchive_directory::{DirectoryError, DirectoryLock, PRIVATE_DIRECTORY, Purpose};
 use promarchive_model::chain;
 use promarchive_wal::{Disk, Options, RealDisk};
@@ -62,6 +63,9 @@ pub enum ReceiverError {
     /// The tables.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// The store, which cannot hold an archive, or cannot be asked.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
     /// What an earlier process left.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
@@ -96,6 +100,7 @@ impl ReceiverError {
         match self {
             Self::Directory(e) => e.is_retryable(),
             Self::Archive(e) => e.is_retryable(),
+            Self::Probe(e) => e.is_retryable(),
             Self::Recovery(e) => e.is_retryable(),
             Self::Clock(_) => true,
             Self::Serve(_) | Self::Apart(_) | Self::ArchiveGone { .. } | Self::Restart(_) | Self::Thread(_) => false,
@@ -258,6 +263,10 @@ async fn open(location: &Location, settings: &Settings, environment: &Environmen
     start_log::warn_of_readers(&settings.wal);
     let locks = Arc::new((store.lock()?, WAL.lock(&settings.wal, WAL_LOCK_FILE)?));
     let (clock, entropy) = (environment.clock.as_ref(), environment.entropy.as_ref());
+    let asked = clock.monotonic_ms();
+    if let Some(proof) = prove_store(&store, clock, entropy).await? {
+        start_log::tell_of_proof(&store, proof, clock.monotonic_ms().saturating_sub(asked));
+    }
     let archive = Archive::open_or_create(store.clone(), settings.label_columns.clone(), clock, entropy).await?;
     start_log::warn_of_label_columns(archive.label_columns());
     if let Err(error) = archive_note::write(disk.as_ref(), location) {
