@@ -17,7 +17,7 @@ mod senders;
 pub use book::{Book, Checked, Notes, Violations};
 pub use http::{Connection, Response};
 pub use random::Random;
-pub use reader::{Tables, Tool, read_tables};
+pub use reader::{Tables, Tool, read_tables, read_tables_with};
 pub use receiver::{Home, Receiver, Start, verify};
 pub use rows::{Body, ROWS_PER_BLOCK, Row, encode};
 pub use senders::{Manners, Senders, Tally};
