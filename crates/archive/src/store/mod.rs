@@ -12,6 +12,7 @@ pub(crate) mod place;
 pub mod probe;
 mod reserve;
 mod stored_file;
+pub mod traffic;
 mod walk;
 
 use std::fmt;
@@ -30,6 +31,7 @@ pub use place::without_parents;
 use promarchive_directory::{DirectoryError, Purpose, SHARED_DIRECTORY};
 pub use reserve::{RESERVE_FILE, Reserve};
 pub use stored_file::{LoadedRange, StoredFile};
+use traffic::{Observer, Watched};
 pub use walk::{Entry, WalkError, staged_name};
 
 use crate::Location;
@@ -58,10 +60,31 @@ impl fmt::Debug for Store {
 impl Store {
     /// The store of an archive. Nothing is made or read yet. The client of a bucket is made from the environment variables of this process.
     pub fn open(location: Location) -> Result<Self, ArchiveError> {
+        Self::connect(location, &Variables::of_process(), None)
+    }
+
+    /// The same; who is told of each request.
+    pub fn open_watched(location: Location, observer: Arc<dyn Observer>) -> Result<Self, ArchiveError> {
+        Self::connect(location, &Variables::of_process(), Some(observer))
+    }
+
+    /// The same, with the client of a bucket made from these variables.
+    pub fn open_with(
+        location: Location,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ArchiveError> {
+        Self::connect(location, &variables.into_iter().collect(), None)
+    }
+
+    fn connect(
+        location: Location,
+        variables: &Variables,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Result<Self, ArchiveError> {
         let (objects, endpoint): (Arc<dyn ObjectStore>, _) = match (location.directory(), location.bucket()) {
             (Some(directory), _) => (Arc::new(DurableLocal::new(directory.to_path_buf())), None),
             (None, Some(bucket)) => {
-                let client = bucket::client(bucket, &Variables::of_process())?;
+                let client = bucket::client(bucket, variables)?;
                 (client.objects, Some(client.endpoint))
             }
             (None, None) => {
@@ -69,7 +92,11 @@ impl Store {
                 return Err(ArchiveError::Place(location.to_string(), why));
             }
         };
-        Ok(Self { endpoint, ..Self::over(location, Arc::new(Bounded(objects))) })
+        let objects: Arc<dyn ObjectStore> = match observer {
+            Some(observer) => Arc::new(Bounded(Watched::new(objects, observer))),
+            None => Arc::new(Bounded(objects)),
+        };
+        Ok(Self { endpoint, ..Self::over(location, objects) })
     }
 
     /// Given objects, as a simulation needs them; they are addressed as the location says.

@@ -152,7 +152,7 @@ pub async fn run(
         async move { drop(stopped.wait_for(Option::is_some).await) }
     };
     let serving = supervisor.task(Task::Server, server.supervised_by(supervisor.clone()).run(until_stopped));
-    let opened = match open_until(&location, &settings, &environment, &health, stopped.clone()).await {
+    let opened = match open_until(&location, &settings, &environment, &health, &metrics, stopped.clone()).await {
         Ok(opened) => opened,
         Err(error) => {
             supervisor.stopping();
@@ -211,13 +211,14 @@ async fn open_until(
     settings: &Settings,
     environment: &Environment,
     health: &Health,
+    metrics: &Arc<Metrics>,
     mut stopped: watch::Receiver<Option<Instant>>,
 ) -> Result<Option<Opened>, ReceiverError> {
     let mut causes = Causes::default();
     loop {
         // Nothing has been acknowledged yet: what is under way may be left where it is.
         let opened = tokio::select! {
-            opened = open(location, settings, environment) => opened,
+            opened = open(location, settings, environment, metrics) => opened,
             _ = stopped.wait_for(Option::is_some) => return Ok(None),
         };
         match opened {
@@ -240,11 +241,16 @@ async fn open_until(
     }
 }
 
-async fn open(location: &Location, settings: &Settings, environment: &Environment) -> Result<Opened, ReceiverError> {
+async fn open(
+    location: &Location,
+    settings: &Settings,
+    environment: &Environment,
+    metrics: &Arc<Metrics>,
+) -> Result<Opened, ReceiverError> {
     if let Some(fault) = odd_times::clock_fault(environment.clock.now_ms()) {
         return Err(ReceiverError::Clock(fault));
     }
-    let store = Store::open(location.clone())?;
+    let store = Store::open_watched(location.clone(), metrics.clone())?;
     let has_tables = store.has_tables().await.map_err(ArchiveError::from)?;
     // What a new archive cannot have is refused before anything is made.
     if let Some(label_columns) = settings.label_columns.as_ref().filter(|_| !has_tables) {
