@@ -10,4 +10,6 @@ pub mod protobuf;
 pub mod readers;
 pub mod remote_read;
 pub mod request;
+pub mod s3_server;
+pub mod store_suite;
 pub mod tables;
