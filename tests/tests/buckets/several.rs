@@ -29,8 +29,9 @@ fn each_row_of_three_receivers_is_there() {
     std::thread::scope(|scope| {
         for (n, receiver) in receivers.iter().enumerate() {
             scope.spawn(move || {
+                let name = n.to_string();
                 for flush in 0..FLUSHES {
-                    let series = Series::new(&[("__name__", "up"), ("receiver", &format!("{n}"))]);
+                    let series = Series::new(&[("__name__", "up"), ("receiver", name.as_str())]);
                     let request = Request::of([series.sample(now + flush, 1.0).sample(now + 100 + flush, 2.0)]);
                     assert_eq!(receiver.write(V2, &request).status, 204);
                     receiver.flush();

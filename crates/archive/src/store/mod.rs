@@ -172,6 +172,11 @@ impl Store {
         self.location.directory().map(ArchiveLock::take).transpose()
     }
 
+    /// Whether one receiver at a time can have the archive. In a bucket there is no such lock: several may write, each with a WAL of its own.
+    pub fn has_one_receiver(&self) -> bool {
+        self.location.directory().is_some()
+    }
+
     /// Makes sure that no receiver of an earlier version has the archive, where the store has locks.
     pub fn check_upgrade(&self) -> Result<(), UpgradeError> {
         self.location.directory().map_or(Ok(()), lock::check_upgrade)
