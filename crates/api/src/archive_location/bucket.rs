@@ -71,7 +71,7 @@ impl Bucket {
             (_, None) => (authority, None),
             _ => return Err(refuse("no key belongs into the URL: give it in the environment")),
         };
-        if !is_name(name) || !host.is_none_or(is_name) {
+        if !is_name(name) || host.is_some_and(|host| !is_name(host)) {
             return Err(refuse(
                 "a bucket has a name of letters, digits, '-', '_' and '.': write the end point, the account and the region into the environment",
             ));

@@ -5,6 +5,7 @@
 //! a variable that could be a key. Users read about them in `docs/how-to/keep-an-archive-in-a-bucket.md`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -100,12 +101,18 @@ pub enum BucketError {
 }
 
 /// A bucket that can be asked; nothing has been asked yet.
-#[derive(Debug)]
 pub(super) struct Client {
     /// Its objects, addressed by their whole names.
     pub(super) objects: Arc<dyn ObjectStore>,
     /// Where it is asked.
     pub(super) endpoint: String,
+}
+
+/// Without the objects: their client has credentials.
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Client({})", self.endpoint)
+    }
 }
 
 /// Environment variables; those that are no text are none of ours.
@@ -149,7 +156,7 @@ pub(super) fn client(bucket: &Bucket, variables: &Variables) -> Result<Client, B
 
 fn s3(bucket: &Bucket, variables: &Variables) -> Result<Client, BucketError> {
     let (mut builder, mut options) = (AmazonS3Builder::new(), options());
-    for (key, value) in variables.settings("AWS_") {
+    for (key, value) in variables.settings::<AmazonS3ConfigKey>("AWS_") {
         match key {
             AmazonS3ConfigKey::Client(key) => options = options.with_config(key, value),
             AmazonS3ConfigKey::Bucket => {}
@@ -175,7 +182,7 @@ fn s3(bucket: &Bucket, variables: &Variables) -> Result<Client, BucketError> {
 
 fn google(bucket: &Bucket, variables: &Variables) -> Result<Client, BucketError> {
     let (mut builder, mut options) = (GoogleCloudStorageBuilder::new(), options());
-    for (key, value) in variables.settings("GOOGLE_") {
+    for (key, value) in variables.settings::<GoogleConfigKey>("GOOGLE_") {
         match key {
             GoogleConfigKey::Client(key) => options = options.with_config(key, value),
             GoogleConfigKey::Bucket => {}
@@ -195,7 +202,7 @@ fn azure(bucket: &Bucket, variables: &Variables) -> Result<Client, BucketError> 
     for (name, key) in OF_AZURE {
         builder = variables.get(name).into_iter().fold(builder, |builder, value| builder.with_config(key, value));
     }
-    for (key, value) in variables.settings("AZURE_") {
+    for (key, value) in variables.settings::<AzureConfigKey>("AZURE_") {
         match key {
             AzureConfigKey::Client(key) => options = options.with_config(key, value),
             AzureConfigKey::ContainerName => {}

@@ -259,7 +259,7 @@ impl fmt::Debug for WatchedUpload {
 impl MultipartUpload for WatchedUpload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
         let running = self.begin(data.content_length() as u64);
-        self.inner.put_part(data).map(|put| running.ended(put)).boxed()
+        self.inner.put_part(data).map(move |put| running.ended(put)).boxed()
     }
 
     async fn complete(&mut self) -> Result<PutResult> {

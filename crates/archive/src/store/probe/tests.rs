@@ -35,14 +35,14 @@ enum Flaw {
     /// Success is told, and nothing is there.
     Forgets,
     /// There is no such put.
-    Knows(NoCondition),
+    Lacks(Told),
     /// So many puts fail before anything has happened, and then it works.
     FailsFirst(u32),
 }
 
 /// How a store says that it knows no condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum NoCondition {
+enum Told {
     InTheClient,
     OnTheServer,
 }
@@ -84,23 +84,24 @@ impl ObjectStore for Flawed {
             return put().await;
         }
         let put_if_absent = || self.inner.put_opts(location, payload.clone(), opts.clone());
+        let is_taken = self.inner.head(location).await.is_ok();
         match self.flaw {
             Flaw::None => put_if_absent().await,
             Flaw::Overwrites => put().await,
-            Flaw::Races if self.inner.head(location).await.is_ok() => Err(taken(location)),
+            Flaw::Races if is_taken => Err(taken(location)),
             Flaw::Races => {
                 tokio::task::yield_now().await;
                 put().await
             }
             Flaw::LosesAnswers => put_if_absent().await.and(Err(cut())),
             Flaw::BlamesItself => put_if_absent().await.and(Err(taken(location))),
-            Flaw::Replaces if self.inner.head(location).await.is_ok() => put().await.and(Err(taken(location))),
+            Flaw::Replaces if is_taken => put().await.and(Err(taken(location))),
             Flaw::Replaces => put().await,
             Flaw::Forgets => Ok(PutResult { e_tag: None, version: None, extensions: Default::default() }),
-            Flaw::Knows(NoCondition::InTheClient) => {
+            Flaw::Lacks(Told::InTheClient) => {
                 Err(Error::NotImplemented { operation: "put".into(), implementer: "flawed".into() })
             }
-            Flaw::Knows(NoCondition::OnTheServer) => {
+            Flaw::Lacks(Told::OnTheServer) => {
                 Err(Error::Generic { store: "flawed", source: "501: <Code>NotImplemented</Code>".into() })
             }
             Flaw::FailsFirst(puts) if before < puts => Err(cut()),
@@ -166,8 +167,8 @@ async fn a_store_whose_condition_does_not_hold_is_refused_by_name() {
         (Flaw::Races, "32 of 32 writers"),
         (Flaw::Replaces, "was put by another one"),
         (Flaw::Forgets, "there is nothing to read"),
-        (Flaw::Knows(NoCondition::InTheClient), "has no put that succeeds only if"),
-        (Flaw::Knows(NoCondition::OnTheServer), "has no put that succeeds only if"),
+        (Flaw::Lacks(Told::InTheClient), "has no put that succeeds only if"),
+        (Flaw::Lacks(Told::OnTheServer), "has no put that succeeds only if"),
     ] {
         let error = probe(flaw).await.unwrap_err();
         assert!(matches!(error, ProbeError::Weak { .. }) && !error.is_retryable(), "{flaw:?}: {error}");
