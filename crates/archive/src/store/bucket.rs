@@ -4,6 +4,8 @@
 //! variables, from files, or from the identity of the workload, and those that expire are renewed by the client. Nothing here prints a value of
 //! a variable that could be a key. Users read about them in `docs/how-to/keep-an-archive-in-a-bucket.md`.
 
+mod shared_credentials;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
@@ -17,6 +19,7 @@ use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::{BackoffConfig, Certificate, ClientConfigKey, ClientOptions, HeaderValue, ObjectStore, RetryConfig};
 use promarchive_api::{Bucket, Service};
 use promarchive_model::chain;
+use shared_credentials::SharedCredentials;
 
 /// From connecting to the end of an answer's body. The largest file that a flush puts has some more than 32 MiB.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -175,6 +178,10 @@ fn s3(bucket: &Bucket, variables: &Variables) -> Result<Client, BucketError> {
     }
     let options = with_roots(options, bucket, variables)?;
     check_tls(bucket, &endpoint, &options, "AWS_ALLOW_HTTP")?;
+    let refuse = |cause: String| BucketError::Client { bucket: bucket.url(), variables: "AWS_*", cause };
+    if let Some(keys) = SharedCredentials::find(variables).map_err(refuse)? {
+        builder = builder.with_credentials(Arc::new(keys));
+    }
     let client = builder.with_bucket_name(bucket.name()).with_retry(retries()).with_client_options(options).build();
     let objects = Arc::new(client.map_err(|error| refused(bucket, "AWS_*", &error))?);
     Ok(Client { objects, endpoint })
@@ -352,6 +359,7 @@ mod tests {
             ("s3://lab", &off[..], "AWS_CONDITIONAL_PUT is \"disabled\""),
             ("s3://lab", &KEYS[1..], "AWS_*: "),
             ("s3://lab", &[KEYS[0], KEYS[1], ("AWS_TIMEOUT", "long")], "AWS_*: "),
+            ("s3://lab", &[("AWS_SHARED_CREDENTIALS_FILE", "/no/such/file")], "/no/such/file"),
             ("s3://lab", &[(ROOTS, "/no/such/file")], "/no/such/file"),
             ("az://lab", &[], "AZURE_*: "),
             ("gs://lab", &[("GOOGLE_SERVICE_ACCOUNT", "/no/such/file")], "GOOGLE_*: "),
