@@ -7,6 +7,7 @@ pub mod ledger;
 pub mod program;
 pub mod prometheus;
 pub mod protobuf;
+pub mod racing_store;
 pub mod readers;
 pub mod remote_read;
 pub mod request;

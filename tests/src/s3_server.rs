@@ -19,6 +19,8 @@ const SECRET: &str = "lab-secret-of-some-length";
 pub struct S3Server {
     _program: Program,
     port: u16,
+    /// The certificate that it shows, if it speaks TLS.
+    certificate: Option<PathBuf>,
     /// Last: it is removed after the program has ended.
     directory: TempDir,
 }
@@ -26,16 +28,33 @@ pub struct S3Server {
 impl S3Server {
     /// Starts one with an empty bucket.
     pub fn start() -> Self {
+        Self::start_with(false)
+    }
+
+    /// The same, with TLS, and a certificate that nobody else knows.
+    pub fn start_with_tls() -> Self {
+        Self::start_with(true)
+    }
+
+    fn start_with(tls: bool) -> Self {
         let directory = tempfile::Builder::new().prefix("promarchive-s3-").tempdir().unwrap();
         let objects = directory.path().join("objects");
         fs::create_dir_all(objects.join(BUCKET)).unwrap();
         let port = free_port();
         let mut command = Command::new(needed("PROMARCHIVE_STORES").join("versitygw"));
-        command.args(["--access", KEY, "--secret", SECRET, "--port", &format!("127.0.0.1:{port}"), "posix"]);
-        command.arg(&objects);
+        command.args(["--access", KEY, "--secret", SECRET, "--port", &format!("127.0.0.1:{port}")]);
+        let certificate = tls.then(|| {
+            let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+            let (certificate, key) = (directory.path().join("tls.crt"), directory.path().join("tls.key"));
+            fs::write(&certificate, made.cert.pem()).unwrap();
+            fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+            command.arg("--cert").arg(&certificate).arg("--key").arg(&key);
+            certificate
+        });
+        command.arg("posix").arg(&objects);
         let mut program = Program::start(&mut command, directory.path().join("versitygw.log"));
         program.wait_until("listening", |_| TcpStream::connect(("127.0.0.1", port)).ok());
-        Self { _program: program, port, directory }
+        Self { _program: program, port, certificate, directory }
     }
 
     /// The URL of a place in its bucket.
@@ -58,10 +77,16 @@ impl S3Server {
         self.directory.path().join(name)
     }
 
+    /// The certificate that it shows.
+    pub fn certificate(&self) -> Option<&Path> {
+        self.certificate.as_deref()
+    }
+
     /// The variables that say where it is, and whose keys it wants.
     pub fn variables(&self) -> BTreeMap<String, String> {
+        let scheme = if self.certificate.is_some() { "https" } else { "http" };
         let variables = [
-            ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", self.port)),
+            ("AWS_ENDPOINT_URL", format!("{scheme}://127.0.0.1:{}", self.port)),
             ("AWS_ALLOW_HTTP", "true".to_owned()),
             ("AWS_REGION", "us-east-1".to_owned()),
             ("AWS_ACCESS_KEY_ID", KEY.to_owned()),

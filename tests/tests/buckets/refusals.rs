@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use promarchive_tests::program::{Program, promarchive};
+use promarchive_tests::racing_store::{self, Flaw};
 use promarchive_tests::s3_server::S3Server;
 
 use crate::{json, run};
@@ -46,6 +47,46 @@ fn a_bad_store_is_named_with_what_to_do() {
         assert!(!said.contains("lab-secret"), "no key is printed: {said}");
         assert!(begun.elapsed() < Duration::from_secs(15), "{url} {environment:?}: {:?}", begun.elapsed());
     }
+}
+
+/// Over real connections, by the command and by a receiver; nothing was written to an archive.
+#[test]
+fn a_store_whose_condition_does_not_hold_is_refused_by_name() {
+    let server = S3Server::start();
+    for (flaw, check, wants) in [
+        (Flaw::Ignores, "conditional-put", "it ignores the condition of a put"),
+        (Flaw::Races, "conditional-put-race", "of 32 writers that put one name at the same time"),
+    ] {
+        let endpoint = format!("http://{}", racing_store::start(flaw));
+        let environment = [("AWS_ENDPOINT_URL", endpoint.as_str())];
+        let output = run(&server, &["check-store", "s3://lab/a", "--output", "json"], &environment);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let failed = report["checks"].as_array().unwrap().iter().filter(|check| check["ok"] == false);
+        let failed: Vec<&str> = failed.map(|check| check["check"].as_str().unwrap()).collect();
+        assert!(failed.contains(&check), "{report}");
+        let wal = server.beside(check);
+        let wal = wal.to_str().unwrap();
+        let arguments = ["receive", "--listen", "127.0.0.1:0", "--archive", "s3://lab/a", "--wal", wal];
+        let output = run(&server, &arguments, &environment);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let last = said.lines().last().unwrap();
+        assert!(last.starts_with("error: s3://lab/a at http://127.0.0.1:") && last.contains(wants), "{said}");
+        assert!(last.contains("promarchive check-store URL"), "it says what to do: {said}");
+    }
+}
+
+#[test]
+fn a_certificate_is_trusted_if_it_is_named() {
+    let server = S3Server::start_with_tls();
+    let url = server.url("a");
+    let output = run(&server, &["check-store", &url], &[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains("the certificate of the store is not trusted"), "{said}");
+    let certificate = server.certificate().unwrap().to_str().unwrap();
+    let output = run(&server, &["check-store", &url], &[("AWS_CA_BUNDLE", certificate)]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// A receiver waits for a bucket that is not there, says so, and goes on when it is.

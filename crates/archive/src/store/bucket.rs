@@ -158,7 +158,8 @@ pub(super) fn client(bucket: &Bucket, variables: &Variables) -> Result<Client, B
 }
 
 fn s3(bucket: &Bucket, variables: &Variables) -> Result<Client, BucketError> {
-    let (mut builder, mut options) = (AmazonS3Builder::new(), options());
+    // Not every store deletes many objects by one request, and the few that are deleted need no such request.
+    let (mut builder, mut options) = (AmazonS3Builder::new().with_disable_bulk_delete(true), options());
     for (key, value) in variables.settings::<AmazonS3ConfigKey>("AWS_") {
         match key {
             AmazonS3ConfigKey::Client(key) => options = options.with_config(key, value),
