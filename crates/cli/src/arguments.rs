@@ -133,7 +133,7 @@ pub(crate) struct UpgradeArguments {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Nothing is committed by two writers at once only if the store lets one of them put the name of a commit. So this command puts one name
-twice, then 32 times at once, ten times. It costs about 330 requests, and takes a few seconds. Where the store is and which keys it wants
+twice, then 32 times at once, ten times. It costs about 350 requests, and takes a few seconds. Where the store is and which keys it wants
 is said by the environment variables of its own tools: AWS_*, GOOGLE_*, AZURE_*.
 Exit codes: 0 an archive can be kept there, 1 it cannot, 2 wrong usage.
 

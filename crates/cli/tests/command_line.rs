@@ -41,7 +41,7 @@ fn help_has_an_example_units_defaults_and_variables() {
 fn help_of_check_store_has_an_example_and_its_cost() {
     let (code, out, _) = run(&["check-store", "--help"], &[]);
     assert_eq!(code, Some(0));
-    for part in ["promarchive check-store s3://bucket/archive", "330 requests", "Exit codes: 0", "[default: table]"] {
+    for part in ["promarchive check-store s3://bucket/archive", "350 requests", "Exit codes: 0", "[default: table]"] {
         assert!(out.contains(part), "{part} is not in\n{out}");
     }
 }
