@@ -42,7 +42,16 @@ impl S3Server {
         fs::create_dir_all(objects.join(BUCKET)).unwrap();
         let port = free_port();
         let mut command = Command::new(needed("PROMARCHIVE_STORES").join("versitygw"));
-        command.args(["--access", KEY, "--secret", SECRET, "--port", &format!("127.0.0.1:{port}")]);
+        command.args([
+            "--access",
+            KEY,
+            "--secret",
+            SECRET,
+            "--port",
+            &format!("127.0.0.1:{port}"),
+            "--keep-alive",
+            "--quiet",
+        ]);
         let certificate = tls.then(|| {
             let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
             let (certificate, key) = (directory.path().join("tls.crt"), directory.path().join("tls.key"));
