@@ -100,8 +100,8 @@ pub(super) enum Verdict {
 
 pub(super) fn judge(contest: &Contest) -> Verdict {
     let Contest { order, outcomes, found } = contest;
-    let of_kind = |kind: fn(&Outcome) -> bool| outcomes.iter().enumerate().filter(move |(_, outcome)| kind(outcome));
-    let winners: Vec<usize> = of_kind(|outcome| *outcome == Outcome::Won).map(|(at, _)| at).collect();
+    let won = outcomes.iter().enumerate().filter(|(_, outcome)| **outcome == Outcome::Won);
+    let winners: Vec<usize> = won.map(|(at, _)| at).collect();
     match (winners.as_slice(), *found) {
         ([_, ..], Found::Nothing) => Verdict::Fails(Weakness::Missing),
         ([_, _, ..], _) => Verdict::Fails(match order {
