@@ -7,6 +7,7 @@
 //! that was not sent, and every bit is as it was sent.
 
 mod book;
+mod drive;
 mod http;
 mod random;
 mod reader;
@@ -15,6 +16,7 @@ mod rows;
 mod senders;
 
 pub use book::{Book, Checked, Notes, Violations};
+pub use drive::{FLUSH_EVERY, drive};
 pub use http::{Connection, Response};
 pub use random::Random;
 pub use reader::{Tables, Tool, read_tables, read_tables_with};

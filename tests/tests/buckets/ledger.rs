@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use promarchive_model::failpoint::NAMES;
 use promarchive_tests::ledger::{
-    Book, Checked, Home, Manners, Notes, Random, Receiver, Senders, Start, Tool, read_tables_with,
+    Book, Checked, Home, Manners, Notes, Random, Receiver, Senders, Start, Tool, drive, read_tables_with,
 };
 use promarchive_tests::program::needed;
 use promarchive_tests::s3_server::S3Server;
@@ -23,10 +24,14 @@ struct Place {
 }
 
 impl Place {
-    fn spawn(&self) -> Receiver {
+    fn new() -> Self {
+        Self { server: S3Server::start(), home: Home::new() }
+    }
+
+    fn spawn(&self, start: Start) -> Receiver {
         let environment = self.server.variables().into_iter();
         let environment = environment.map(|(name, value)| (leak(name), value.into())).collect();
-        Start { environment, ..Start::default() }.spawn_on(&self.home, &self.archive(), &self.home.wal())
+        Start { environment, ..start }.spawn_on(&self.home, &self.archive(), &self.home.wal())
     }
 
     fn archive(&self) -> PathBuf {
@@ -49,13 +54,13 @@ fn leak(name: String) -> &'static str {
 
 #[test]
 fn nothing_is_lost_or_doubled_by_kills() {
-    let place = Place { server: S3Server::start(), home: Home::new() };
+    let place = Place::new();
     let (mut random, seed) = Random::from_environment();
     eprintln!("{KILLS} kills; PROMARCHIVE_CRASH_SEED={seed}");
     let mut senders = Senders::start(Manners::default(), &mut random);
     let mut proved = Vec::new();
     for kill in 0..KILLS {
-        let mut receiver = place.spawn();
+        let mut receiver = place.spawn(Start::default());
         senders.aim(receiver.wait_listening());
         assert!(receiver.wait_ready(), "the receiver ended by itself: {}", receiver.log());
         proved.push(receiver.log().contains("proved again"));
@@ -68,7 +73,7 @@ fn nothing_is_lost_or_doubled_by_kills() {
         drop(flush);
     }
     assert_eq!(proved, [vec![false], vec![true; KILLS as usize - 1]].concat(), "all is proved once");
-    let mut receiver = place.spawn();
+    let mut receiver = place.spawn(Start::default());
     senders.aim(receiver.wait_listening());
     assert!(receiver.wait_ready(), "the receiver ended by itself: {}", receiver.log());
     assert!(senders.wait_acknowledged(20, PATIENCE), "hardly anything is acknowledged");
@@ -83,6 +88,33 @@ fn nothing_is_lost_or_doubled_by_kills() {
     senders.check_answers();
     let checked = place.audit(senders.book(), &senders.book().notes());
     check_commands(&place, checked);
+}
+
+/// Points that need what a test must prepare anew, and that do not depend on where the archive is.
+const PREPARED: [&str; 2] = ["archive-note", "replay-repair"];
+
+#[test]
+fn nothing_is_lost_or_doubled_by_a_kill_at_any_point() {
+    let place = Place::new();
+    let (mut random, seed) = Random::from_environment();
+    eprintln!("PROMARCHIVE_CRASH_SEED={seed}");
+    let mut senders = Senders::start(Manners::default(), &mut random);
+    for point in NAMES.iter().filter(|point| !PREPARED.contains(*point)) {
+        let mut receiver = place.spawn(Start::at(format!("{point}=kill")));
+        senders.aim(receiver.wait_listening());
+        let until = Instant::now() + PATIENCE;
+        drive(&senders, &mut receiver, |receiver| receiver.ended().is_some() || Instant::now() > until);
+        assert!(receiver.dies_within(Duration::from_millis(1)), "{point} was not reached: {}", receiver.log());
+        senders.aim(None);
+    }
+    let mut receiver = place.spawn(Start::default());
+    senders.aim(receiver.wait_listening());
+    assert!(receiver.wait_ready(), "the receiver ended by itself: {}", receiver.log());
+    senders.stop();
+    senders.check_answers();
+    let before = senders.book().notes();
+    receiver.flush().unwrap();
+    place.audit(senders.book(), &before);
 }
 
 /// The commands read the archive where the receiver has put it.
