@@ -39,8 +39,8 @@ pub use fair::Sender;
 pub use http::WriteTarget;
 pub use ingest::{FlushError, FlushReport, Ingest, WriteError, Written};
 pub use metrics::{
-    BuildLabel, FileLabel, HttpLabels, Metrics, PathLabel, PositionLabel, ProtocolLabel, ReasonLabel, ResultLabel,
-    SenderLabel, TableLabel, View,
+    BuildLabel, FileLabel, HttpLabels, Metrics, OperationLabel, PathLabel, PositionLabel, ProtocolLabel, ReasonLabel,
+    ResultLabel, SenderLabel, StoreLabels, TableLabel, View,
 };
 pub use run::{ReceiverError, run};
 pub use server::{ServeError, Server, serve};
