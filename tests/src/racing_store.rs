@@ -1,7 +1,7 @@
 //! A store that speaks as much of S3 as a probe needs, over real connections, and whose conditional put does not hold.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
