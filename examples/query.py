@@ -16,6 +16,7 @@ deltalake opens its tables, with the keys and the end point of the environment
 variables that promarchive takes, too (AWS_*, GOOGLE_*, AZURE_*).
 """
 
+import os
 import pathlib
 import sys
 
@@ -119,3 +120,6 @@ if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(__doc__.strip())
     main(sys.argv[1], sys.argv[2])
+    # With threads of several libraries, the interpreter may abort at its very end.
+    sys.stdout.flush()
+    os._exit(0)
