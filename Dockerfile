@@ -1,6 +1,7 @@
 # The image from static programs and nothing else: no shell, no libraries, no CA
-# certificates, since neither program talks to anything but the Kubernetes API and
-# its own receivers. Kubernetes takes only the user from `USER` and looks for the
+# certificates. The operator talks to the Kubernetes API and its own receivers only;
+# a receiver with an archive in a bucket gets certificates by a volume and
+# SSL_CERT_FILE. Kubernetes takes only the user from `USER` and looks for the
 # group in /etc/passwd, so the image has one with this user. `make image` makes the
 # programs, and the same image without any engine; with one:
 #

@@ -23,6 +23,7 @@ CARGO_BUILD_FOR_TEST := cargo build $(CI_FLAGS) --bins --tests
 TEST_ENV := PROMARCHIVE_BIN="$(PROMARCHIVE_BIN)" \
 	PROMARCHIVE_OPERATOR_BIN="$(PROMARCHIVE_OPERATOR_BIN)" \
 	PROMARCHIVE_GO_TOOLS="$$(scripts/build-go-tools.sh)" \
+	PROMARCHIVE_STORES="$$(scripts/store-servers.sh)" \
 	PROMARCHIVE_PYTHON="$$(scripts/python-env.sh)"
 CLUSTER_ENV := PROMARCHIVE_GO_TOOLS="$$(scripts/build-go-tools.sh)" \
 	PROMARCHIVE_CLUSTER_TOOLS="$$(scripts/cluster-tools.sh)"
@@ -49,12 +50,12 @@ build: rust ## Build the program, into target/ci/promarchive
 	cargo build $(CI_FLAGS) --bins
 
 .PHONY: test
-test: rust strace tools cluster-tools python spark readers ## All tests, with a real Prometheus, readers and Kubernetes; as root
+test: rust strace tools stores cluster-tools python spark readers ## All tests, with a real Prometheus, readers and Kubernetes; as root
 	$(CARGO_BUILD_FOR_TEST)
 	$(TEST_ENV) $(CLUSTER_ENV) $(SPARK_ENV) $(CARGO_TEST)
 
 .PHONY: crash
-crash: rust strace tools python ## Kill the receiver many times, make it fail, simulate more, account for every sample (CRASH_ROUNDS=1000)
+crash: rust strace tools stores python ## Kill the receiver many times, make it fail, simulate more, account for every sample (CRASH_ROUNDS=1000)
 	$(CARGO_BUILD_FOR_TEST)
 	$(TEST_ENV) PROMARCHIVE_CRASH_ROUNDS=$(CRASH_ROUNDS) \
 		$(CARGO_TEST) --test crash -- --nocapture --include-ignored
@@ -125,6 +126,10 @@ advisories: ## Known faults of the dependencies (RustSec); fetches the database 
 .PHONY: tools
 tools: ## Build Prometheus, promtool and node_exporter, and print where they are
 	@scripts/build-go-tools.sh
+
+.PHONY: stores
+stores: ## Build the object stores that the tests keep archives in, and print where they are
+	@scripts/store-servers.sh
 
 # Only this program: the others are not needed for a cluster, and take minutes.
 .PHONY: cluster-program

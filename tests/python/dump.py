@@ -228,7 +228,7 @@ def dump(reader, archive, table, columns, sink, where=None):
         columns = SAMPLES_COLUMNS
     # Absolute, because the readers differ in what they take a relative path or
     # a plain word for.
-    path = os.path.abspath(os.path.join(archive, table))
+    path = f"{archive}/{table}" if "://" in archive else os.path.abspath(os.path.join(archive, table))
     schema, batches = READERS[reader](path, columns, where)
 
     cast = pa.schema([pa.field(f.name, rewrite(f.type, plain)) for f in schema])

@@ -2,13 +2,14 @@
 of promarchive: starting DuckDB for every look would cost more than the look.
 
 Each line on standard input is a JSON object with `reader`, `archive` and `table`,
-as dump.py takes them. The answer is a line of JSON, {"bytes": N} followed by N
+as dump.py takes them, and `environment`: the variables that say where a bucket is. The answer is a line of JSON, {"bytes": N} followed by N
 bytes of an Arrow IPC stream, or {"error": TEXT}. Ends with the input.
 """
 
 import functools
 import io
 import json
+import os
 import sys
 
 import dump
@@ -21,6 +22,7 @@ def main():
     out = sys.stdout.buffer
     for line in sys.stdin:
         request = json.loads(line)
+        os.environ.update(request["environment"])
         stream = io.BytesIO()
         try:
             dump.dump(request["reader"], request["archive"], request["table"], None, stream)

@@ -6,9 +6,12 @@ pub mod faults;
 pub mod ledger;
 pub mod program;
 pub mod prometheus;
+pub mod racing_store;
 pub mod readers;
 pub mod remote_read;
 pub mod request;
+pub mod s3_server;
+pub mod store_suite;
 pub mod tables;
 
 pub use promarchive_testkit::protobuf;

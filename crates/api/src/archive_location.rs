@@ -1,31 +1,50 @@
-//! Where an archive is: today a directory, later also a bucket.
+//! Where an archive is: a directory, or a place in a bucket.
+
+mod bucket;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+pub use bucket::{Bucket, Service};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
 
 use crate::yaml;
 
-/// The root of an archive, written as a directory or a `file://` URL.
+/// The root of an archive, written as a directory, a `file://` URL, or the URL of a place in a bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArchiveLocation {
-    directory: PathBuf,
+    place: Place,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Directory(PathBuf),
+    Bucket(Bucket),
 }
 
 /// Why a text is no [`ArchiveLocation`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ArchiveLocationError {
     /// Nothing was given.
-    #[error("the archive path is empty; use a directory or a file:// URL")]
+    #[error("the archive location is empty; use a directory or a URL, for example s3://bucket/archive")]
     Empty,
-    /// A scheme other than `file`.
-    #[error("invalid archive \"{given}\": buckets are not supported yet; use a directory or a file:// URL")]
+    /// A scheme that nothing can be kept at.
+    #[error(
+        "invalid archive \"{given}\": unsupported URL scheme; use a directory, or a URL with file://, s3://, gs://, az:// or abfss://"
+    )]
     Scheme {
         /// What was given, without credentials.
         given: String,
+    },
+    /// A URL that names no place in a bucket.
+    #[error("\"{given}\": {fault}")]
+    Bucket {
+        /// What was given, without credentials.
+        given: String,
+        /// What is wrong with it.
+        fault: &'static str,
     },
     /// A home directory that only a shell would fill in.
     #[error(
@@ -45,10 +64,24 @@ pub enum ArchiveLocationError {
 }
 
 impl ArchiveLocation {
-    /// The directory of the archive, as given: relative to the working directory if it is relative. None for an archive that is in none; there
-    /// are only directories today.
+    /// The directory of the archive, as given: relative to the working directory if it is relative. None for an archive that is in none.
     pub fn directory(&self) -> Option<&Path> {
-        Some(&self.directory)
+        match &self.place {
+            Place::Directory(directory) => Some(directory),
+            Place::Bucket(_) => None,
+        }
+    }
+
+    /// The bucket of the archive, and its place there. None for an archive that is in none.
+    pub fn bucket(&self) -> Option<&Bucket> {
+        match &self.place {
+            Place::Directory(_) => None,
+            Place::Bucket(bucket) => Some(bucket),
+        }
+    }
+
+    fn in_directory(directory: PathBuf) -> Self {
+        Self { place: Place::Directory(directory) }
     }
 }
 
@@ -66,18 +99,21 @@ impl FromStr for ArchiveLocation {
                 url if url.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("file:")) => {
                     Err(ArchiveLocationError::NotLocal { given: url.to_owned() })
                 }
-                path => Ok(Self { directory: PathBuf::from(path) }),
+                path => Ok(Self::in_directory(PathBuf::from(path))),
             };
         };
+        if let Some(bucket) = Bucket::parse(scheme, rest) {
+            return bucket.map(|bucket| Self { place: Place::Bucket(bucket) });
+        }
         if !scheme.eq_ignore_ascii_case("file") {
-            // A bucket's URL may carry a key before the "@".
+            // A URL may carry a key before the "@".
             let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
             return Err(ArchiveLocationError::Scheme { given: format!("{scheme}://{rest}") });
         }
         let directory = Url::parse(text).ok().filter(|url| url.query().is_none() && url.fragment().is_none());
         // What is no text cannot be written into a configuration file again.
         match directory.and_then(|url| url.to_file_path().ok()).filter(|directory| directory.to_str().is_some()) {
-            Some(directory) => Ok(Self { directory }),
+            Some(directory) => Ok(Self::in_directory(directory)),
             None => Err(ArchiveLocationError::NotLocal { given: text.to_owned() }),
         }
     }
@@ -85,19 +121,25 @@ impl FromStr for ArchiveLocation {
 
 impl fmt::Display for ArchiveLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.directory.display().fmt(f)
+        match &self.place {
+            Place::Directory(directory) => directory.display().fmt(f),
+            Place::Bucket(bucket) => bucket.fmt(f),
+        }
     }
 }
 
 impl Serialize for ArchiveLocation {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.directory.serialize(serializer)
+        match &self.place {
+            Place::Directory(directory) => directory.serialize(serializer),
+            Place::Bucket(bucket) => serializer.collect_str(bucket),
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for ArchiveLocation {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        yaml::from_text(deserializer, "a directory or a file:// URL")
+        yaml::from_text(deserializer, "a directory or a URL")
     }
 }
 
@@ -124,13 +166,12 @@ mod tests {
     }
 
     #[test]
-    fn buckets_come_later() {
-        for text in ["s3://bucket/prefix", "gs://bucket", "abfss://x@y/z", "http://host/archive"] {
+    fn urls_of_no_store_are_refused_without_their_keys() {
+        for text in ["http://host/archive", "hdfs://host/a", "s4://bucket", "http://key:secret@host/a"] {
             let error = text.parse::<ArchiveLocation>().unwrap_err().to_string();
-            assert!(error.contains("buckets are not supported yet") && error.contains("file://"), "{error}");
+            assert!(error.contains("unsupported URL scheme") && error.contains("s3://"), "{error}");
+            assert!(!error.contains("secret"), "{error}");
         }
-        let error = "s3://key:secret@bucket/a".parse::<ArchiveLocation>().unwrap_err().to_string();
-        assert!(!error.contains("secret"), "{error}");
     }
 
     #[test]

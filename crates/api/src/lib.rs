@@ -21,7 +21,7 @@ mod unknown_tokens;
 mod yaml;
 
 pub use archive_access::{ArchiveAccess, ArchiveAccessError};
-pub use archive_location::{ArchiveLocation, ArchiveLocationError};
+pub use archive_location::{ArchiveLocation, ArchiveLocationError, Bucket, Service};
 pub use byte_size::{ByteSize, ByteSizeError};
 pub use configuration::{
     ArchiveConfig, ConfigFile, ConfigFileError, Configuration, ListenError, ReceiveConfig, parse_listen,

@@ -10,19 +10,22 @@ use crate::log::DeltaLog;
 use crate::log::forward::ForwardLog;
 use crate::log::{Definition, LogError, TableLog};
 use crate::schema::{LABEL_COLUMNS_PROPERTY, LabelColumns, LabelColumnsError, SCHEMA_VERSION_PROPERTY, Table};
-use crate::store::{Root, Store};
+use crate::store::{BucketError, Root, Store};
 
 /// Why an archive cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// Not a directory or a `file://` URL.
+    /// Neither a directory nor the URL of one or of a place in a bucket.
     #[error(transparent)]
     Location(#[from] ArchiveLocationError),
+    /// A bucket that cannot be asked.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
     /// A path that the store cannot use.
     #[error("archive {0:?}: {1}")]
     Place(String, String),
     /// There is nothing.
-    #[error("{0}: no archive found (there is no samples table); check the path")]
+    #[error("{0}: no archive found (there is no samples table); check the path or URL")]
     Missing(String),
     /// A table's log.
     #[error(transparent)]
@@ -67,6 +70,7 @@ impl ArchiveError {
         match self {
             Self::Log(e) => e.is_retryable(),
             Self::Location(_)
+            | Self::Bucket(_)
             | Self::Place(..)
             | Self::Missing(_)
             | Self::SchemaVersion { .. }
@@ -116,24 +120,32 @@ impl Archive {
         entropy: &dyn Entropy,
     ) -> Result<Self, ArchiveError> {
         let mut archive = Self::at(store);
-        archive.label_columns = match (archive.existing_label_columns().await?, wanted) {
-            (Some(found), Some(wanted)) if found != wanted => {
+        let mut existing = archive.existing_label_columns().await?;
+        if existing.is_none() {
+            archive.label_columns = wanted.clone().unwrap_or_default();
+            archive.label_columns.check_for_new_archive()?;
+            // Several receivers may begin an archive in a bucket at the same time: who makes the first table has chosen the columns of all.
+            archive.create_missing(|table| table == Table::SAMPLES, clock, entropy).await?;
+            existing = archive.existing_label_columns().await?;
+        }
+        if let Some(found) = existing {
+            if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {
                 let (found, wanted) = (found.names().join(","), wanted.names().join(","));
                 return Err(ArchiveError::LabelColumnsDiffer { found, wanted });
             }
-            (Some(found), _) => found,
-            (None, wanted) => {
-                let new = wanted.unwrap_or_default();
-                new.check_for_new_archive()?;
-                new
-            }
-        };
-        archive.create_missing(clock, entropy).await?;
+            archive.label_columns = found;
+        }
+        archive.create_missing(|_| true, clock, entropy).await?;
         Ok(archive)
     }
 
-    async fn create_missing(&self, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<(), ArchiveError> {
-        for (table, _, log) in &self.tables {
+    async fn create_missing(
+        &self,
+        among: fn(Table) -> bool,
+        clock: &dyn Clock,
+        entropy: &dyn Entropy,
+    ) -> Result<(), ArchiveError> {
+        for (table, _, log) in self.tables.iter().filter(|(table, ..)| among(*table)) {
             if log.load().await?.is_none() {
                 let id = entropy.next_u128();
                 let label_columns = self.label_columns.clone();
@@ -182,5 +194,30 @@ impl Archive {
     /// One table's files and log.
     pub fn table(&self, table: Table) -> Option<(&Root, &Arc<dyn TableLog>)> {
         self.tables.iter().find(|(other, ..)| *other == table).map(|(_, root, log)| (root, log))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use promarchive_model::environment::{SystemClock, SystemEntropy};
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_begins_an_archive_has_chosen_its_columns() {
+        let directory = tempfile::tempdir().unwrap();
+        let begin = async |archive: &str, columns: &[&str]| {
+            let store = Store::open(Location::at(&directory.path().join(archive)).unwrap()).unwrap();
+            store.make().unwrap();
+            let wanted = LabelColumns::new(columns.iter().map(|&name| name.to_owned()).collect()).unwrap();
+            Archive::open_or_create(store, Some(wanted), &SystemClock::default(), &SystemEntropy).await
+        };
+        for archive in ["a", "b", "c"] {
+            let (one, other) = tokio::join!(begin(archive, &["pod"]), begin(archive, &["node", "job"]));
+            let refused = [one.err(), other.err()].into_iter().flatten().collect::<Vec<_>>();
+            assert!(matches!(refused.as_slice(), [ArchiveError::LabelColumnsDiffer { .. }]), "{refused:?}");
+            let (one, other) = tokio::join!(begin(archive, &["pod"]), begin(archive, &["node", "job"]));
+            assert_eq!([one.is_ok(), other.is_ok()].into_iter().filter(|&opened| opened).count(), 1);
+        }
     }
 }

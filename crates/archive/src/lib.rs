@@ -12,6 +12,7 @@ pub mod file;
 mod location;
 pub mod log;
 pub mod merge;
+mod proof;
 pub mod scan;
 pub mod schema;
 pub mod store;
@@ -19,4 +20,5 @@ mod upgrade;
 
 pub use archive::{Archive, ArchiveError};
 pub use location::Location;
+pub use proof::{Proof, prove_store};
 pub use upgrade::{TableUpgrade, Upgraded, upgrade};

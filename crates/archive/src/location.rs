@@ -1,11 +1,11 @@
-//! Where an archive is: a URL. Today that of a directory; the tables of a simulation stand in memory.
+//! Where an archive is: a URL, of a directory or of a place in a bucket. The tables of a simulation stand in memory.
 
 use std::fmt;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
 use object_store::path::Path;
-use promarchive_api::ArchiveLocation;
+use promarchive_api::{ArchiveLocation, Bucket};
 use url::Url;
 
 use crate::archive::ArchiveError;
@@ -23,25 +23,39 @@ struct Root {
     url: Url,
     /// The same as a path of objects.
     path: Path,
-    /// The same as a directory, where it is one.
-    directory: Option<PathBuf>,
+    place: Place,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    Directory(PathBuf),
+    Bucket(Bucket),
+    Memory,
 }
 
 impl Location {
-    /// A directory's path or a `file://` URL.
+    /// A directory's path or a URL.
     pub fn parse(text: &str) -> Result<Self, ArchiveError> {
         Self::resolve(&text.parse::<ArchiveLocation>()?)
     }
 
     /// What a person or a configuration file has named.
     pub fn resolve(named: &ArchiveLocation) -> Result<Self, ArchiveError> {
-        let refuse = || {
-            ArchiveError::Place(
+        match (named.directory(), named.bucket()) {
+            (Some(directory), _) => Self::at(directory),
+            (None, Some(bucket)) => Self::in_bucket(bucket),
+            (None, None) => Err(ArchiveError::Place(
                 named.to_string(),
-                "this kind of storage is not supported; use a directory or a file:// URL".into(),
-            )
-        };
-        Self::at(named.directory().ok_or_else(refuse)?)
+                "this kind of storage is not supported; use a directory or the URL of a bucket".into(),
+            )),
+        }
+    }
+
+    fn in_bucket(bucket: &Bucket) -> Result<Self, ArchiveError> {
+        let refuse = |why: String| ArchiveError::Place(bucket.to_string(), why);
+        let url = Url::parse(&format!("{bucket}/")).map_err(|e| refuse(e.to_string()))?;
+        let path = Path::parse(bucket.prefix()).map_err(|e| refuse(e.to_string()))?;
+        Ok(Self { root: Arc::new(Root { url, path, place: Place::Bucket(bucket.clone()) }) })
     }
 
     /// A directory.
@@ -53,23 +67,38 @@ impl Location {
         }
         let path = Path::from_absolute_path(&directory).map_err(|e| refuse(e.to_string()))?;
         let url = Url::from_directory_path(&directory).map_err(|()| refuse("the path is not absolute".into()))?;
-        Ok(Self { root: Arc::new(Root { url, path, directory: Some(directory) }) })
+        Ok(Self { root: Arc::new(Root { url, path, place: Place::Directory(directory) }) })
     }
 
     /// Nowhere: the archive of a simulation, which ends with its process.
     pub fn in_memory() -> Result<Self, ArchiveError> {
         let url = Url::parse("memory:///").map_err(|e| ArchiveError::Place("memory".into(), e.to_string()))?;
-        Ok(Self { root: Arc::new(Root { url, path: Path::ROOT, directory: None }) })
+        Ok(Self { root: Arc::new(Root { url, path: Path::ROOT, place: Place::Memory }) })
     }
 
     /// The directory, if it is one.
     pub fn directory(&self) -> Option<&FsPath> {
-        self.root.directory.as_deref()
+        match &self.root.place {
+            Place::Directory(directory) => Some(directory),
+            Place::Bucket(_) | Place::Memory => None,
+        }
     }
 
-    /// Characters of a directory's path that keep some readers out; none if there are none.
+    /// The bucket, if it is in one.
+    pub fn bucket(&self) -> Option<&Bucket> {
+        match &self.root.place {
+            Place::Bucket(bucket) => Some(bucket),
+            Place::Directory(_) | Place::Memory => None,
+        }
+    }
+
+    /// Characters of its path that keep some readers out; none if there are none.
     pub fn hurdle_for_readers(&self) -> Option<String> {
-        self.directory().and_then(place::hurdle_for_readers)
+        match &self.root.place {
+            Place::Directory(directory) => place::hurdle_for_readers(directory),
+            Place::Bucket(bucket) => place::hurdle_for_readers(FsPath::new(bucket.prefix())),
+            Place::Memory => None,
+        }
     }
 
     /// As a path of objects.
@@ -98,9 +127,10 @@ impl Location {
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.directory() {
-            Some(directory) => directory.display().fmt(f),
-            None => self.root.url.fmt(f),
+        match &self.root.place {
+            Place::Directory(directory) => directory.display().fmt(f),
+            Place::Bucket(bucket) => bucket.fmt(f),
+            Place::Memory => self.root.url.fmt(f),
         }
     }
 }
@@ -127,5 +157,23 @@ mod tests {
             assert_eq!(location.url_of("samples"), url);
         }
         assert_eq!(Location::in_memory().unwrap().url_of("samples").as_str(), "memory:///samples/");
+    }
+
+    #[test]
+    fn a_place_in_a_bucket_has_one_name_as_url_and_as_path() {
+        for (text, object, url) in [
+            ("s3://lab", "samples/x", "s3://lab/samples/"),
+            ("s3://My_Lab/a/env=prod/", "a/env=prod/samples/x", "s3://My_Lab/a/env=prod/samples/"),
+            ("abfss://lab@me.dfs.core.windows.net/a", "a/samples/x", "abfss://lab@me.dfs.core.windows.net/a/samples/"),
+        ] {
+            let location = Location::parse(text).unwrap();
+            let place = location.path().clone().join("samples").join("x");
+            assert_eq!(place.as_ref(), object);
+            assert_eq!(location.url_of("samples").as_str(), url);
+            assert_eq!(location.name_of(&place), format!("{url}x"));
+            assert_eq!(location.directory(), None);
+        }
+        assert_eq!(Location::parse("s3://lab/env=prod").unwrap().hurdle_for_readers().as_deref(), Some("'='"));
+        assert_eq!(Location::parse("s3://lab/a").unwrap().hurdle_for_readers(), None);
     }
 }

@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Verify(VerifyArguments),
     /// Guards the tables of an earlier version: other programs can then read them, but refuse to write to them
     Upgrade(UpgradeArguments),
+    /// Checks whether a bucket can hold an archive: writes some objects beside the archive, and removes them
+    CheckStore(CheckStoreArguments),
     /// Asks the receiver on this machine or in this pod to commit all acknowledged samples
     Flush(FlushArguments),
 }
@@ -75,11 +77,11 @@ impl ReceiveArguments {
 #[derive(Clone, Debug, Args)]
 #[command(group = clap::ArgGroup::new("which").required(true).multiple(true))]
 pub(crate) struct ReadArguments {
-    /// The archive: a directory or a file:// URL
+    /// The archive: a directory, or a URL such as s3://bucket/archive
     #[arg(value_name = "ARCHIVE", group = "which")]
     positional: Option<ArchiveLocation>,
     /// The same, as a flag
-    #[arg(long, value_name = "DIRECTORY", env = "PROMARCHIVE_ARCHIVE", group = "which")]
+    #[arg(long, value_name = "DIRECTORY|URL", env = "PROMARCHIVE_ARCHIVE", group = "which")]
     archive: Option<ArchiveLocation>,
     /// How the answer is printed
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
@@ -129,6 +131,25 @@ pub(crate) struct UpgradeArguments {
     pub(crate) read: ReadArguments,
 }
 
+/// What `check-store` is told.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Nothing is committed by two writers at once only if the store lets one of them put the name of a commit. So this command puts one name
+twice, then 32 times at once, ten times. It costs about 350 requests, and takes a few seconds. Where the store is and which keys it wants
+is said by the environment variables of its own tools: AWS_*, GOOGLE_*, AZURE_*.
+Exit codes: 0 an archive can be kept there, 1 it cannot, 2 wrong usage.
+
+Example:
+  AWS_REGION=eu-west-1 promarchive check-store s3://bucket/archive --output json")]
+pub(crate) struct CheckStoreArguments {
+    /// Where the archive is, or is to be: s3://, gs://, az:// or abfss://
+    #[arg(value_name = "URL")]
+    pub(crate) url: ArchiveLocation,
+    /// How the answer is printed
+    #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
+    pub(crate) output: Output,
+}
+
 /// What `flush` is told: the settings that the receiver was started with.
 #[derive(Clone, Debug, Args)]
 #[command(
@@ -145,8 +166,8 @@ pub(crate) struct FlushArguments {
     /// Configuration file of the receiver
     #[arg(long, value_name = "FILE", env = "PROMARCHIVE_CONFIG", group = "which")]
     pub(crate) config: Option<PathBuf>,
-    /// Archive of the receiver: a directory or a file:// URL
-    #[arg(long, value_name = "DIRECTORY", env = "PROMARCHIVE_ARCHIVE", group = "which")]
+    /// Archive of the receiver: a directory or a URL
+    #[arg(long, value_name = "DIRECTORY|URL", env = "PROMARCHIVE_ARCHIVE", group = "which")]
     archive: Option<ArchiveLocation>,
     /// Directory of the receiver's write-ahead log [default: the archive's path with the suffix `.wal`]
     #[arg(long, value_name = "DIRECTORY", env = "PROMARCHIVE_WAL", group = "which")]

@@ -7,9 +7,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
 
-/// The Delta kernel tells of every snapshot at info. And of each checksum beside a log that it cannot read, without the file's name: `receive`,
-/// `inspect` and `verify` name such files.
-const USUAL: &str = "info,delta_kernel=warn,delta_kernel::crc=off,delta_kernel_default_engine=warn";
+/// The Delta kernel tells of every snapshot at info, and the client of a bucket of every try. The kernel also tells of each checksum beside a
+/// log that it cannot read, without the file's name: `receive`, `inspect` and `verify` name such files.
+const USUAL: &str = "info,delta_kernel=warn,delta_kernel::crc=off,delta_kernel_default_engine=warn,object_store=warn";
 
 /// Starts logging at `level`, else at what `RUST_LOG` says, else at info.
 pub(crate) fn start(level: Option<&str>) -> Result<(), Failure> {

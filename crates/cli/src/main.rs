@@ -55,6 +55,7 @@ fn run(arguments: Arguments, origins: &Origins) -> Result<ExitCode, Failure> {
         Command::Inspect(arguments) => runtime.block_on(commands::inspect::run(arguments)),
         Command::Verify(arguments) => runtime.block_on(commands::verify::run(arguments)),
         Command::Upgrade(arguments) => runtime.block_on(commands::upgrade::run(arguments)),
+        Command::CheckStore(arguments) => runtime.block_on(commands::check_store::run(arguments)),
         Command::Flush(arguments) => commands::flush::run(arguments, origins).map(|()| ExitCode::SUCCESS),
     };
     // A thread that hangs in a file call, as on a disk that has gone, must not hold up the end.

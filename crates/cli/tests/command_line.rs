@@ -38,6 +38,15 @@ fn help_has_an_example_units_defaults_and_variables() {
 }
 
 #[test]
+fn help_of_check_store_has_an_example_and_its_cost() {
+    let (code, out, _) = run(&["check-store", "--help"], &[]);
+    assert_eq!(code, Some(0));
+    for part in ["promarchive check-store s3://bucket/archive", "350 requests", "Exit codes: 0", "[default: table]"] {
+        assert!(out.contains(part), "{part} is not in\n{out}");
+    }
+}
+
+#[test]
 fn wrong_usage_is_named_and_ends_with_2() {
     let tls = ["receive", "--archive", "a", "--tls-cert", "c"];
     for (arguments, environment, wants) in [
@@ -45,7 +54,8 @@ fn wrong_usage_is_named_and_ends_with_2() {
         (&["receve"], &[], "'receive'"),
         (&[], &[], "Usage:"),
         (&["receive"], &[], "error: no archive is set: use --archive"),
-        (&["receive", "--archive", "s3://b"], &[], "buckets are not supported yet"),
+        (&["receive", "--archive", "s4://b"], &[], "unsupported URL scheme"),
+        (&["receive", "--archive", "s3://b"], &[], "name one with --wal"),
         (&["receive", "--archive", "a", "--listen", "0.0.0.0:1"], &[], "--insecure-allow-unauthenticated"),
         (&["receive", "--archive", "a", "--flush-interval", "5"], &[], "invalid duration \"5\""),
         (&["receive", "--archive", "a", "--wal", "a/wal"], &[], "is inside the archive"),
@@ -54,9 +64,14 @@ fn wrong_usage_is_named_and_ends_with_2() {
         (&["receive", "--archive", "a", "--log-level", "a=b=c"], &[], "error: invalid --log-level \"a=b=c\""),
         (&["receive"], &[("PROMARCHIVE_FLUSH_BYTES", "x")], "environment variable PROMARCHIVE_FLUSH_BYTES"),
         (&["receive", "--archive", "a"], &[("PROMARCHIVE_TOKENS", "")], "environment variable PROMARCHIVE_TOKENS"),
-        (&["inspect"], &[], "<ARCHIVE|--archive <DIRECTORY>>"),
-        (&["upgrade"], &[], "<ARCHIVE|--archive <DIRECTORY>>"),
+        (&["inspect"], &[], "<ARCHIVE|--archive <DIRECTORY|URL>>"),
+        (&["upgrade"], &[], "<ARCHIVE|--archive <DIRECTORY|URL>>"),
         (&["upgrade", "/no/such"], &[], "no archive found"),
+        (&["check-store"], &[], "<URL>"),
+        (&["check-store", "/tmp"], &[], "is a directory"),
+        (&["check-store", "s3://b"], &[("AWS_ENDPOINT_URL", "http://127.0.0.1:1")], "AWS_ALLOW_HTTP=true"),
+        (&["check-store", "s3://b"], &[("AWS_ENDPOINT_URL", "https://storage.googleapis.com")], "gs://b"),
+        (&["inspect", "s3://b"], &[("AWS_ENDPOINT_URL", "https://storage.googleapis.com")], "gs://b"),
         (&["verify", "a", "--output", "yaml"], &[], "possible values: table, json"),
     ] {
         let (code, out, err) = run(arguments, environment);

@@ -12,7 +12,7 @@ use promarchive_archive::file::decode::{DecodeFileError, Text};
 use promarchive_archive::scan::{Part, SeriesMerge};
 use promarchive_archive::schema::{LabelColumns, Table};
 use promarchive_archive::store::StoredFile;
-use promarchive_model::FlushId;
+use promarchive_model::{FlushId, WriterId};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::finding::{Check, Finding};
@@ -22,6 +22,31 @@ use super::windows::{Window, windows};
 pub(super) const MAX_OPEN: usize = 16;
 /// Rows of each file in memory.
 const BATCH_ROWS: usize = 8 * 1024;
+
+/// The flushes that were settled against one another, so that no row stands in two of them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Horizons(Vec<HashSet<FlushId>>);
+
+impl Horizons {
+    /// Of flushes by their times: the last `count`. Where several receivers write to an archive at the same time, it is the last ones of each,
+    /// because none of them knows what the others are about to flush.
+    pub(super) fn of(flushes: impl IntoIterator<Item = (FlushId, i64)>, count: usize, has_one_receiver: bool) -> Self {
+        let mut groups: BTreeMap<Option<WriterId>, Vec<(i64, u64, FlushId)>> = BTreeMap::new();
+        for (flush, time) in flushes {
+            let group = (!has_one_receiver).then_some(flush.0);
+            groups.entry(group).or_default().push((time, flush.1, flush));
+        }
+        let last = |mut group: Vec<(i64, u64, FlushId)>| {
+            group.sort_unstable();
+            group.into_iter().rev().take(count).map(|(.., flush)| flush).collect()
+        };
+        Self(groups.into_values().map(last).collect())
+    }
+
+    fn hold_both(&self, a: FlushId, b: FlushId) -> bool {
+        self.0.iter().any(|horizon| horizon.contains(&a) && horizon.contains(&b))
+    }
+}
 
 /// A sorted, readable file of one day.
 #[derive(Clone, Debug)]
@@ -66,13 +91,13 @@ pub(super) fn find(
 }
 
 impl Duplicates {
-    /// A finding for each pair of files. `horizon` are the flushes that must not have rows in common.
-    pub(super) fn findings(&self, files: &[Candidate], horizon: &HashSet<FlushId>) -> Vec<Finding> {
+    /// A finding for each pair of files.
+    pub(super) fn findings(&self, files: &[Candidate], horizons: &Horizons) -> Vec<Finding> {
         let finding = |(&(a, b), (count, example)): (&(usize, usize), &(u64, String))| {
             let (a, b) = (files.get(a)?, files.get(b)?);
             let check = match (a.flush(), b.flush()) {
                 (Some(a), Some(b)) if a == b => Check::DuplicateInFlush,
-                (Some(a), Some(b)) if horizon.contains(&a) && horizon.contains(&b) => Check::DuplicateInHorizon,
+                (Some(a), Some(b)) if horizons.hold_both(a, b) => Check::DuplicateInHorizon,
                 _ => Check::Duplicate,
             };
             let message = format!("{count} rows are also in {}, for example {example}", b.path);
@@ -149,4 +174,22 @@ pub(super) fn exemplar_hash(batch: &RecordBatch, row: usize) -> u128 {
     hash.update(&values.map_or(0, |values| values.value(row).to_bits()).to_le_bytes());
     hash.update(labels.unwrap_or_default().as_bytes());
     hash.digest128()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flushes_of_one_receiver_are_settled_against_one_another() {
+        let [one, other] = [1, 2].map(WriterId::from_u128);
+        let flushes = [((one, 1), 10), ((one, 5), 20), ((other, 3), 25), ((one, 9), 30)];
+        // Alone, a receiver knows of the flushes before it, whoever made them.
+        let alone = Horizons::of(flushes, 2, true);
+        assert!(alone.hold_both((other, 3), (one, 9)));
+        assert!(!alone.hold_both((one, 5), (one, 9)));
+        let several = Horizons::of(flushes, 2, false);
+        assert!(several.hold_both((one, 5), (one, 9)));
+        assert!(!several.hold_both((other, 3), (one, 9)) && !several.hold_both((one, 1), (one, 9)));
+    }
 }

@@ -4,7 +4,7 @@
 //! file is read once, whole, page by page; where files of one day overlap in time, their keys are read again to find duplicates. Memory is
 //! bounded: two files' pages at a time, then [`super::duplicates`]; beyond that it grows with the number of files only.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,10 +18,10 @@ use promarchive_archive::log::{DataFile, DeltaLog, LogError, Snapshot, TableLog,
 use promarchive_archive::schema::{LabelColumns, Table};
 use promarchive_archive::store::{Root, Store, StoredFile};
 use promarchive_model::environment::Clock;
-use promarchive_model::{Date, chain};
+use promarchive_model::{Date, FlushId, chain};
 
 use super::data_file::{CheckedFile, check_file};
-use super::duplicates::{self, Candidate};
+use super::duplicates::{self, Candidate, Horizons};
 use super::finding::{Check, Finding, Severity};
 use super::log_check::{LogState, check_log};
 use super::verification::{Leftover, TableVerification, Verification};
@@ -59,11 +59,11 @@ pub async fn verify(
             None => run.find(table, Finding::new(Check::TableMissing, "the table does not exist")),
         }
     }
-    let horizon = horizon(&opened);
+    let horizons = horizons(&opened, store.has_one_receiver());
     let label_columns = opened.iter().find_map(|table| table.log.label_columns.clone());
     let mut tables = Vec::new();
     for table in &opened {
-        tables.push(run.table(table, label_columns.as_ref(), &horizon).await);
+        tables.push(run.table(table, label_columns.as_ref(), &horizons).await);
     }
     let control = control_records::check(store, run.now).await;
     run.findings.extend(control);
@@ -169,7 +169,7 @@ impl Run<'_> {
         &mut self,
         opened: &Opened,
         label_columns: Option<&LabelColumns>,
-        horizon: &HashSet<FlushId>,
+        horizons: &Horizons,
     ) -> TableVerification {
         let Opened { table, files, .. } = opened;
         let mut report = TableVerification {
@@ -191,7 +191,7 @@ impl Run<'_> {
                 let bytes = total(candidates.clone().map(|(_, bytes)| *bytes));
                 self.progress.begin(&format!("{}: duplicates", table.name()), candidates.count() as u64, bytes);
                 for candidates in by_date.into_values() {
-                    report.duplicates += self.duplicates(*table, label_columns, candidates, horizon).await;
+                    report.duplicates += self.duplicates(*table, label_columns, candidates, horizons).await;
                 }
             }
         }
@@ -243,15 +243,15 @@ impl Run<'_> {
         table: Table,
         label_columns: &LabelColumns,
         candidates: Vec<(Candidate, u64)>,
-        horizon: &HashSet<FlushId>,
+        horizons: &Horizons,
     ) -> u64 {
         let (candidates, sizes): (Vec<Candidate>, Vec<u64>) = candidates.into_iter().unzip();
-        let (files, columns, horizon) = (candidates.clone(), label_columns.clone(), horizon.clone());
+        let (files, columns, horizons) = (candidates.clone(), label_columns.clone(), horizons.clone());
         let found = tokio::task::spawn_blocking(move || {
             let first = files.first().map_or("", |file| &file.path);
             let _step =
                 reading(table.name(), &format!("{first} and {} other files of its day", files.len().saturating_sub(1)));
-            duplicates::find(table, &columns, &files).map(|found| (found.rows, found.findings(&files, &horizon)))
+            duplicates::find(table, &columns, &files).map(|found| (found.rows, found.findings(&files, &horizons)))
         });
         let found = match found.await {
             Ok(Ok(found)) => Ok(found),
@@ -371,7 +371,7 @@ async fn read_file(
 }
 
 /// The last flushes, which hold no row twice: a receiver settles each flush against at least so many before it.
-fn horizon(tables: &[Opened]) -> HashSet<FlushId> {
+fn horizons(tables: &[Opened], has_one_receiver: bool) -> Horizons {
     let mut times: HashMap<FlushId, i64> = HashMap::new();
     for opened in tables.iter().filter(|opened| opened.table.has_series()) {
         for file in &opened.files {
@@ -383,7 +383,5 @@ fn horizon(tables: &[Opened]) -> HashSet<FlushId> {
             *known = time.max(*known);
         }
     }
-    let mut newest: Vec<(i64, u64, FlushId)> = times.into_iter().map(|(flush, time)| (time, flush.1, flush)).collect();
-    newest.sort_unstable();
-    newest.into_iter().rev().take(MIN_GENERATIONS).map(|(.., flush)| flush).collect()
+    Horizons::of(times, MIN_GENERATIONS, has_one_receiver)
 }

@@ -7,6 +7,7 @@
 //! that was not sent, and every bit is as it was sent.
 
 mod book;
+mod drive;
 mod http;
 mod random;
 mod reader;
@@ -15,9 +16,10 @@ mod rows;
 mod senders;
 
 pub use book::{Book, Checked, Notes, Violations};
+pub use drive::{FLUSH_EVERY, drive};
 pub use http::{Connection, Response};
 pub use random::Random;
-pub use reader::{Tables, Tool, read_tables};
+pub use reader::{Tables, Tool, read_tables, read_tables_with};
 pub use receiver::{Home, Receiver, Start, verify};
 pub use rows::{Body, ROWS_PER_BLOCK, Row, encode};
 pub use senders::{Manners, Senders, Tally};

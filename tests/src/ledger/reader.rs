@@ -1,5 +1,6 @@
 //! Another tool reads the tables: `tests/python/ledger_reader.py`, one process for all tests.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -46,10 +47,17 @@ impl Tables {
 /// # Panics
 /// If the tool cannot be started; what it says about a table that it cannot read is the error.
 pub fn read_tables(tool: Tool, archive: &Path) -> Result<Tables, String> {
+    read_tables_with(tool, archive, &BTreeMap::new())
+}
+
+/// The same of an archive that these variables say how to reach.
+pub fn read_tables_with(tool: Tool, archive: &Path, environment: &BTreeMap<String, String>) -> Result<Tables, String> {
     static READER: OnceLock<Mutex<Reader>> = OnceLock::new();
     let mut reader = READER.get_or_init(|| Mutex::new(Reader::start())).lock().unwrap_or_else(PoisonError::into_inner);
-    let mut read =
-        |table: &str| reader.read(tool, archive, table).map_err(|error| format!("{tool:?}, table {table}: {error}"));
+    let mut read = |table: &str| {
+        let read = reader.read(tool, archive, table, environment);
+        read.map_err(|error| format!("{tool:?}, table {table}: {error}"))
+    };
     Ok(Tables {
         samples: read("samples")?,
         histograms: read("histograms")?,
@@ -79,13 +87,19 @@ impl Reader {
         Self { _child: child, input, output: BufReader::new(output) }
     }
 
-    fn read(&mut self, tool: Tool, archive: &Path, table: &str) -> Result<Vec<RecordBatch>, String> {
+    fn read(
+        &mut self,
+        tool: Tool,
+        archive: &Path,
+        table: &str,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<Vec<RecordBatch>, String> {
         let reader = match tool {
             Tool::DuckDb => "duckdb",
             Tool::Polars => "polars",
             Tool::DeltaLake => "deltalake",
         };
-        let request = json!({"reader": reader, "archive": archive, "table": table});
+        let request = json!({"reader": reader, "archive": archive, "table": table, "environment": environment});
         let broken = |error: std::io::Error| format!("ledger_reader.py is gone: {error}");
         writeln!(self.input, "{request}").map_err(broken)?;
         let mut line = String::new();

@@ -5,16 +5,12 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use promarchive_model::failpoint::NAMES;
-use promarchive_tests::ledger::{Home, Manners, Random, Receiver, Senders, Start, Tool, verify};
+use promarchive_tests::ledger::{FLUSH_EVERY, Home, Manners, Random, Receiver, Senders, Start, Tool, drive, verify};
 
 use crate::{audit, rounds_asked_for, whole};
 
 /// How long it may take until a point is reached.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Pause between two requests for a flush.
-const FLUSH_EVERY: Duration = Duration::from_millis(60);
-/// Until requests in flight are answered.
-const LULL: Duration = Duration::from_millis(30);
 /// How long a step goes on failing.
 const FAULT: Duration = Duration::from_millis(1300);
 
@@ -71,33 +67,12 @@ impl Bench {
     }
 }
 
-/// Asks for flushes until `done` says that it is enough. Now and then nothing is sent during a flush: only then is all of the WAL's newest
-/// segment in the tables, so that the flush ends it.
-fn drive(bench: &Bench, receiver: &mut Receiver, mut done: impl FnMut(&mut Receiver) -> bool) {
-    let (mut flushes, mut flushed) = (0, Instant::now());
-    while !done(receiver) {
-        if flushed.elapsed() >= FLUSH_EVERY {
-            (flushes, flushed) = (flushes + 1, Instant::now());
-            if flushes % 4 == 0 {
-                bench.senders.aim(None);
-                std::thread::sleep(LULL);
-                // It may die of this, or fail: that is what it is for.
-                let _ = receiver.flush();
-                bench.senders.aim(receiver.address());
-            } else {
-                drop(receiver.start_flush());
-            }
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 fn dies_at(bench: &Bench, point: &str, times: u32) {
     let fail_point = format!("{point}=kill:{times}");
     bench.prepare(point);
     let mut receiver = bench.start(&Start::at(&fail_point));
     let until = Instant::now() + PATIENCE;
-    drive(bench, &mut receiver, |receiver| receiver.ended().is_some() || Instant::now() > until);
+    drive(&bench.senders, &mut receiver, |receiver| receiver.ended().is_some() || Instant::now() > until);
     assert!(receiver.dies_within(Duration::from_millis(1)), "{fail_point}: the point was not reached in {PATIENCE:?}");
     bench.senders.aim(None);
     bench.settle(&fail_point);
@@ -133,7 +108,7 @@ fn fails_at(bench: &Bench, point: &str, action: &str) {
     let (mut reached, mut was_not_ready) = (false, false);
     let fault = if action == "errors" { FAULT } else { Duration::ZERO };
     let (enough, until) = (Instant::now() + fault, Instant::now() + PATIENCE);
-    drive(bench, &mut receiver, |receiver| {
+    drive(&bench.senders, &mut receiver, |receiver| {
         let (told, now) = (format!("fail point {point}"), Instant::now());
         reached = reached || receiver.log().contains(&told) || bench.senders.tally().reason().contains(&told);
         was_not_ready = was_not_ready || !receiver.is_ready();

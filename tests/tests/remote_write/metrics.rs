@@ -112,7 +112,20 @@ fn no_label_grows_with_what_is_sent() {
     let (after, labels) = send(200);
     assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
     let names: Vec<&str> = labels.keys().map(String::as_str).collect();
-    let known = ["code", "file", "le", "method", "path", "protocol", "reason", "result", "table", "version"];
+    let known = [
+        "code",
+        "file",
+        "le",
+        "method",
+        "operation",
+        "path",
+        "protocol",
+        "reason",
+        "result",
+        "status",
+        "table",
+        "version",
+    ];
     assert!(names.iter().all(|name| known.contains(name)), "{names:?}");
 }
 

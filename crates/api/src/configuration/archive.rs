@@ -9,8 +9,8 @@ use crate::{ArchiveAccess, ArchiveLocation, LabelColumns};
 #[cfg_attr(feature = "command-line", derive(clap::Args))]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct ArchiveConfig {
-    /// Directory or file:// URL of the tables; created if it does not exist. Required here or in the configuration file
-    #[cfg_attr(feature = "command-line", arg(long, value_name = "DIRECTORY"))]
+    /// Directory or URL of the tables, for example s3://bucket/archive; a directory is created if it does not exist. Required here or in the configuration file
+    #[cfg_attr(feature = "command-line", arg(long, value_name = "DIRECTORY|URL"))]
     pub archive: Option<ArchiveLocation>,
     /// Who may read the files of the archive: owner, group or everyone
     /// [default: group, or less if the umask of the process says so]

@@ -71,8 +71,8 @@ fn a_wrong_value_has_its_field_and_place() {
         ("memoryLimit: -5\n", "receiver.yaml:1:1: memoryLimit: "),
         ("listen: here\n", "receiver.yaml:1:1: listen: invalid address \"here\""),
         (
-            "archive: s3://bucket\n",
-            "receiver.yaml:1:1: archive: invalid archive \"s3://bucket\": buckets are not supported yet",
+            "archive: s4://bucket\n",
+            "receiver.yaml:1:1: archive: invalid archive \"s4://bucket\": unsupported URL scheme",
         ),
         ("unknownTokens: Drop\n", "receiver.yaml:1:1: unknownTokens: invalid value \"Drop\" for unknown tokens"),
         ("archiveAccess: 0644\n", "receiver.yaml:1:1: archiveAccess: "),

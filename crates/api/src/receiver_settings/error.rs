@@ -10,7 +10,7 @@ use crate::bounds::OutOfBounds;
 pub enum SettingsError {
     /// No archive.
     #[error(
-        "no archive is set: use --archive DIRECTORY (environment PROMARCHIVE_ARCHIVE, file `archive`; in YAML, ~ \
+        "no archive is set: use --archive DIRECTORY|URL (environment PROMARCHIVE_ARCHIVE, file `archive`; in YAML, ~ \
          alone means no value)"
     )]
     NoArchive,
@@ -22,6 +22,14 @@ pub enum SettingsError {
     NoPlaceForWal {
         /// The archive as given.
         archive: PathBuf,
+    },
+    /// A bucket has no place beside it on this machine.
+    #[error(
+        "the archive {archive} is in a bucket, and the write-ahead log needs a directory on this machine: name one with --wal (file `wal`)"
+    )]
+    NoWalForBucket {
+        /// The archive as given.
+        archive: String,
     },
     /// A path that the operating system cannot make absolute.
     #[error("the path {path:?} cannot be used: {reason}")]
@@ -101,7 +109,7 @@ impl SettingsError {
     pub fn settings(&self) -> &[&'static str] {
         match self {
             Self::NoArchive => &[],
-            Self::NoPlaceForWal { .. } => &["archive"],
+            Self::NoPlaceForWal { .. } | Self::NoWalForBucket { .. } => &["archive"],
             Self::Path { .. } | Self::WalInArchive { .. } | Self::ArchiveInWal { .. } => &["wal", "archive"],
             Self::NoPlainPath { setting, .. } => std::slice::from_ref(setting),
             Self::HalfOfTls { given, .. } => std::slice::from_ref(given),

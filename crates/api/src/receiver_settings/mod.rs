@@ -279,7 +279,7 @@ impl Settings {
 /// The WAL directory that was `given`, or else one beside the archive; never inside the archive, nor around it.
 fn wal_apart(given: Option<PathBuf>, archive: &ArchiveLocation) -> Result<PathBuf, SettingsError> {
     let Some(directory) = archive.directory() else {
-        return given.ok_or_else(|| SettingsError::NoPlaceForWal { archive: archive.to_string().into() });
+        return given.ok_or_else(|| SettingsError::NoWalForBucket { archive: archive.to_string() });
     };
     let wal = given.map_or_else(|| paths::beside(directory), Ok)?;
     check_apart(directory, &wal)?;

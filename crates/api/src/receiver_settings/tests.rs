@@ -33,6 +33,13 @@ fn the_wal_is_beside_the_archive() {
 }
 
 #[test]
+fn an_archive_in_a_bucket_needs_a_wal_on_this_machine() {
+    let error = resolve("archive: s3://lab/a").unwrap_err();
+    assert!(error.to_string().contains("name one with --wal"), "{error}");
+    assert_eq!(resolve("archive: s3://lab/a\nwal: w").unwrap().wal, Path::new("w"));
+}
+
+#[test]
 fn the_wal_is_never_inside_the_archive() {
     for wal in ["a", "a/wal", "./a/samples", "b/../a/x"] {
         assert!(

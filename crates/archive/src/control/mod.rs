@@ -12,11 +12,13 @@
 //! that was changed or cut off is an error that names it. Users read about them in `docs/reference/control-records.md`.
 
 mod horizon;
+mod proved;
 
 use std::marker::PhantomData;
 
 pub use horizon::Horizon;
 use promarchive_model::chain;
+pub use proved::Proved;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 

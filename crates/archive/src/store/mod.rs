@@ -1,19 +1,26 @@
 //! The objects of an archive: where they stand, and what the place can do.
 //!
-//! A [`Store`] is the only one that knows whether an archive is a directory. What only a directory needs (a sync of names, a lock, space held
+//! A [`Store`] is the only one that knows whether an archive is a directory or in a bucket. What only a directory needs (a sync of names, a lock, space held
 //! back) or only a directory has (staging files, pipes, links) is asked of it, and is nothing where it is not needed.
 
 mod bounded;
+mod bucket;
+mod diagnosis;
 mod directory;
 mod lock;
 pub(crate) mod place;
+pub mod probe;
 mod reserve;
 mod stored_file;
+pub mod traffic;
 mod walk;
 
+use std::fmt;
 use std::sync::Arc;
 
 use bounded::Bounded;
+pub use bucket::BucketError;
+use bucket::Variables;
 use bytes::Bytes;
 pub use directory::DurableLocal;
 use futures::TryStreamExt;
@@ -22,9 +29,9 @@ use object_store::path::Path;
 use object_store::{ListResult, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 pub use place::without_parents;
 use promarchive_directory::{DirectoryError, Purpose, SHARED_DIRECTORY};
-use promarchive_model::chain;
 pub use reserve::{RESERVE_FILE, Reserve};
 pub use stored_file::{LoadedRange, StoredFile};
+use traffic::{Observer, Watched};
 pub use walk::{Entry, WalkError, staged_name};
 
 use crate::Location;
@@ -35,32 +42,88 @@ use crate::schema::Table;
 const ARCHIVE: Purpose = Purpose { what: "archive", mode: SHARED_DIRECTORY, hard_links: true };
 
 /// The objects of one archive.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Store {
     location: Location,
+    /// Where a bucket is asked for them.
+    endpoint: Option<String>,
     objects: Arc<dyn ObjectStore>,
 }
 
+/// Without the objects: their client has credentials.
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Store({})", self.location)
+    }
+}
+
 impl Store {
-    /// The store of an archive. Nothing is made or read yet.
+    /// The store of an archive. Nothing is made or read yet. The client of a bucket is made from the environment variables of this process.
     pub fn open(location: Location) -> Result<Self, ArchiveError> {
-        let Some(directory) = location.directory().map(|directory| directory.to_path_buf()) else {
-            return Err(ArchiveError::Place(
-                location.to_string(),
-                "this kind of storage is not supported; use a directory or a file:// URL".into(),
-            ));
+        Self::connect(location, &Variables::of_process(), None)
+    }
+
+    /// The same; who is told of each request.
+    pub fn open_watched(location: Location, observer: Arc<dyn Observer>) -> Result<Self, ArchiveError> {
+        Self::connect(location, &Variables::of_process(), Some(observer))
+    }
+
+    /// The same, with the client of a bucket made from these variables.
+    pub fn open_with(
+        location: Location,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ArchiveError> {
+        Self::connect(location, &variables.into_iter().collect(), None)
+    }
+
+    fn connect(
+        location: Location,
+        variables: &Variables,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Result<Self, ArchiveError> {
+        let (objects, endpoint): (Arc<dyn ObjectStore>, _) = match (location.directory(), location.bucket()) {
+            (Some(directory), _) => (Arc::new(DurableLocal::new(directory.to_path_buf())), None),
+            (None, Some(bucket)) => {
+                let client = bucket::client(bucket, variables)?;
+                (client.objects, Some(client.endpoint))
+            }
+            (None, None) => {
+                let why = "this kind of storage is not supported; use a directory or the URL of a bucket".to_owned();
+                return Err(ArchiveError::Place(location.to_string(), why));
+            }
         };
-        Ok(Self::over(location, Arc::new(Bounded(DurableLocal::new(directory)))))
+        let objects: Arc<dyn ObjectStore> = match observer {
+            Some(observer) => Arc::new(Bounded(Watched::new(objects, observer))),
+            None => Arc::new(Bounded(objects)),
+        };
+        Ok(Self { endpoint, ..Self::over(location, objects) })
     }
 
     /// Given objects, as a simulation needs them; they are addressed as the location says.
     pub fn over(location: Location, objects: Arc<dyn ObjectStore>) -> Self {
-        Self { location, objects }
+        Self { location, endpoint: None, objects }
     }
 
     /// Where the archive is.
     pub fn location(&self) -> &Location {
         &self.location
+    }
+
+    /// Where a bucket is asked for its objects; none for what is in no bucket.
+    pub fn endpoint(&self) -> Option<&str> {
+        self.endpoint.as_deref()
+    }
+
+    /// Where the archive is, and where a bucket is asked for it.
+    pub fn whereabouts(&self) -> String {
+        let endpoint = self.endpoint.as_ref().map_or(String::new(), |endpoint| format!(" at {endpoint}"));
+        format!("{}{endpoint}", self.location)
+    }
+
+    /// The same objects, said to be asked for there.
+    #[cfg(test)]
+    pub(crate) fn asked_at(self, endpoint: &str) -> Self {
+        Self { endpoint: Some(endpoint.to_owned()), ..self }
     }
 
     /// The objects themselves.
@@ -75,7 +138,7 @@ impl Store {
 
     /// An error of the store about an object.
     pub fn error(&self, path: &Path, error: &object_store::Error) -> LogError {
-        LogError::Store { place: self.name_of(path), cause: chain(error) }
+        LogError::Store { place: self.name_of(path), cause: diagnosis::told(error) }
     }
 
     /// A whole object.
@@ -107,6 +170,11 @@ impl Store {
     /// Takes the archive for this process alone, where its store has such a lock: a directory has one receiver.
     pub fn lock(&self) -> Result<Option<ArchiveLock>, DirectoryError> {
         self.location.directory().map(ArchiveLock::take).transpose()
+    }
+
+    /// Whether one receiver at a time can have the archive. In a bucket there is no such lock: several may write, each with a WAL of its own.
+    pub fn has_one_receiver(&self) -> bool {
+        self.location.directory().is_some()
     }
 
     /// Makes sure that no receiver of an earlier version has the archive, where the store has locks.

@@ -8,10 +8,9 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
-use promarchive_model::chain;
 use tokio::runtime::Handle;
 
-use super::Store;
+use super::{Store, diagnosis};
 use crate::log::LogError;
 
 /// Bytes asked for at once where the reader does not say how many it needs.
@@ -77,7 +76,7 @@ impl StoredFile {
         }
         let read = self.runtime.block_on(self.store.objects().get_range(&self.location, start..end));
         read.map_err(|e| {
-            let _ = self.failure.set(chain(&e));
+            let _ = self.failure.set(diagnosis::told(&e));
             ParquetError::External(Box::new(e))
         })
     }

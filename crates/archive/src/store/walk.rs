@@ -6,9 +6,8 @@ use std::time::UNIX_EPOCH;
 
 use futures::TryStreamExt;
 use object_store::path::Path;
-use promarchive_model::chain;
 
-use super::Store;
+use super::{Store, diagnosis};
 
 /// A file.
 #[derive(Clone, Debug)]
@@ -89,7 +88,8 @@ fn walk(root: PathBuf) -> Result<Vec<Entry>, WalkError> {
 
 pub(super) async fn objects(store: &Store, root: &Path) -> Result<Vec<Entry>, WalkError> {
     let listed = store.objects().list(Some(root)).try_collect::<Vec<_>>().await;
-    let listed = listed.map_err(|e| WalkError { place: store.name_of(root), cause: chain(&e), is_missing: false })?;
+    let listed =
+        listed.map_err(|e| WalkError { place: store.name_of(root), cause: diagnosis::told(&e), is_missing: false })?;
     let entry = |object: object_store::ObjectMeta| {
         let parts: Vec<_> = object.location.prefix_match(root)?.collect();
         let path = parts.iter().map(|part| part.as_ref()).collect::<Vec<_>>().join("/");

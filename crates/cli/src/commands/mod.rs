@@ -1,5 +1,6 @@
 //! One file a command: arguments in, work by the pipeline, answer out.
 
+pub(crate) mod check_store;
 pub(crate) mod flush;
 pub(crate) mod inspect;
 pub(crate) mod output;

@@ -11,13 +11,13 @@ use promarchive_archive::file::decode::{
 use promarchive_archive::log::LogError;
 use promarchive_archive::schema::{Raw, Table};
 use promarchive_archive::store::StoredFile;
-use promarchive_model::{HistogramRank, MalformedLabels, MetadataRow, Sample, histogram_rank, parse_labels_text};
+use promarchive_model::{
+    FlushId, HistogramRank, MalformedLabels, MetadataRow, Sample, histogram_rank, parse_labels_text,
+};
 use promarchive_wire::{LabelSet, MetricKind};
 
 use super::recovery::{FlushFiles, RecoveryError};
-use crate::memtable::{
-    ExemplarRow, FlushId, Generation, Horizon, Index, MetadataIndex, SenderRef, SeriesRef, SortedRun,
-};
+use crate::memtable::{ExemplarRow, Generation, Horizon, Index, MetadataIndex, SenderRef, SeriesRef, SortedRun};
 use crate::settle::exemplar_hash;
 
 /// What it means that a file could not be read.

@@ -5,12 +5,14 @@ mod process;
 mod text;
 
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 pub(super) use labels::{
-    BuildLabel, FileLabel, HttpLabels, PathLabel, PositionLabel, ProtocolLabel, ReasonLabel, ResultLabel, SenderLabel,
-    TableLabel,
+    BuildLabel, FileLabel, HttpLabels, OperationLabel, PathLabel, PositionLabel, ProtocolLabel, ReasonLabel,
+    ResultLabel, SenderLabel, StoreLabels, TableLabel,
 };
 use promarchive_api::log_output;
+use promarchive_archive::store::traffic::{Observer, Operation, Status};
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::exemplar::HistogramWithExemplars;
@@ -48,6 +50,12 @@ pub(super) struct Metrics {
     /// Bytes of the files in the newest version of each table.
     pub archive_bytes: Family<TableLabel, Gauge>,
     pub archive_files: Family<TableLabel, Gauge>,
+    /// Requests to the archive's store.
+    pub store_requests: Family<StoreLabels, Counter>,
+    /// Bytes of objects, there or back.
+    pub store_bytes: Family<OperationLabel, Counter>,
+    /// From asking the store to the end of its answer.
+    pub store_request_duration_seconds: Family<OperationLabel, Histogram, fn() -> Histogram>,
     /// HTTP requests answered.
     pub http_requests: Family<HttpLabels, Counter>,
     /// From the head of a request to its answer.
@@ -160,6 +168,13 @@ impl Metrics {
             disk_free_bytes: r.add("disk_free_bytes", "Free bytes on the disk of the archive", Gauge::default()),
             archive_bytes: r.add("archive_bytes", "Size of the files of a table in bytes", Family::default()),
             archive_files: r.add("archive_files", "Number of files of a table", Family::default()),
+            store_requests: r.add("store_requests", "Number of requests to the store of the archive", Family::default()),
+            store_bytes: r.add("store_bytes", "Bytes of objects written to the store, or read from it", Family::default()),
+            store_request_duration_seconds: r.add(
+                "store_request_duration_seconds",
+                "Duration of a request to the store of the archive, in seconds",
+                Family::new_with_constructor(request_histogram as fn() -> Histogram),
+            ),
             http_requests: r.add("http_requests", "Number of answered HTTP requests", Family::default()),
             http_request_duration_seconds: r.add(
                 "http_request_duration_seconds",
@@ -269,6 +284,11 @@ impl Metrics {
         for file in ["tokens", "tls"] {
             drop(self.reload_failures.get_or_create(&FileLabel { file }));
         }
+        for operation in Operation::ALL.map(Operation::name) {
+            for status in [Status::Ok, Status::Failed].map(Status::name) {
+                drop(self.store_requests.get_or_create(&StoreLabels { operation, status }));
+            }
+        }
     }
 
     /// Files have come into a table, or gone out of it.
@@ -301,6 +321,19 @@ impl Metrics {
     /// Metrics in Prometheus text, version 0.0.4.
     pub(super) fn text(&self, view: View) -> String {
         to_text_format(&self.openmetrics(view))
+    }
+}
+
+/// The archive's store tells of its requests.
+impl Observer for Metrics {
+    fn request(&self, operation: Operation, status: Status, bytes: u64, took: Duration) {
+        let (operation, status) = (operation.name(), status.name());
+        self.store_requests.get_or_create(&StoreLabels { operation, status }).inc();
+        let label = OperationLabel { operation };
+        if bytes > 0 {
+            self.store_bytes.get_or_create(&label).inc_by(bytes);
+        }
+        self.store_request_duration_seconds.get_or_create(&label).observe(took.as_secs_f64());
     }
 }
 

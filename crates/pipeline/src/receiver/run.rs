@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use promarchive_api::STARTING;
 use promarchive_api::receiver_settings::{Settings, SettingsError, check_apart};
+use promarchive_archive::store::probe::ProbeError;
 use promarchive_archive::store::{ArchiveLock, Store, without_parents};
-use promarchive_archive::{Archive, ArchiveError, Location};
+use promarchive_archive::{Archive, ArchiveError, Location, prove_store};
 use promarchive_directory::{DirectoryError, DirectoryLock, PRIVATE_DIRECTORY, Purpose};
 use promarchive_model::chain;
 use promarchive_wal::{Disk, Options, RealDisk};
@@ -62,6 +63,9 @@ pub enum ReceiverError {
     /// The tables.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// The store, which cannot hold an archive, or cannot be asked.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
     /// What an earlier process left.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
@@ -97,6 +101,7 @@ impl ReceiverError {
         match self {
             Self::Directory(e) => e.is_retryable(),
             Self::Archive(e) => e.is_retryable(),
+            Self::Probe(e) => e.is_retryable(),
             Self::Recovery(e) => e.is_retryable(),
             Self::Clock(_) => true,
             Self::Serve(_) | Self::Apart(_) | Self::ArchiveGone { .. } | Self::Restart(_) | Self::Thread(_) => false,
@@ -148,7 +153,7 @@ pub async fn run(
         async move { drop(stopped.wait_for(Option::is_some).await) }
     };
     let serving = supervisor.task(Task::Server, server.supervised_by(supervisor.clone()).run(until_stopped));
-    let opened = match open_until(&location, &settings, &environment, &health, stopped.clone()).await {
+    let opened = match open_until(&location, &settings, &environment, &health, &metrics, stopped.clone()).await {
         Ok(opened) => opened,
         Err(error) => {
             supervisor.stopping();
@@ -208,13 +213,14 @@ async fn open_until(
     settings: &Settings,
     environment: &Environment,
     health: &Health,
+    metrics: &Arc<Metrics>,
     mut stopped: watch::Receiver<Option<Instant>>,
 ) -> Result<Option<Opened>, ReceiverError> {
     let mut causes = Causes::default();
     loop {
         // Nothing has been acknowledged yet: what is under way may be left where it is.
         let opened = tokio::select! {
-            opened = open(location, settings, environment) => opened,
+            opened = open(location, settings, environment, metrics) => opened,
             _ = stopped.wait_for(Option::is_some) => return Ok(None),
         };
         match opened {
@@ -237,11 +243,16 @@ async fn open_until(
     }
 }
 
-async fn open(location: &Location, settings: &Settings, environment: &Environment) -> Result<Opened, ReceiverError> {
+async fn open(
+    location: &Location,
+    settings: &Settings,
+    environment: &Environment,
+    metrics: &Arc<Metrics>,
+) -> Result<Opened, ReceiverError> {
     if let Some(fault) = odd_times::clock_fault(environment.clock.now_ms()) {
         return Err(ReceiverError::Clock(fault));
     }
-    let store = Store::open(location.clone())?;
+    let store = Store::open_watched(location.clone(), metrics.clone())?;
     let has_tables = store.has_tables().await.map_err(ArchiveError::from)?;
     // What a new archive cannot have is refused before anything is made.
     if let Some(label_columns) = settings.label_columns.as_ref().filter(|_| !has_tables) {
@@ -260,6 +271,10 @@ async fn open(location: &Location, settings: &Settings, environment: &Environmen
     start_log::warn_of_readers(&settings.wal);
     let locks = Arc::new((store.lock()?, WAL.lock(&settings.wal, WAL_LOCK_FILE)?));
     let (clock, entropy) = (environment.clock.as_ref(), environment.entropy.as_ref());
+    let asked = clock.monotonic_ms();
+    if let Some(proof) = prove_store(&store, clock, entropy).await? {
+        start_log::tell_of_proof(&store, proof, clock.monotonic_ms().saturating_sub(asked));
+    }
     let archive = Archive::open_or_create(store.clone(), settings.label_columns.clone(), clock, entropy).await?;
     start_log::warn_of_label_columns(archive.label_columns());
     if let Err(error) = archive_note::write(disk.as_ref(), location) {

@@ -6,7 +6,7 @@ use std::path::Path;
 use promarchive_api::LabelColumns;
 use promarchive_archive::log::{TableProtocol, foreign_checksums};
 use promarchive_archive::store::Store;
-use promarchive_archive::{Archive, Location};
+use promarchive_archive::{Archive, Location, Proof};
 use promarchive_wal::Recovery;
 
 /// Why a start is tried again and again: each cause is told when it comes, not at each try.
@@ -72,6 +72,13 @@ pub(super) async fn tell_of_upgrade(archive: &Archive, location: &Location) {
             return;
         }
     }
+}
+
+/// What it has cost to prove the conditional put of the archive's bucket.
+pub(super) fn tell_of_proof(store: &Store, proof: Proof, duration_ms: u64) {
+    let (puts, reads) = (proof.effort.puts(), proof.effort.reads());
+    let what = if proof.is_repeated { "proved again, as at each start" } else { "proved" };
+    tracing::info!(store = store.whereabouts(), puts, reads, duration_ms, "the store's conditional put holds: {what}");
 }
 
 /// Readers of the tables may use them, whatever is in them.

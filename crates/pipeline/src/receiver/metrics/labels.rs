@@ -34,10 +34,21 @@ label!(/// How it ended: "ok" or "failed".
     ResultLabel, result);
 label!(/// Remote-write version: "v1" or "v2".
     ProtocolLabel, protocol);
+label!(/// What is asked of the archive's store.
+    OperationLabel, operation);
 label!(/// The version of the program.
     BuildLabel, version);
 label!(/// Which kind of file: "tokens" or "tls".
     FileLabel, file);
+
+/// Of requests to the archive's store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct StoreLabels {
+    /// What was asked for.
+    pub operation: &'static str,
+    /// How it ended.
+    pub status: &'static str,
+}
 
 /// Which group a time was of: the exemplar's label.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

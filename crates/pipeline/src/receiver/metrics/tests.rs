@@ -12,6 +12,7 @@ fn touched() -> Metrics {
         family.get_or_create(&TableLabel { table: "samples" }).inc();
     }
     metrics.last_commit_timestamp_seconds.set(1.5e9);
+    metrics.request(Operation::PutIfAbsent, Status::Exists, 7, Duration::from_millis(3));
     metrics
 }
 
@@ -58,6 +59,10 @@ fn the_text_parses_and_names_follow_the_rules() {
     for line in [
         "promarchive_http_requests_total{path=\"other\",method=\"GET\",code=\"404\"} 1",
         "promarchive_refused_total{reason=\"no-name\"} 3",
+        "promarchive_store_requests_total{operation=\"put_if_absent\",status=\"exists\"} 1",
+        "promarchive_store_requests_total{operation=\"get\",status=\"failed\"} 0",
+        "promarchive_store_bytes_total{operation=\"put_if_absent\"} 7",
+        "promarchive_store_request_duration_seconds_count{operation=\"put_if_absent\"} 1",
         "promarchive_http_request_duration_seconds_bucket{le=\"+Inf\",path=\"/metrics\"} 1",
         "promarchive_sender_requests_total{sender=\"a\\\"\\\\\",code=\"204\"} 1",
         concat!("promarchive_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
