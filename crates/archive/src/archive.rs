@@ -150,6 +150,12 @@ impl Archive {
                 let id = entropy.next_u128();
                 let label_columns = self.label_columns.clone();
                 log.create(&Definition { table: *table, label_columns, id, created: clock.now_ms() }).await?;
+                // A store may say that there is one already, and not list it yet.
+                if log.load().await?.is_none() {
+                    let place = table.name().to_owned();
+                    let cause = "the table was created, but the store does not list it yet".to_owned();
+                    return Err(LogError::Store { place, cause }.into());
+                }
             }
             log.sync().await?;
         }

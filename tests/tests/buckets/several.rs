@@ -39,12 +39,17 @@ fn each_row_of_three_receivers_is_there() {
             });
         }
     });
+    // What comes to two receivers is stored by both, and counted.
+    let again = Series::new(&[("__name__", "up"), ("receiver", "0")]).sample(now, 1.0);
+    assert_eq!(receivers[1].write(V2, &Request::of([again])).status, 204);
+    receivers[1].flush();
     let url = server.url("archive");
     let inspected = json(&server, &["inspect", &url]);
     let samples = inspected["tables"].as_array().unwrap().iter().find(|table| table["table"] == "samples").unwrap();
-    assert_eq!(samples["rows"], RECEIVERS as i64 * FLUSHES * 2, "{samples}");
+    assert_eq!(samples["rows"], RECEIVERS as i64 * FLUSHES * 2 + 1, "{samples}");
     let verified = json(&server, &["verify", &url]);
-    assert_eq!(verified["ok"], true, "{verified}");
+    let samples = verified["tables"].as_array().unwrap().iter().find(|table| table["table"] == "samples").unwrap();
+    assert_eq!((&verified["ok"], &samples["duplicates"]), (&true.into(), &1.into()), "{verified}");
     // Each put its commits if they were absent, and was told when they were not.
     let metrics = receivers[0].get("/metrics").body;
     for line in ["operation=\"put_if_absent\",status=\"ok\"}", "operation=\"get\",status=\"not_found\"}"] {

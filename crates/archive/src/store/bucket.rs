@@ -174,6 +174,7 @@ fn s3(bucket: &Bucket, variables: &Variables) -> Result<Client, BucketError> {
     let given = set(AmazonS3ConfigKey::S3Endpoint).or_else(|| set(AmazonS3ConfigKey::Endpoint));
     let region = set(AmazonS3ConfigKey::Region).unwrap_or_else(|| "us-east-1".to_owned());
     let endpoint = given.unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
+    check_endpoint(bucket, "AWS_*", &endpoint)?;
     if host(&endpoint).is_some_and(|host| host == GOOGLE || host.ends_with(&format!(".{GOOGLE}"))) {
         return Err(BucketError::GoogleAsS3 { bucket: bucket.url(), name: bucket.name().to_owned(), endpoint });
     }
@@ -199,6 +200,7 @@ fn google(bucket: &Bucket, variables: &Variables) -> Result<Client, BucketError>
     }
     let endpoint = builder.get_config_value(&GoogleConfigKey::BaseUrl);
     let endpoint = endpoint.unwrap_or_else(|| "https://storage.googleapis.com".to_owned());
+    check_endpoint(bucket, "GOOGLE_*", &endpoint)?;
     check_tls(bucket, &endpoint, &options, "GOOGLE_ALLOW_HTTP")?;
     let client = builder.with_bucket_name(bucket.name()).with_retry(retries()).with_client_options(options).build();
     let objects = Arc::new(client.map_err(|error| refused(bucket, "GOOGLE_*", &error))?);
@@ -226,11 +228,24 @@ fn azure(bucket: &Bucket, variables: &Variables) -> Result<Client, BucketError> 
         (None, None) => bucket.url(),
     };
     if !emulated {
+        check_endpoint(bucket, "AZURE_*", &endpoint)?;
         check_tls(bucket, &endpoint, &options, "AZURE_ALLOW_HTTP")?;
     }
     let client = builder.with_url(bucket.url()).with_retry(retries()).with_client_options(options).build();
     let objects = Arc::new(client.map_err(|error| refused(bucket, "AZURE_*", &error))?);
     Ok(Client { objects, endpoint })
+}
+
+/// The end point is logged, and kept in a control record: no key may be in it.
+fn check_endpoint(bucket: &Bucket, variables: &'static str, endpoint: &str) -> Result<(), BucketError> {
+    let url = url::Url::parse(endpoint).ok();
+    let has_keys = |url: &url::Url| !url.username().is_empty() || url.password().is_some() || url.query().is_some();
+    if !url.as_ref().is_some_and(has_keys) {
+        return Ok(());
+    }
+    let cause =
+        "the end point contains a user, a password or a query: set the keys in variables of their own".to_owned();
+    Err(BucketError::Client { bucket: bucket.url(), variables, cause })
 }
 
 fn refused(bucket: &Bucket, variables: &'static str, error: &object_store::Error) -> BucketError {
@@ -320,6 +335,18 @@ mod tests {
             ("az://lab", &[("AZURE_STORAGE_USE_EMULATOR", "true")], "the emulator"),
         ] {
             assert_eq!(client_of(url, variables).unwrap().endpoint, endpoint, "{url} {variables:?}");
+        }
+    }
+
+    #[test]
+    fn an_end_point_with_keys_in_it_is_refused_and_not_told() {
+        for (url, variable, endpoint) in [
+            ("s3://lab", "AWS_ENDPOINT_URL", "https://me:hidden@s3.example.org"),
+            ("s3://lab", "AWS_ENDPOINT_URL", "http://hidden@s3.example.org"),
+            ("az://lab", "AZURE_STORAGE_ENDPOINT", "https://example.org/?sig=hidden"),
+        ] {
+            let error = client_of(url, &[(variable, endpoint)]).unwrap_err().to_string();
+            assert!(error.contains("the end point contains") && !error.contains("hidden"), "{error}");
         }
     }
 

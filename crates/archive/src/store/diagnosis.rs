@@ -10,11 +10,13 @@ use promarchive_model::chain;
 const LONGEST: usize = 400;
 
 /// What stands in an error's text, and what it means. The first that is found counts: the more telling ones come first.
-const MEANINGS: [(&str, &str); 27] = [
+const MEANINGS: [(&str, &str); 28] = [
     ("NoSuchBucket", "the bucket does not exist: make it, or correct its name in the URL"),
     ("ContainerNotFound", "the container does not exist: make it, or correct its name in the URL"),
     ("InvalidBucketName", "no bucket can have this name: correct it in the URL"),
     ("InvalidAccessKeyId", "the access key is not known to the store: correct AWS_ACCESS_KEY_ID"),
+    // versitygw says so.
+    ("XAdminUserNotFound", "the access key is not known to the store: correct AWS_ACCESS_KEY_ID"),
     ("SignatureDoesNotMatch", "the secret key is not that of the access key: correct AWS_SECRET_ACCESS_KEY"),
     ("RequestTimeTooSkewed", "the clock of this machine differs too much from that of the store: set it right"),
     ("ExpiredToken", "the credentials have expired: renew them"),

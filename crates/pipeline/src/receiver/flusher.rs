@@ -185,9 +185,8 @@ impl Flusher {
         self.metrics.series.set(gauge(usage.series));
         self.metrics.memtable_bytes.set(gauge(usage.memtable_bytes));
         self.metrics.memory_bytes.set(gauge(usage.memory_bytes()));
-        if let Some(free) = self.reserve.free_bytes() {
-            self.metrics.disk_free_bytes.set(gauge(free));
-        }
+        // A bucket has no disk that could fill up.
+        self.metrics.disk_free_bytes.set(self.reserve.free_bytes().map_or(f64::INFINITY, |free| free as f64));
         self.metrics.wal_bytes.set(gauge(usage.wal_bytes));
         if !self.reserve.is_held() {
             match self.reserve.take() {

@@ -46,7 +46,7 @@ pub(super) struct Metrics {
     /// The most that `memory_bytes` may be.
     pub memory_limit_bytes: Gauge,
     /// Free bytes of the archive's disk.
-    pub disk_free_bytes: Gauge,
+    pub disk_free_bytes: Gauge<f64, AtomicU64>,
     /// Bytes of the files in the newest version of each table.
     pub archive_bytes: Family<TableLabel, Gauge>,
     pub archive_files: Family<TableLabel, Gauge>,

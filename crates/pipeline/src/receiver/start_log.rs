@@ -14,12 +14,13 @@ use promarchive_wal::Recovery;
 pub(super) struct Causes(Option<String>);
 
 impl Causes {
-    /// Whether the last try failed of something else, or this is the first one.
+    /// Whether the last try failed of something else, or this is the first one. Words with digits do not count: how long a request to a store
+    /// has taken, and the number that the store gave it, are others each time.
     pub(super) fn is_new(&mut self, cause: &str) -> bool {
-        let new = self.0.as_deref() != Some(cause);
-        if new {
-            self.0 = Some(cause.to_owned());
-        }
+        let words = cause.split_whitespace().filter(|word| !word.contains(|c: char| c.is_ascii_digit()));
+        let cause = Some(words.collect::<Vec<_>>().join(" "));
+        let new = self.0 != cause;
+        self.0 = cause;
         new
     }
 }
@@ -110,6 +111,18 @@ pub(super) fn report(recovery: &Recovery) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_told_once_though_a_store_words_it_anew() {
+        let mut causes = Causes::default();
+        let cause = |time: &str, id: &str| {
+            format!("s3://lab: no answer in {time}, after 10 retries, <RequestId>{id}</RequestId>")
+        };
+        assert!(causes.is_new(&cause("9.81s", "44F2")));
+        assert!(!causes.is_new(&cause("10.04s", "0A19")));
+        assert!(causes.is_new("the access key is not known to the store"));
+        assert!(causes.is_new(&cause("9.81s", "44F2")));
+    }
 
     #[test]
     fn a_cause_is_told_when_it_comes() {

@@ -43,6 +43,9 @@ pub async fn examine(store: &Store, effort: Effort, entropy: &dyn Entropy) -> Ve
             add("conditional-put-race", "of many puts of one name at the same time, one succeeds", told(at_once));
         }
         add("delete", "objects are deleted", scratch.remove().await);
+    } else {
+        // It may be there all the same.
+        scratch.clear().await;
     }
     checks
 }

@@ -100,12 +100,13 @@ impl Scratch {
             }
             Order::AtOnce => outcomes = join_all(objects.iter().map(|object| self.put_if_absent(name, object))).await,
         }
+        let nobody_won = outcomes.iter().all(|outcome| matches!(outcome, Outcome::Failed(_) | Outcome::Unsupported(_)));
         let found = match self.root.read_at_most(name, LONGEST).await {
             Ok(None) => Found::Nothing,
             Ok(Some(read)) => objects.iter().position(|object| *object == read).map_or(Found::Foreign, Found::Of),
             Err(LogError::Refused { .. }) => Found::Foreign,
             // Why a put has failed says more than that nothing can be read.
-            Err(LogError::Store { .. }) if matches!(outcomes.first(), Some(Outcome::Failed(_))) => Found::Nothing,
+            Err(LogError::Store { .. }) if nobody_won => Found::Nothing,
             Err(error) => return Err(error),
         };
         Ok(Contest { order, outcomes, found })

@@ -38,6 +38,8 @@ enum Flaw {
     Lacks(Told),
     /// So many puts fail before anything has happened, and then it works.
     FailsFirst(u32),
+    /// One put fails, the next one succeeds, and then the store is away.
+    GoesAway,
 }
 
 /// How a store says that it knows no condition.
@@ -105,7 +107,8 @@ impl ObjectStore for Flawed {
                 Err(Error::Generic { store: "flawed", source: "501: <Code>NotImplemented</Code>".into() })
             }
             Flaw::FailsFirst(puts) if before < puts => Err(cut()),
-            Flaw::FailsFirst(_) => put_if_absent().await,
+            Flaw::GoesAway if before == 0 => Err(cut()),
+            Flaw::FailsFirst(_) | Flaw::GoesAway => put_if_absent().await,
         }
     }
 
@@ -115,6 +118,9 @@ impl ObjectStore for Flawed {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         self.gets.fetch_add(1, Ordering::SeqCst);
+        if self.flaw == Flaw::GoesAway && !options.head {
+            return Err(cut());
+        }
         self.inner.get_opts(location, options).await
     }
 
@@ -154,8 +160,8 @@ async fn a_store_that_holds_is_believed_at_a_known_cost() {
 }
 
 #[tokio::test]
-async fn answers_that_are_lost_or_tell_of_ones_own_put_are_no_weakness() {
-    for flaw in [Flaw::LosesAnswers, Flaw::BlamesItself, Flaw::FailsFirst(1), Flaw::FailsFirst(3)] {
+async fn puts_that_fail_and_answers_that_tell_of_ones_own_put_are_no_weakness() {
+    for flaw in [Flaw::BlamesItself, Flaw::FailsFirst(1), Flaw::FailsFirst(3)] {
         probe(flaw).await.unwrap_or_else(|error| panic!("{flaw:?}: {error}"));
     }
 }
@@ -187,8 +193,10 @@ async fn a_race_is_found_though_the_store_holds_in_turn() {
 
 #[tokio::test]
 async fn a_store_that_is_away_is_asked_again_later() {
-    let error = probe(Flaw::FailsFirst(u32::MAX)).await.unwrap_err();
-    assert!(error.is_retryable() && error.to_string().contains("the connection was cut"), "{error}");
+    for flaw in [Flaw::FailsFirst(u32::MAX), Flaw::LosesAnswers, Flaw::GoesAway] {
+        let error = probe(flaw).await.unwrap_err();
+        assert!(error.is_retryable() && error.to_string().contains("the connection was cut"), "{flaw:?}: {error}");
+    }
 }
 
 #[tokio::test]

@@ -94,7 +94,7 @@ pub(super) enum Verdict {
     Holds,
     /// The conditional put does not hold.
     Fails(Weakness),
-    /// Nobody has won. Why the last of those failed who were told nothing, if there is one.
+    /// Nobody has won, or too few were told how their put ended. Why the last of those failed who were told nothing, if there is one.
     Open(Option<String>),
 }
 
@@ -111,12 +111,23 @@ pub(super) fn judge(contest: &Contest) -> Verdict {
         (_, Found::Foreign) => Verdict::Fails(Weakness::Foreign),
         ([winner], Found::Of(writer)) if *winner != writer => Verdict::Fails(Weakness::Replaced),
         // Without a winner it is one who was told otherwise, or nothing.
-        ([_] | [], Found::Of(_)) => Verdict::Holds,
-        ([], Found::Nothing) => outcomes.iter().rev().fold(Verdict::Open(None), |verdict, outcome| match outcome {
+        ([_] | [], Found::Of(_)) if contest.has_answers() => Verdict::Holds,
+        _ => outcomes.iter().rev().fold(Verdict::Open(None), |verdict, outcome| match outcome {
             Outcome::Unsupported(text) => Verdict::Fails(Weakness::Unsupported(text.clone())),
             Outcome::Failed(cause) if verdict == Verdict::Open(None) => Verdict::Open(Some(cause.clone())),
             _ => verdict,
         }),
+    }
+}
+
+impl Contest {
+    /// Whether enough writers were told how their put ended: a put that never came to the store has met no other.
+    fn has_answers(&self) -> bool {
+        let answered = self.outcomes.iter().filter(|outcome| !matches!(outcome, Outcome::Failed(_))).count();
+        match self.order {
+            Order::InTurn => answered == self.outcomes.len(),
+            Order::AtOnce => answered * 2 >= self.outcomes.len(),
+        }
     }
 }
 
@@ -140,6 +151,9 @@ mod tests {
             // Its own put landed, and the answer said so in another way, or did not come.
             (AtOnce, vec![Lost, Lost], Of(1), Verdict::Holds),
             (AtOnce, vec![failed(), Lost], Of(0), Verdict::Holds),
+            // But not too many of them: a put that never arrived has met no other.
+            (AtOnce, vec![failed(), failed(), Won], Of(2), Verdict::Open(Some("cut".to_owned()))),
+            (InTurn, vec![failed(), Won], Of(1), Verdict::Open(Some("cut".to_owned()))),
             (InTurn, vec![Won, Won], Of(1), Verdict::Fails(Weakness::Ignored)),
             (AtOnce, vec![Won, Won, Lost], Of(1), raced(2, 3)),
             (AtOnce, vec![Won, Won], Nothing, Verdict::Fails(Weakness::Missing)),
