@@ -300,7 +300,7 @@ mod tests {
         let (a, b) = (hash("a"), hash("b"));
         let advice = |text: String| TokenSet::parse("t", &text, UnknownTokens::Retry).unwrap().advice();
         let told = advice(format!("x {a}\ny {b} read\n")).unwrap();
-        assert!(told.contains("1 of 2 have no roles") && told.contains("NAME SHA256 operate"), "{told}");
+        assert!(told.contains("1 of 2 tokens have no roles") && told.contains("NAME SHA256 operate"), "{told}");
         for quiet in
             ["", &format!("x {a} write"), &format!("x {a}\no {b} operate"), &format!("x {a}\no {b} operate,write")]
         {

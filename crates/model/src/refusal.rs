@@ -224,7 +224,7 @@ mod tests {
         refusals.record(&Reason::TimestampOutOfRange.at(-1), 5, || unreachable!());
         let line = refusals.one_line(20, "samples");
         let start =
-            "12 of 20 samples refused (missing_metric_name 7, timestamp_out_of_range 5): missing_metric_name: no";
+            "12 of 20 samples refused (missing_metric_name 7, timestamp_out_of_range 5): missing_metric_name: the";
         assert!(line.starts_with(start), "{line}");
         assert_eq!(
             refusals.counts().collect::<Vec<_>>(),

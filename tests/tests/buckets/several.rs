@@ -72,7 +72,7 @@ fn a_wal_has_one_receiver_and_one_archive() {
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
     let said = start("archive");
-    assert!(said.contains("belongs to another receiver that is running"), "{said}");
+    assert!(said.contains("is in use by another running receiver"), "{said}");
     drop(first);
     let said = start("other");
     assert!(said.contains("there is no archive at s3://lab/other") && said.contains("s3://lab/archive"), "{said}");

@@ -95,12 +95,12 @@ fn the_kind_says_the_bounds_and_defaults_that_the_operator_and_the_receiver_have
     let (wal, memory) = (in_pods::WAL_MAX_BYTES, in_pods::CONTAINER_MEMORY);
     for (field, wants) in [
         (&receiver["flushInterval"], format!(", {}. Default: {}.", interval.range(), interval.or_default(None))),
-        (&receiver["maxPast"], format!(", {} or more;", past.least)),
-        (&receiver["walMaxBytes"], format!(", {} or more.", wal.least)),
+        (&receiver["maxPast"], format!("at least {}.", past.least)),
+        (&receiver["walMaxBytes"], format!("at least {}.", wal.least)),
         (&receiver["walMaxBytes"], format!("Default: a quarter of size, at most {}.", wal.or_default(None))),
         (&receiver["resources"], format!("requests of 100m CPU and {} memory", memory.least)),
         (&receiver["resources"], format!("a limit of {} memory.", memory.or_default(None))),
-        (&receiver["resources"], format!("must be {} or more.", memory.least)),
+        (&receiver["resources"], format!("must be at least {}.", memory.least)),
         (&receiver["labelColumns"], format!("Default: {}.", LabelColumns::default().to_string().replace(',', ", "))),
         (
             &spec["prometheuses"]["items"]["properties"]["drainTimeout"],

@@ -1,7 +1,9 @@
 //! A file of the store as the Parquet reader wants it: ranges, read as they are needed, so that memory does not grow with the file.
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, Read};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::{Buf, Bytes};
 use object_store::ObjectStoreExt;
@@ -15,6 +17,11 @@ use crate::log::LogError;
 
 /// Bytes asked for at once where the reader does not say how many it needs.
 const READ_AHEAD: u64 = 32 * 1024;
+/// Bytes asked for at once of a bucket, where a request takes as long for a few bytes as for so many, and the reader asks for each page of each
+/// column.
+const BLOCK: u64 = 128 * 1024;
+/// Blocks of a file in memory: about one for each column.
+const MOST_BLOCKS: usize = 16;
 /// Bytes asked for at once where all are read.
 const CHECKSUM_STEP: usize = 1 << 20;
 
@@ -26,12 +33,42 @@ pub struct StoredFile {
     size: u64,
     runtime: Handle,
     failure: Arc<OnceLock<String>>,
+    blocks: Arc<Blocks>,
+}
+
+/// Blocks that were read last, the newest last, by their numbers.
+#[derive(Default)]
+struct Blocks(Mutex<VecDeque<(u64, Bytes)>>);
+
+impl Blocks {
+    fn find(&self, number: u64) -> Option<Bytes> {
+        let mut blocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = blocks.iter().position(|(other, _)| *other == number)?;
+        let found = blocks.remove(at)?;
+        blocks.push_back(found.clone());
+        Some(found.1)
+    }
+
+    fn keep(&self, number: u64, block: Bytes) {
+        let mut blocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        blocks.push_back((number, block));
+        if blocks.len() > MOST_BLOCKS {
+            blocks.pop_front();
+        }
+    }
+}
+
+/// Without the bytes.
+impl fmt::Debug for Blocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Blocks")
+    }
 }
 
 impl StoredFile {
     /// An object of `size` bytes.
     pub fn new(store: Store, location: Path, size: u64) -> Self {
-        Self { store, location, size, runtime: Handle::current(), failure: Arc::default() }
+        Self { store, location, size, runtime: Handle::current(), failure: Arc::default(), blocks: Arc::default() }
     }
 
     /// Its whole name, for messages.
@@ -74,6 +111,45 @@ impl StoredFile {
         if length == 0 {
             return Ok(Bytes::new());
         }
+        if self.store.endpoint().is_some() && length < BLOCK {
+            self.within_blocks(start, end)
+        } else {
+            self.ask(start, end)
+        }
+    }
+
+    /// At most two blocks are needed.
+    fn within_blocks(&self, start: u64, end: u64) -> parquet::errors::Result<Bytes> {
+        let (first, last) = (start / BLOCK, (end - 1) / BLOCK);
+        let begin = self.part_of_block(first, start, end.min((first + 1) * BLOCK))?;
+        if first == last {
+            return Ok(begin);
+        }
+        let rest = self.part_of_block(last, last * BLOCK, end)?;
+        Ok([begin, rest].concat().into())
+    }
+
+    fn part_of_block(&self, number: u64, start: u64, end: u64) -> parquet::errors::Result<Bytes> {
+        let offset = number * BLOCK;
+        let block = match self.blocks.find(number) {
+            Some(block) => block,
+            None => {
+                let block = self.ask(offset, self.size.min(offset + BLOCK))?;
+                self.blocks.keep(number, block.clone());
+                block
+            }
+        };
+        let (start, end) = ((start - offset) as usize, (end - offset) as usize);
+        if end > block.len() {
+            return Err(ParquetError::EOF(format!(
+                "the store has only {} bytes of a block at offset {offset}",
+                block.len()
+            )));
+        }
+        Ok(block.slice(start..end))
+    }
+
+    fn ask(&self, start: u64, end: u64) -> parquet::errors::Result<Bytes> {
         let read = self.runtime.block_on(self.store.objects().get_range(&self.location, start..end));
         read.map_err(|e| {
             let _ = self.failure.set(diagnosis::told(&e));
@@ -163,5 +239,59 @@ impl ChunkReader for LoadedRange {
             return Err(ParquetError::EOF(format!("{length} bytes at offset {start} are outside the column")));
         }
         Ok(bytes.slice(..length))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+    use crate::Location;
+
+    /// Of a bucket; and what it holds.
+    async fn file(size: u64) -> (StoredFile, Vec<u8>) {
+        let store = Store::over(Location::parse("s3://lab/a").unwrap(), Arc::new(InMemory::new()));
+        let store = store.asked_at("https://here");
+        let bytes: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
+        let path = Path::from("a/file");
+        store.objects().put(&path, bytes.clone().into()).await.unwrap();
+        (StoredFile::new(store, path, size), bytes)
+    }
+
+    fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> impl Future<Output = T> {
+        let work = tokio::task::spawn_blocking(work);
+        async { work.await.unwrap() }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn blocks_hold_what_the_store_holds() {
+        let size = MOST_BLOCKS as u64 * BLOCK + 3 * BLOCK / 2;
+        let (file, bytes) = file(size).await;
+        blocking(move || {
+            for length in [1, 1000, BLOCK - 1, BLOCK, BLOCK + 1] {
+                for start in (0..size - length).step_by(77_777).chain([BLOCK - 1, size - length]) {
+                    let read = file.get_bytes(start, length as usize).unwrap();
+                    assert!(read == bytes[start as usize..(start + length) as usize], "{length} at {start}");
+                }
+            }
+            assert!(file.get_bytes(size - 1, 2).is_err());
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_small_file_of_a_bucket_takes_one_request() {
+        let (file, bytes) = file(10_000).await;
+        let read = file.clone();
+        blocking(move || read.get_bytes(5_000, 10).unwrap()).await;
+        file.store.objects().delete(&file.location).await.unwrap();
+        blocking(move || {
+            assert_eq!(file.get_bytes(0, 10_000).unwrap(), bytes);
+            let mut sequential = Vec::new();
+            file.get_read(100).unwrap().read_to_end(&mut sequential).unwrap();
+            assert_eq!(sequential, bytes[100..]);
+        })
+        .await;
     }
 }

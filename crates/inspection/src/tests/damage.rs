@@ -138,7 +138,7 @@ async fn duplicates_across_flushes() {
     let verification = fixture.verify().await;
     assert_eq!(names(&verification), ["duplicate"], "{:#?}", verification.findings);
     assert!(verification.ok && verification.tables[0].duplicates == 2);
-    assert!(verification.findings[0].message.starts_with("2 rows are in date=2026-11-22/part-"));
+    assert!(verification.findings[0].message.starts_with("2 rows are also in date=2026-11-22/part-"));
     // Another receiver, that was never told.
     fixture.flush(&row(3)).await;
     let path = fixture.files(Table::SAMPLES).pop().unwrap();

@@ -245,7 +245,7 @@ mod tests {
         let verdicts = [(Policy::OwnObjects, Verdict::InForce), (Policy::Receivers, unknown())];
         assert!(is_fault(
             &judge(&Standing::Unasked, &verdicts),
-            "receivers is in force, so nothing is changed: timeout"
+            "receivers is in force, so the operator changes nothing: timeout"
         ));
         assert_eq!(judge(&Standing::InForce, &verdicts), Standing::InForce);
         // An object that somebody stored before may be refused for something else.

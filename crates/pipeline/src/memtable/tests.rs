@@ -283,7 +283,7 @@ fn a_request_of_nothing_but_entries_is_refused_when_it_comes_and_not_when_it_is_
     let most = 1 << 17;
     assert_eq!(resolve(&empty(most), RequestKind::Arriving).unwrap(), (1 << 17, 1 << 17));
     let error = resolve(&empty(most + 1), RequestKind::Arriving).unwrap_err().to_string();
-    assert!(error.contains("over 131072 series, samples and other entries in 262146 bytes"), "{error}");
+    assert!(error.contains("more than 131072 series, samples and other entries in 262146 bytes"), "{error}");
     assert_eq!(resolve(&empty(most + 1), RequestKind::Replayed).unwrap().0, (1 << 17) + 1);
 
     // Metadata and samples count likewise; with enough bytes for each there may be more.

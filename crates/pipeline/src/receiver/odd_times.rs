@@ -106,8 +106,8 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_not_set_is_told_from_one_that_is() {
-        assert!(clock_fault(12_345).unwrap().contains("says 1970-01-01 00:00:12 UTC"));
-        assert!(clock_fault(1_696_017_414_000).unwrap().contains("says 2023-09-29 19:56:54 UTC"));
+        assert!(clock_fault(12_345).unwrap().contains("shows 1970-01-01 00:00:12 UTC"));
+        assert!(clock_fault(1_696_017_414_000).unwrap().contains("shows 2023-09-29 19:56:54 UTC"));
         assert_eq!(utc(-1), "1969-12-31 23:59:59 UTC");
         assert!(clock_fault(EARLIEST_NOW_MS - 1).is_some());
         assert_eq!(clock_fault(EARLIEST_NOW_MS), None);

@@ -57,12 +57,12 @@ fn an_entry_retires_when_both_have_delivered_past_the_start_of_the_new_one() {
         (
             0,
             vec![(OLD, "t", "p-0", 0, 169, 0), (NEW, "t", "p-0", 110, 170, 0)],
-            "1000 ms too little through the entry promarchive/monitoring/lab/0",
+            "1000 ms behind with the entry promarchive/monitoring/lab/0",
         ),
         (
             0,
             vec![(OLD, "t", "p-0", 0, 170, 0), (NEW, "t", "p-0", 110, 169, 0)],
-            "1000 ms too little through the entry promarchive/monitoring/lab/1",
+            "1000 ms behind with the entry promarchive/monitoring/lab/1",
         ),
         (
             0,
