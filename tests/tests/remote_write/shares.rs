@@ -54,7 +54,7 @@ fn a_flood_of_the_worst_requests_leaves_room_for_another_sender() {
     assert!(bodies[0].1.len() < 2 << 20, "{} bytes", bodies[0].1.len());
     let answer = send(&guarded, V1, "flood", bodies[0].1.clone());
     assert!(
-        answer.status == 400 && answer.body.contains("over 4194304 series, samples and other entries"),
+        answer.status == 400 && answer.body.contains("more than 4194304 series, samples and other entries"),
         "{answer:?}"
     );
 

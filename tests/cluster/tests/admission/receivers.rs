@@ -159,8 +159,8 @@ fn denied_rights() -> Vec<Case> {
     let of_pod = |field: &str| -> &'static str { format!("{security}/{field}").leak() };
     let of_container = |field: &str| -> &'static str { format!("/spec/containers/0/securityContext/{field}").leak() };
     vec![
-        ("token", "/spec/automountServiceAccountToken", json!(true), "no token"),
-        ("token by default", "/spec/automountServiceAccountToken", Value::Null, "no token"),
+        ("token", "/spec/automountServiceAccountToken", json!(true), "must not have a token"),
+        ("token by default", "/spec/automountServiceAccountToken", Value::Null, "must not have a token"),
         ("account", "/spec/serviceAccountName", json!("admin"), ACCOUNT),
         ("another receiver's account", "/spec/serviceAccountName", json!("other-receiver"), ACCOUNT),
         ("default account", "/spec/serviceAccountName", Value::Null, ACCOUNT),
