@@ -118,8 +118,7 @@ impl<S> Watched<S> {
     }
 
     fn begin(&self, operation: Operation, bytes: u64) -> Running {
-        let observer = self.observer.clone();
-        Running { observer, operation, status: Status::Abandoned, bytes, since: Instant::now() }
+        Running::begin(&self.observer, operation, bytes)
     }
 }
 
@@ -145,6 +144,10 @@ struct Running {
 }
 
 impl Running {
+    fn begin(observer: &Arc<dyn Observer>, operation: Operation, bytes: u64) -> Self {
+        Self { observer: observer.clone(), operation, status: Status::Abandoned, bytes, since: Instant::now() }
+    }
+
     fn ended<T>(mut self, result: Result<T>) -> Result<T> {
         self.status = Status::of(&result);
         result
@@ -244,8 +247,7 @@ struct WatchedUpload {
 
 impl WatchedUpload {
     fn begin(&self, bytes: u64) -> Running {
-        let (observer, operation) = (self.observer.clone(), Operation::PutPart);
-        Running { observer, operation, status: Status::Abandoned, bytes, since: Instant::now() }
+        Running::begin(&self.observer, Operation::PutPart, bytes)
     }
 }
 

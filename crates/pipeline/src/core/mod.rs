@@ -14,6 +14,7 @@
 mod delivered;
 mod distant;
 mod flush;
+mod growth;
 mod recent_rows;
 pub mod recovery;
 mod unpurged;
@@ -31,6 +32,8 @@ pub use distant::distant_days;
 use distant::is_distant;
 pub use flush::FlushReport;
 use flush::Pending;
+use growth::Growing;
+pub use growth::Growth;
 use promarchive_archive::Archive;
 use promarchive_archive::schema::Table;
 use promarchive_model::environment::{Clock, Entropy};
@@ -39,9 +42,7 @@ use promarchive_wal::{Position, Record, Wal, WalError};
 use unpurged::Unpurged;
 
 use crate::flush::{Load, MOST_DAYS};
-use crate::memtable::{
-    Batch, Horizon, Index, IndexAccess, Memtable, Request, RequestKind, SenderRef, Unusable, resolve,
-};
+use crate::memtable::{Batch, Horizon, Index, Memtable, Request, RequestKind, Unusable, resolve};
 
 /// Time and randomness.
 #[derive(Clone)]
@@ -156,46 +157,6 @@ impl Usage {
     /// All memory.
     pub fn memory_bytes(&self) -> usize {
         self.index_bytes + self.memtable_bytes + self.flush_bytes + self.horizon_bytes
-    }
-}
-
-/// Whose request is resolved, and who is told how the index grows by it.
-pub trait Growth {
-    /// Its sender.
-    fn sender(&self) -> SenderRef;
-
-    /// New series have taken so many more bytes; an error ends the request.
-    fn grown(&self, bytes: usize) -> Result<(), Unusable>;
-}
-
-/// Of a sender that is not known, without a limit.
-impl Growth for () {
-    fn sender(&self) -> SenderRef {
-        SenderRef::UNKNOWN
-    }
-
-    fn grown(&self, _: usize) -> Result<(), Unusable> {
-        Ok(())
-    }
-}
-
-/// An index whose growth is told.
-struct Growing<'a, G> {
-    index: &'a Mutex<Index>,
-    growth: &'a G,
-}
-
-impl<G: Growth> IndexAccess for Growing<'_, G> {
-    fn sender(&self) -> SenderRef {
-        self.growth.sender()
-    }
-
-    fn with<T>(&mut self, work: impl FnOnce(&mut Index) -> T) -> T {
-        self.index.with(work)
-    }
-
-    fn grown(&mut self, bytes: usize) -> Result<(), Unusable> {
-        self.growth.grown(bytes)
     }
 }
 

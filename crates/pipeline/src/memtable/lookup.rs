@@ -3,7 +3,8 @@
 use promarchive_model::{METRIC_NAME, SetLabel};
 use promarchive_wire::{LabelSet, RawLabels};
 
-use super::series::{LabelKey, SenderRef, SeriesIndex, SeriesRef};
+use super::naming::SenderRef;
+use super::series::{LabelKey, SeriesIndex, SeriesRef};
 use super::symbols::Symbol;
 
 /// In place of a symbol: not looked up yet.

@@ -8,6 +8,7 @@ mod buffer;
 mod horizon;
 mod lookup;
 mod metadata;
+mod naming;
 mod order;
 mod request;
 mod resolve;
@@ -23,11 +24,12 @@ pub use batch::{Batch, ExemplarRow};
 pub use buffer::Memtable;
 pub use horizon::{Cost, Generation, Horizon, Surplus};
 pub use metadata::MetadataIndex;
+pub use naming::SenderRef;
 pub use order::file_order;
 pub use request::{IndexAccess, Request, RequestKind, Unusable};
 pub use resolve::resolve;
 pub use run::{SampleRun, Samples, SortedRun};
-pub use series::{EpochGuard, SenderRef, SeriesIndex, SeriesRef};
+pub use series::{EpochGuard, SeriesIndex, SeriesRef};
 pub use view::{Labels, SeriesView};
 
 /// All that is known of series and metrics.

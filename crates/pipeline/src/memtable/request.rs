@@ -6,7 +6,7 @@ use promarchive_model::{Protocol, SetLabel, TimestampBounds};
 use promarchive_wire::DecodeError;
 
 use super::Index;
-use super::series::SenderRef;
+use super::naming::SenderRef;
 
 /// Whether a request may still be refused as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,23 +20,9 @@ use promarchive_wire::LabelSet;
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
 use super::horizon::Cost;
+use super::naming::{LabelsHash, Naming, SenderRef};
 use super::symbols::{Symbol, Symbols, label_bytes};
 use super::view::SeriesView;
-
-/// Keyed hash of a series' labels, as text or as symbols: equal hashes are taken for equal labels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct LabelsHash {
-    /// Says in which slots of a table to look.
-    slot_hash: u64,
-    /// More bits, which tell those apart that have the same slots.
-    check: u32,
-}
-
-impl LabelsHash {
-    fn new([slot_hash, check]: [u64; 2]) -> Self {
-        Self { slot_hash, check: check as u32 }
-    }
-}
 
 /// A keyed hash of a label that the receiver sets; 0 for none.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,48 +37,9 @@ pub type SeriesRef = u32;
 /// What a series takes in the index besides its labels.
 pub(super) const SERIES_BYTES: usize = 150;
 
-/// A number of a sender: the same one for all of its requests to this process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SenderRef(u32);
-
-impl SenderRef {
-    /// Nobody has named the series since it was read back from the tables or the WAL.
-    pub const UNKNOWN: Self = Self(0);
-
-    /// By a hash of who it is. That two of a thousand senders share a number has a probability of 10⁻⁴.
-    pub fn of_hash(hash: u64) -> Self {
-        Self((hash as u32).max(1))
-    }
-}
-
 /// Holds back the forgetting of series that a request refers to.
 #[derive(Clone, Debug)]
 pub struct EpochGuard(#[expect(dead_code, reason = "held, not read")] Arc<()>);
-
-/// How requests named a series last. Apart from what it is, because each sample reads and writes here.
-#[derive(Clone, Copy, Debug)]
-struct Naming {
-    /// By which hash; see [`LabelsHash`].
-    slot_hash: u64,
-    check: u32,
-    /// The series that was named after it.
-    next: SeriesRef,
-    /// In which epoch. A new one begins with a flush, twice a second at most, so that there are enough for decades.
-    epoch: u32,
-    /// Who was the first to name it.
-    sender: SenderRef,
-}
-
-impl Naming {
-    /// Of a series that nothing has named, or that is forgotten: a hash that labels have as seldom as they share one.
-    const NONE: Self = Self { slot_hash: 0, check: 0, next: SeriesRef::MAX, epoch: 0, sender: SenderRef::UNKNOWN };
-
-    fn is_of(&mut self, sender: SenderRef) {
-        if self.sender == SenderRef::UNKNOWN {
-            self.sender = sender;
-        }
-    }
-}
 
 #[derive(Debug)]
 struct Series {
@@ -176,19 +123,18 @@ impl SeriesIndex {
     fn expected(&mut self, last: Option<SeriesRef>, hash: LabelsHash, sender: SenderRef) -> Option<SeriesRef> {
         let expected = self.namings.get(last? as usize)?.next;
         let naming = self.namings.get_mut(expected as usize)?;
-        if (naming.slot_hash, naming.check) != (hash.slot_hash, hash.check) {
+        if !naming.is_by(hash) {
             return None;
         }
-        naming.epoch = self.epoch;
-        naming.is_of(sender);
+        naming.renew(self.epoch, sender);
         Some(expected)
     }
 
     /// Remembers that a request of this sender named a series by this hash, after `last`.
     fn named(&mut self, last: Option<SeriesRef>, found: SeriesRef, hash: LabelsHash, sender: SenderRef) {
         if let Some(naming) = self.namings.get_mut(found as usize) {
-            *naming = Naming { slot_hash: hash.slot_hash, check: hash.check, epoch: self.epoch, ..*naming };
-            naming.is_of(sender);
+            naming.set_hash(hash);
+            naming.renew(self.epoch, sender);
         }
         if let Some(before) = last.and_then(|last| self.namings.get_mut(last as usize)) {
             before.next = found;

@@ -54,15 +54,14 @@ impl Flusher {
         loop {
             self.look_after().await;
             horizon.keep(self.core.may_write_again(), self.clock.now_ms()).await;
+            let short_of_memory = self.is_short_of_memory();
             // First those who asked: flushes that take longer than the interval follow one another without a pause.
             if let Ok(request) = requests.try_recv() {
-                let was_short = self.is_short_of_memory();
                 self.answer(request, &mut failures, &mut not_before).await;
-                self.relieve_if(was_short).await;
+                self.relieve_if(short_of_memory).await;
                 continue;
             }
             let load = self.core.load();
-            let short_of_memory = self.is_short_of_memory();
             let pressed = load.age.is_some() && (short_of_memory || self.is_short_of_space(load.wal_bytes));
             if (pressed || self.policy.decide(load).is_some()) && Instant::now() >= not_before {
                 self.count(&mut failures, &mut not_before, self.flush().await.is_ok());

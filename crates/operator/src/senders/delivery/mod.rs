@@ -156,6 +156,12 @@ pub enum Missing {
     },
 }
 
+/// What a receiver says that is ready: when it started and its clock, in milliseconds, and its marks.
+#[cfg(test)]
+pub(crate) fn of_marks(started: i64, now: i64, deliveries: Vec<promarchive_api::Delivery>) -> Deliveries {
+    Deliveries { started, now, ready: true, writable_since: None, reason: None, senders: vec![], deliveries }
+}
+
 #[cfg(test)]
 mod tests {
     use promarchive_api::Delivery;
@@ -182,15 +188,7 @@ mod tests {
             // As receivers of earlier versions say it.
             (None, vec![], 90),
         ] {
-            let deliveries = Deliveries {
-                started: 10_000,
-                now: 100_000,
-                ready: true,
-                writable_since,
-                reason: None,
-                senders: vec![],
-                deliveries: marks,
-            };
+            let deliveries = Deliveries { writable_since, ..of_marks(10_000, 100_000, marks) };
             let wanted = Duration::from_secs(seconds);
             assert_eq!(silence(&deliveries, |_| true), wanted, "{deliveries:?}");
             assert_eq!(silences(&deliveries)("monitoring/main"), wanted, "{deliveries:?}");

@@ -100,6 +100,7 @@ impl Pod {
 
 #[cfg(test)]
 mod tests {
+    use super::super::of_marks;
     use super::*;
 
     fn pod(name: &str, address: &str, started: i64) -> Pod {
@@ -121,15 +122,7 @@ mod tests {
     }
 
     fn owner(mark: &Delivery, pods: &[Pod]) -> Vec<usize> {
-        let deliveries = Deliveries {
-            started: 0,
-            now: 0,
-            ready: true,
-            writable_since: None,
-            reason: None,
-            senders: vec![],
-            deliveries: vec![mark.clone()],
-        };
+        let deliveries = of_marks(0, 0, vec![mark.clone()]);
         let sender = Sender::new(&deliveries, "s", pods);
         (0..pods.len()).filter(|at| sender.marks_of(&pods[*at]).next().is_some()).collect()
     }

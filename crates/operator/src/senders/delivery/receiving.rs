@@ -72,8 +72,9 @@ fn arrival(pod: &Pod, sender: &Sender<'_>, window: i64) -> Arrival {
 
 #[cfg(test)]
 mod tests {
-    use promarchive_api::{Deliveries, Delivery};
+    use promarchive_api::Delivery;
 
+    use super::super::of_marks;
     use super::Receiving::{Overdue, Receiving as Arriving, WaitingForSamples};
     use super::*;
 
@@ -98,15 +99,7 @@ mod tests {
                 oldest: vec![],
             })
         });
-        let deliveries = Deliveries {
-            started: receiver,
-            now,
-            ready: true,
-            writable_since: None,
-            reason: None,
-            senders: vec![],
-            deliveries: marks.collect(),
-        };
+        let deliveries = of_marks(receiver, now, marks.collect());
         let pods: Vec<_> = pods.iter().map(|(pod, _)| pod.clone()).collect();
         receiving(before, &Sender::new(&deliveries, "s", &pods), Timespan::from_secs(30))
     }

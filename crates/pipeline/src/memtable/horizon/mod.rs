@@ -17,6 +17,12 @@ pub use shrink::{Cost, Surplus};
 use super::run::SortedRun;
 use super::series::SeriesRef;
 
+/// What a run takes in a generation, besides its samples.
+const RUN_BYTES: usize = size_of::<(SeriesRef, SortedRun)>();
+/// What a histogram and an exemplar take there; a table of hashes has one byte more for each.
+const HISTOGRAM_BYTES: usize = size_of::<((SeriesRef, i64), HistogramRank)>() + 1;
+const EXEMPLAR_BYTES: usize = size_of::<(SeriesRef, u128)>() + 1;
+
 /// The rows of one flush.
 #[derive(Clone, Debug)]
 pub struct Generation {
@@ -70,9 +76,9 @@ impl Generation {
     pub fn heap_bytes(&self) -> usize {
         let samples: usize = self.samples.iter().map(|(_, run)| run.heap_bytes()).sum();
         samples
-            + self.samples.capacity() * size_of::<(SeriesRef, SortedRun)>()
-            + self.histograms.capacity() * (size_of::<((SeriesRef, i64), HistogramRank)>() + 1)
-            + self.exemplars.capacity() * (size_of::<(SeriesRef, u128)>() + 1)
+            + self.samples.capacity() * RUN_BYTES
+            + self.histograms.capacity() * HISTOGRAM_BYTES
+            + self.exemplars.capacity() * EXEMPLAR_BYTES
     }
 }
 

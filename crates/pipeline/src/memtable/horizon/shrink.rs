@@ -13,11 +13,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use promarchive_archive::commit::MIN_GENERATIONS;
-use promarchive_model::{FlushId, HistogramRank};
+use promarchive_model::FlushId;
 
-use super::{Generation, Horizon, Kept};
-use crate::memtable::run::SortedRun;
-use crate::memtable::series::{SenderRef, SeriesRef};
+use super::{EXEMPLAR_BYTES, Generation, HISTOGRAM_BYTES, Horizon, Kept, RUN_BYTES};
+use crate::memtable::naming::SenderRef;
+use crate::memtable::series::SeriesRef;
 
 /// Whose a series is, and what its labels take, in bytes.
 pub type Cost = (SenderRef, u32);
@@ -90,10 +90,9 @@ impl Surplus {
         older.for_each(|(&sender, bytes)| *all.entry(sender).or_default() += bytes);
         let level = level(&all, capacity);
         all.retain(|_, bytes| *bytes > level);
-        let is_over =
-            |sender: &SenderRef| Some((*sender, level.saturating_sub(fixed.get(sender).copied().unwrap_or(0))));
-        // What does not fit goes, and all that is older.
-        let mut left: HashMap<SenderRef, usize> = all.keys().filter_map(is_over).collect();
+        // Of those who are over it: what does not fit goes, and all that is older.
+        let of_older = |sender| (sender, level.saturating_sub(fixed.get(&sender).copied().unwrap_or(0)));
+        let mut left: HashMap<SenderRef, usize> = all.into_keys().map(of_older).collect();
         let mut surplus = Vec::new();
         for (flush, sums) in by_generation {
             let mut senders = Vec::new();
@@ -138,13 +137,9 @@ fn level(sums: &Sums, capacity: usize) -> usize {
 impl Generation {
     /// Calls `each` with the series of all rows, and the bytes that they take.
     fn for_each_row(&self, mut each: impl FnMut(SeriesRef, usize)) {
-        for (series, run) in &self.samples {
-            each(*series, size_of::<(SeriesRef, SortedRun)>() + run.heap_bytes());
-        }
-        self.histograms
-            .keys()
-            .for_each(|&(series, _)| each(series, size_of::<((SeriesRef, i64), HistogramRank)>() + 1));
-        self.exemplars.iter().for_each(|&(series, _)| each(series, size_of::<(SeriesRef, u128)>() + 1));
+        self.samples.iter().for_each(|(series, run)| each(*series, RUN_BYTES + run.heap_bytes()));
+        self.histograms.keys().for_each(|&(series, _)| each(series, HISTOGRAM_BYTES));
+        self.exemplars.iter().for_each(|&(series, _)| each(series, EXEMPLAR_BYTES));
     }
 
     /// Drops the rows of some series.
@@ -163,6 +158,7 @@ mod tests {
     use promarchive_model::{Sample, WriterId};
 
     use super::*;
+    use crate::memtable::SortedRun;
 
     /// Of a series, in [`horizon`].
     const LABELS: u32 = 1_000;

@@ -1,5 +1,6 @@
 use promarchive_api::{Deliveries, Oldest};
 
+use super::super::of_marks;
 use super::*;
 
 const SECOND: i64 = 1_000;
@@ -24,15 +25,7 @@ fn deliveries(started: i64, now: i64, marks: &[Mark<'_>]) -> Deliveries {
         last_delivered: if *last == 0 { *newest } else { *last } * SECOND,
         oldest: vec![Oldest { seconds: 120, timestamp: newest * SECOND, longest_pause: 30 * SECOND }],
     };
-    Deliveries {
-        started: started * SECOND,
-        now: now * SECOND,
-        ready: true,
-        writable_since: None,
-        reason: None,
-        senders: vec![],
-        deliveries: marks.iter().map(delivery).collect(),
-    }
+    of_marks(started * SECOND, now * SECOND, marks.iter().map(delivery).collect())
 }
 
 fn pod(name: &str, started: i64) -> Pod {
